@@ -1,0 +1,97 @@
+"""Turn the tiles of a microscope acquisition into a finished volume, while it is being acquired.
+
+``import latticework as lw`` gives the names that a notebook needs. They are loaded when first
+used, so that the import itself takes a few milliseconds:
+
+===================  =====================================================================
+``open_tiles``       the lattice of an acquisition on disk or in memory
+``simulate``         an acquisition with a known truth, for trying things out
+``create``           a new project: a folder with the lattice, the pipeline and its results
+``open_project``     a project that exists already
+===================  =====================================================================
+
+Examples
+--------
+>>> import latticework as lw
+>>> "open_tiles" in dir(lw)
+True
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latticework import errors as errors
+    from latticework import stages as stages
+    from latticework.io import open_tiles as open_tiles
+    from latticework.lattice import Box as Box
+    from latticework.lattice import Lattice as Lattice
+    from latticework.lattice import State as State
+    from latticework.lattice import Tile as Tile
+    from latticework.project import Project as Project
+    from latticework.project import create as create
+    from latticework.project import open_project as open_project
+    from latticework.stages import Stage as Stage
+    from latticework.stages import all_tiles as all_tiles
+    from latticework.stages import nothing as nothing
+    from latticework.stages import stage as stage
+    from latticework.testing import simulate as simulate
+
+__version__ = "0.1.0.dev0"
+
+_HOME = {
+    "Box": "latticework.lattice",
+    "Lattice": "latticework.lattice",
+    "State": "latticework.lattice",
+    "Tile": "latticework.lattice",
+    "open_tiles": "latticework.io",
+    "Stage": "latticework.stages",
+    "all_tiles": "latticework.stages",
+    "nothing": "latticework.stages",
+    "stage": "latticework.stages",
+    "Project": "latticework.project",
+    "create": "latticework.project",
+    "open_project": "latticework.project",
+    "simulate": "latticework.testing",
+}
+"""The module that each public name comes from. In step with the imports above (tested)."""
+
+_ROOMS = ("errors", "stages")
+"""Modules that are public names themselves."""
+
+__all__ = [
+    "Box",
+    "Lattice",
+    "Project",
+    "Stage",
+    "State",
+    "Tile",
+    "all_tiles",
+    "create",
+    "errors",
+    "nothing",
+    "open_project",
+    "open_tiles",
+    "simulate",
+    "stage",
+    "stages",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at its first use."""
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"latticework.{name}")
+    else:
+        raise AttributeError(
+            f"latticework has no {name!r}; the public names are {', '.join(__all__)}"
+        )
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted({*globals(), *__all__})
