@@ -1,0 +1,53 @@
+"""Configuration of the documentation; build it with ``sphinx-build -W docs docs/_build/html``."""
+
+import os
+
+import latticework
+
+project = "latticework"
+author = "the latticework developers"
+copyright = "2026, the latticework developers"  # noqa: A001 - Sphinx reads this name
+version = release = latticework.__version__
+
+extensions = [
+    "myst_nb",  # pages are Markdown; pages that start as notebooks are executed
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "generated/**/README*", "jupyter_execute"]
+templates_path = ["_templates"]
+
+html_theme = "pydata_sphinx_theme"
+html_title = "latticework"
+html_static_path = ["_static"]
+html_show_sourcelink = False
+html_theme_options = {
+    "show_prev_next": True,
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+}
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+# A page that fails to run fails the build. Pages run where they leave nothing behind.
+nb_execution_mode = "cache" if os.environ.get("LATTICEWORK_DOCS_CACHE") else "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+
+autosummary_generate = True
+autosummary_imported_members = True
+autodoc_typehints = "none"  # signatures carry them
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True

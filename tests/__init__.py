@@ -1,0 +1,1 @@
+"""The tests; a package, so that worker processes import test stages by the same names."""

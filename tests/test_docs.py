@@ -1,0 +1,85 @@
+"""What the README and the guide show runs as shown.
+
+Each page is one program: its Python blocks in order, in an empty folder, as a notebook would run
+them. A block that must not run says why in a comment right above it: ``<!-- not run: why -->``.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted(
+    page
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    if not {"_build", "generated", "jupyter_execute"} & set(page.relative_to(ROOT).parts)
+)
+BLOCK = re.compile(
+    r"(?P<why><!-- not run: [^>]+-->\n)?"
+    r"^(?P<fence>`{3,})(?:python|\{code-cell\}[^\n]*)\n(?P<code>.*?)^(?P=fence)$",
+    re.MULTILINE | re.DOTALL,
+)
+CELL_OPTIONS = re.compile(r"\A(?:---\n.*?---\n|(?::[^\n]*\n)+)", re.DOTALL)
+
+
+def code_of(page: Path) -> str:
+    """The Python of a page, each block under a comment with its line number."""
+    text = page.read_text(encoding="utf-8")
+    pieces = []
+    for block in BLOCK.finditer(text):
+        if not block["why"]:
+            line = text.count("\n", 0, block.start("code"))
+            pieces += [f"# {page.name}:{line}", CELL_OPTIONS.sub("", block["code"])]
+    return "\n".join(pieces)
+
+
+def test_blocks_are_found_and_excused_blocks_are_not(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```python\na = 1\n```\ntext\n"
+        "<!-- not run: needs a queue -->\n```python\nb = 2\n```\n"
+        "```{code-cell} ipython3\n:tags: [hide-input]\nc = 3\n```\n"
+        "```bash\nls\n```\n"
+    )
+    code = code_of(page)
+    assert "a = 1" in code
+    assert "b = 2" not in code
+    assert "c = 3" in code
+    assert "tags" not in code
+    assert "ls" not in code
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_code_on_a_page_runs(page, tmp_path):
+    code = code_of(page)
+    if not code:
+        pytest.skip("no Python on this page")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def test_the_readme_has_two_commands_of_one_line_each():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    run, test = re.findall(r"^```bash\n(.+?)\n```$", text, flags=re.MULTILINE)
+    assert run.endswith(".venv/bin/latticework demo")
+    assert "'.[test]'" in test
+    assert test.endswith(".venv/bin/pytest")
+    for command in (run, test):
+        assert shlex.split(command)[:4] == ["python3", "-m", "venv", ".venv"]
+
+
+def test_relative_links_of_the_readme_lead_somewhere():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    assert [target for target in targets if not (ROOT / target).exists()] == []
