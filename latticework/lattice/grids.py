@@ -1,0 +1,159 @@
+"""Lattices from a given grid, and from measured positions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from latticework.errors import LatticeError
+from latticework.lattice.building import Parts, pixel_parts, pixel_sizes
+from latticework.lattice.offsets import SPATIAL, lattice_dim, spatial_axis
+
+
+def overlap_steps(
+    overlap: Mapping[str, float] | float | None, tile_shape: Mapping[str, int], axes: Sequence[str]
+) -> dict[str, int]:
+    """Steps in pixels from an overlap in pixels (integers) or as a fraction (below 1)."""
+    if overlap is None or isinstance(overlap, int | float):
+        value = overlap or 0
+        overlap = {axis: value for axis in axes if axis in tile_shape and axis != "z"}
+    unknown = [axis for axis in overlap if axis not in axes or axis not in tile_shape]
+    if unknown:
+        raise LatticeError(f"overlap names {unknown}, but the tiles lie along {list(axes)}")
+    resolved = {}
+    for axis in axes:
+        size, given = tile_shape.get(axis, 1), overlap.get(axis, 0)
+        pixels = round(given * size) if isinstance(given, float) and given < 1 else int(given)
+        if not 0 <= pixels < size:
+            raise LatticeError(f"an overlap of {given} along {axis} does not fit tiles of {size} px")
+        resolved[axis] = size - pixels
+    return resolved
+
+
+def scan_order(shape: Sequence[int], order: str, snake: bool, start: str) -> np.ndarray:
+    """Grid positions in acquisition order, shape (n, len(shape)); the last two are y and x.
+
+    ``order="row"`` scans along x first; ``snake`` turns around at each row's (column's) end.
+    """
+    corners = {"top-left", "top-right", "bottom-left", "bottom-right"}
+    if start not in corners or order not in ("row", "column"):
+        raise LatticeError(
+            f"order={order!r}, start={start!r}: order is 'row' or 'column', start {sorted(corners)}"
+        )
+    rows, columns = shape[-2:]
+    y, x = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+    if order == "column":
+        y, x = y.T.copy(), x.T.copy()
+    fast = x if order == "row" else y
+    if snake:
+        fast[1::2] = fast[1::2, ::-1]
+    if "right" in start:
+        x = columns - 1 - x
+    if "bottom" in start:
+        y = rows - 1 - y
+    plane = np.stack([y.ravel(), x.ravel()], axis=1)
+    outer = np.stack(np.unravel_index(np.arange(int(np.prod(shape[:-2]))), tuple(shape[:-2]) or (1,)), axis=1)
+    outer = outer[:, : len(shape) - 2]
+    return np.concatenate(
+        [np.repeat(outer, len(plane), axis=0), np.tile(plane, (len(outer), 1))], axis=1
+    )
+
+
+def grid_parts(
+    grid: Mapping[str, int],
+    *,
+    tile_shape: Mapping[str, int],
+    dtype: Any,
+    overlap: Mapping[str, float] | float | None = None,
+    order: str = "row",
+    snake: bool = False,
+    start: str = "top-left",
+    pixel_size_um: Mapping[str, float] | None = None,
+    **rest: Any,
+) -> Parts:
+    """Parts of a full grid; see `Lattice.from_grid`."""
+    dims = tuple(lattice_dim(axis) for axis in grid)
+    if any(size < 1 for size in grid.values()) or dims[-2:] != ("tile_y", "tile_x"):
+        raise LatticeError(f"a grid has at least one tile along each axis and ends in y, x: not {dict(grid)}")
+    pixels = pixel_parts(tile_shape, dtype)
+    axes = [axis for axis in map(spatial_axis, dims) if axis is not None]
+    return {
+        "dims": dims,
+        "labels": {dim: np.arange(size) for dim, size in zip(dims, grid.values(), strict=True)},
+        "index": scan_order(tuple(grid.values()), order, snake, start),
+        "step_px": overlap_steps(overlap, tile_shape, axes),
+        "pixel_size_um": pixel_size_um,
+        **pixels,
+        **rest,
+    }
+
+
+def grid_lines(values: np.ndarray, extent: float, tolerance: float) -> tuple[np.ndarray, float]:
+    """Grid position of each coordinate and the step between grid lines.
+
+    Coordinates closer than ``tolerance * extent`` to their neighbour (sorted) are one line;
+    the step is the median distance between adjacent lines, and larger gaps count as holes.
+    """
+    order = np.argsort(values, kind="stable")
+    gaps = np.diff(values[order])
+    line = np.concatenate([[0], np.cumsum(gaps > tolerance * extent)])
+    centres = np.bincount(line, values[order]) / np.bincount(line)
+    if len(centres) == 1:
+        return np.zeros(len(values), dtype=np.int64), extent
+    distances = np.diff(centres)
+    step = float(np.median(distances[distances < 1.5 * distances.min()]))
+    lines = np.concatenate([[0], np.cumsum(np.maximum(np.rint(distances / step), 1))])
+    position = np.empty(len(values), dtype=np.int64)
+    position[order] = lines.astype(np.int64)[line]
+    return position, step
+
+
+def position_parts(
+    position_um: Any,
+    *,
+    tile_shape: Mapping[str, int],
+    dtype: Any,
+    axes: Sequence[str] | None = None,
+    other: Mapping[str, Any] | None = None,
+    pixel_size_um: Mapping[str, float] | None = None,
+    tolerance: float = 0.35,
+    **rest: Any,
+) -> Parts:
+    """Parts of a lattice from measured positions; see `Lattice.from_positions`."""
+    position_um = np.atleast_2d(np.asarray(position_um, dtype=np.float64))
+    axes = tuple(axes) if axes is not None else SPATIAL[3 - position_um.shape[1] :]
+    if position_um.shape[1] != len(axes):
+        raise LatticeError(f"positions have {position_um.shape[1]} columns for the axes {axes}")
+    if not np.isfinite(position_um).all():
+        row = int(np.flatnonzero(~np.isfinite(position_um).all(axis=1))[0])
+        raise LatticeError(f"the position of tile {row} is {position_um[row].tolist()}: not finite")
+    pixels = pixel_parts(tile_shape, dtype)
+    spatial = [axis for axis in SPATIAL if axis in tile_shape or axis in axes]
+    sizes = pixel_sizes(pixel_size_um, spatial)
+    full = np.zeros((len(position_um), len(spatial)))
+    dims, columns, labels, step_px = [], [], {}, {}
+    for dim, values in (other or {}).items():
+        unique, inverse = np.unique(np.asarray(values), return_inverse=True)
+        dims.append(dim)
+        columns.append(inverse)
+        labels[dim] = unique
+    for column, axis in enumerate(axes):
+        full[:, spatial.index(axis)] = position_um[:, column]
+        extent = tile_shape.get(axis, 1) * sizes[axis]
+        lines, step = grid_lines(position_um[:, column], extent, tolerance)
+        if axis == "z" and lines.max() == 0:
+            continue  # one layer of tiles: the lattice is two-dimensional
+        dims.append(lattice_dim(axis))
+        columns.append(lines)
+        labels[lattice_dim(axis)] = np.arange(lines.max() + 1)
+        step_px[axis] = max(1, round(step / sizes[axis]))
+    return {
+        "dims": dims,
+        "labels": labels,
+        "index": np.stack(columns, axis=1),
+        "position_um": full,
+        "step_px": step_px,
+        "pixel_size_um": sizes,
+        **pixels,
+        **rest,
+    }

@@ -1,0 +1,49 @@
+"""The lattice as xarray."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from latticework.lattice.lattice import Lattice
+
+
+def on_grid(lattice: "Lattice", values: np.ndarray, fill: Any) -> np.ndarray:
+    """Values per tile (rows of `lattice`) laid on its grid; `fill` in holes."""
+    grid = np.full(lattice.shape + values.shape[1:], fill, dtype=values.dtype)
+    grid[tuple(lattice.index.T)] = values
+    return grid
+
+
+def grid_coords(lattice: "Lattice") -> Mapping[str, Any]:
+    """Labels as coordinates of the lattice dims."""
+    return {dim: (dim, lattice.labels[dim]) for dim in lattice.dims}
+
+
+def as_dataset(lattice: "Lattice") -> "xr.Dataset":
+    """See `Lattice.dataset`."""
+    import xarray as xr
+
+    dims = lattice.dims
+    variables = {
+        "tile": (dims, lattice.id_grid),
+        "present": (dims, lattice.id_grid >= 0),
+        "name": (dims, on_grid(lattice, lattice.names, "")),
+        "position_um": ((*dims, "axis"), on_grid(lattice, lattice.position_um, np.nan)),
+    }
+    if lattice.shapes is not None:
+        shape = on_grid(lattice, lattice.shapes, 0)
+        variables["tile_shape_px"] = ((*dims, "tile_dim"), shape)
+    coords = {**grid_coords(lattice), "axis": list(lattice.spatial_dims)}
+    attrs = {
+        "tile_dims": list(lattice.tile_dims),
+        "tile_shape": list(lattice.tile_shape.values()),
+        "dtype": lattice.dtype.str,
+        "pixel_size_um": dict(lattice.pixel_size_um),
+        "step_px": dict(lattice.step_px),
+        "overlap_px": lattice.overlap_px,
+    }
+    return xr.Dataset(variables, coords, attrs)
