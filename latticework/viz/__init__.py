@@ -1,0 +1,86 @@
+"""What people look at: notebook reprs, plots, progress. Nothing heavy is imported until it is used.
+
+======================  ==================================================================
+``plot_lattice``        tiles at their positions, with matplotlib
+``plot_status``         every stage's states by plane, with matplotlib
+``mosaic_picture``      the tiles themselves, reduced, at their positions
+``compare_png``         two pictures side by side in a file
+``make_progress``       shows how a run gets on: terminal, notebook, plain lines or nothing
+``status_html``         stages as stacked bars, for notebook reprs
+``summary_text``        a run in a few lines, and ``summary_html`` the same for notebooks
+``state_colours``       the colours of the states, everywhere the same
+======================  ==================================================================
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latticework.viz.lattice_facts import lattice_text as lattice_text
+    from latticework.viz.lattice_html import lattice_html as lattice_html
+    from latticework.viz.lattice_plot import plot_lattice as plot_lattice
+    from latticework.viz.mosaic import mosaic_picture as mosaic_picture
+    from latticework.viz.pictures import compare_png as compare_png
+    from latticework.viz.pictures import save_png as save_png
+    from latticework.viz.progress import Progress as Progress
+    from latticework.viz.progress import make_progress as make_progress
+    from latticework.viz.rates import RateEstimator as RateEstimator
+    from latticework.viz.states import state_cmap as state_cmap
+    from latticework.viz.states import state_colours as state_colours
+    from latticework.viz.status_html import status_html as status_html
+    from latticework.viz.status_plot import plot_status as plot_status
+    from latticework.viz.summary import Failure as Failure
+    from latticework.viz.summary import summary_html as summary_html
+    from latticework.viz.summary import summary_text as summary_text
+
+_HOME = {
+    "Failure": "summary",
+    "Progress": "progress",
+    "RateEstimator": "rates",
+    "compare_png": "pictures",
+    "lattice_html": "lattice_html",
+    "lattice_text": "lattice_facts",
+    "make_progress": "progress",
+    "mosaic_picture": "mosaic",
+    "plot_lattice": "lattice_plot",
+    "plot_status": "status_plot",
+    "save_png": "pictures",
+    "state_cmap": "states",
+    "state_colours": "states",
+    "status_html": "status_html",
+    "summary_html": "summary",
+    "summary_text": "summary",
+}
+
+__all__ = [
+    "Failure",
+    "Progress",
+    "RateEstimator",
+    "compare_png",
+    "lattice_html",
+    "lattice_text",
+    "make_progress",
+    "mosaic_picture",
+    "plot_lattice",
+    "plot_status",
+    "save_png",
+    "state_cmap",
+    "state_colours",
+    "status_html",
+    "summary_html",
+    "summary_text",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name at its first use."""
+    if name not in _HOME:
+        raise AttributeError(f"latticework.viz has no {name!r}; there are {', '.join(__all__)}")
+    value = getattr(importlib.import_module(f"latticework.viz.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted({*globals(), *__all__})
