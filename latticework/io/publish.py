@@ -1,0 +1,85 @@
+"""Publishing: what an attempt wrote in its staging area appears, whole, where everyone reads.
+
+Examples
+--------
+>>> import tempfile
+>>> project = Path(tempfile.mkdtemp())
+>>> (project / "staging/7/clean").mkdir(parents=True)
+>>> (project / "staging/7/clean/c.0.1").write_bytes(b"pixels")
+6
+>>> publish(project / "staging/7", project / "data.zarr", ["clean/c.0.1"])
+>>> (project / "data.zarr/clean/c.0.1").read_bytes()
+b'pixels'
+"""
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from latticework.errors import StoreError
+
+
+def publish(
+    staging: Path, target: Path, keys: Iterable[str], *, inside: Path | None = None
+) -> None:
+    """Move files from a staging area into place by rename, replacing what was there.
+
+    Each file appears whole or not at all. All are known to exist before the first one moves.
+
+    Parameters
+    ----------
+    staging, target
+        Folders on one file system; missing parents below `target` are made.
+    keys
+        Files, relative to both folders.
+    inside
+        A folder (the project's) that both must lie in.
+
+    Raises
+    ------
+    StoreError
+        Where a file is missing from the staging area, a path leads outside, or the two folders
+        are on different file systems.
+    """
+    keys = list(keys)
+    for key in keys:
+        _check_key(key)
+    if inside is not None:
+        _check_inside(inside, staging, target)
+    for key in keys:
+        if not os.path.isfile(os.path.join(staging, key)):  # noqa: PTH113, PTH118 - 5 times faster
+            raise StoreError(
+                f"cannot publish {key}: the attempt left no such file in {staging}; "
+                f"nothing was published, run the tile again"
+            )
+    for key in keys:
+        _move(os.path.join(staging, key), os.path.join(target, key))  # noqa: PTH118
+
+
+def _move(source: str, target: str) -> None:
+    try:
+        try:
+            os.replace(source, target)  # noqa: PTH105
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
+            os.replace(source, target)  # noqa: PTH105
+    except OSError as error:
+        remedy = "free space or fix the permissions, then run again"
+        if error.errno == errno.EXDEV:
+            remedy = "staging and store must be on one file system"
+        raise StoreError(
+            f"cannot publish {source} as {target}: {error.strerror or error}; {remedy}"
+        ) from error
+
+
+def _check_key(key: str) -> None:
+    if not key or key.startswith("/") or ".." in PurePosixPath(key).parts or "\\" in key:
+        raise StoreError(f"cannot publish {key!r}: it leads outside of the store")
+
+
+def _check_inside(project: Path, *folders: Path) -> None:
+    root = project.resolve()
+    for folder in folders:
+        if not folder.resolve().is_relative_to(root):
+            raise StoreError(f"cannot publish: {folder} is not inside the project {project}")
