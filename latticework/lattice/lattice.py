@@ -249,8 +249,9 @@ class Lattice:
     @cached_property
     def id_grid(self) -> np.ndarray:
         """Tile id at every grid position, int64 of shape `shape`; -1 where there is a hole."""
-        grid = np.full(self.shape, -1, dtype=np.int64)
-        grid[tuple(self.index.T)] = self.ids
+        from latticework.lattice.views import on_grid
+
+        grid = on_grid(self, self.ids, -1)
         grid.setflags(write=False)
         return grid
 

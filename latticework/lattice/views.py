@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 def on_grid(lattice: "Lattice", values: np.ndarray, fill: Any) -> np.ndarray:
     """Values per tile (rows of `lattice`) laid on its grid; `fill` in holes."""
     grid = np.full(lattice.shape + values.shape[1:], fill, dtype=values.dtype)
-    grid[tuple(lattice.index.T)] = values
+    if lattice.dims:
+        grid[tuple(lattice.index.T)] = values
+    else:
+        grid[...] = values[0]  # the unit lattice: one unit, no axes
     return grid
 
 
