@@ -1,0 +1,53 @@
+"""The one kind of cluster that all Dask-based contestants get."""
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from distributed import Client, LocalCluster
+
+
+@contextmanager
+def local_cluster(scratch: Path, *, workers: int = 2, warm: Sequence[str] = ()) -> Iterator[Client]:
+    """A client of `workers` processes with one thread each, started and warm.
+
+    Warm means that each worker has answered and has imported the modules in `warm`, so that
+    what is timed afterwards is work.
+    """
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            local_directory=str(scratch / "dask"),
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        for module in warm:
+            client.run(_import, module)
+        client.gather(client.map(abs, range(10 * workers), pure=False))
+        yield client
+
+
+def bytes_read(client: Client) -> int:
+    """Bytes that the workers have read through system calls so far (-1 where not counted).
+
+    On Linux these are files, from disk or cache; what comes through sockets is not among them.
+    """
+    counts = client.run(_bytes_read).values()
+    return -1 if min(counts) < 0 else sum(counts)
+
+
+def _bytes_read() -> int:
+    import psutil
+
+    try:
+        return int(psutil.Process().io_counters().read_chars)
+    except (AttributeError, psutil.AccessDenied):
+        return -1
+
+
+def _import(module: str) -> None:
+    importlib.import_module(module)
