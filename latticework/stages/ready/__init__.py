@@ -1,0 +1,16 @@
+"""Stages that are ready to use: plain functions on labelled tiles, callable with no project at all."""
+
+from latticework.stages.ready.background import subtract_background
+from latticework.stages.ready.flatfield import correct_flatfield, estimate_flatfield
+from latticework.stages.ready.mosaic import mosaic
+from latticework.stages.ready.spots import count_spots, detect_spots, spot_halo
+
+__all__ = [
+    "correct_flatfield",
+    "count_spots",
+    "detect_spots",
+    "estimate_flatfield",
+    "mosaic",
+    "spot_halo",
+    "subtract_background",
+]

@@ -1,0 +1,233 @@
+"""Uneven illumination: estimated from many tiles, and taken out of each."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from latticework.errors import StageError
+from latticework.stages.ready.labelled import AnyTile, Pixels, labelled, like, to_dtype
+
+Floats = npt.NDArray[np.float32]
+
+
+def estimate_flatfield(
+    tiles: Pixels,
+    *,
+    offset: float = 0.0,
+    degree: int = 4,
+    max_tiles: int = 1000,
+    blocks: int = 32,
+) -> xr.DataArray:
+    """The share of light that each pixel of a tile gets, from many tiles of one acquisition.
+
+    Each tile is reduced to medians over ``blocks x blocks`` pieces, and the pieces that hold specimen are told from
+    empty ones. Then ``log(piece) = field(place in tile) + level(tile)`` is solved by alternating medians, so that
+    neither bright cells, nor edges of the specimen, nor many empty tiles count; a polynomial is fitted to the field.
+    Tiles are read one at a time and only the medians are kept (4 kB per tile and channel).
+
+    Alternating medians over rows and columns are Tukey's median polish (1977); that tiles share a smooth
+    multiplicative field is the model of CIDRE (Smith et al., 2015) and BaSiC (Peng et al., 2017).
+
+    Parameters
+    ----------
+    tiles
+        Dims ``tile``, then ``y x`` and perhaps ``c`` and ``z``; NumPy or dask, any number type.
+    offset
+        Counts of the camera in the dark. If it is left at 0 though it is not, the field comes out too even.
+    degree
+        Degree of the polynomial: what bends more often within a tile is not seen as illumination.
+    max_tiles
+        At most so many tiles, evenly spread over all, are read.
+    blocks
+        Pieces along each axis.
+
+    Returns
+    -------
+    float32 DataArray with dims ``y x`` (``c y x``), mean 1 (in each channel). Ones, where no tile holds anything.
+
+    Raises
+    ------
+    StageError
+        If there are no tiles.
+
+    Examples
+    --------
+    >>> lamp = 1.0 - 0.4 * np.linspace(-1, 1, 64)[:, None] ** 2 * np.ones(80)
+    >>> tiles = np.stack([level * lamp for level in (50, 400, 800, 1000)])
+    >>> field = estimate_flatfield(tiles)
+    >>> bool(np.abs(field * lamp.mean() - lamp).max() < 0.01)
+    True
+    """
+    stack = labelled(tiles, first=("tile",))
+    if not stack.sizes["tile"]:
+        raise StageError("a flat-field cannot be estimated from no tiles")
+    count = min(max_tiles, stack.sizes["tile"])
+    chosen = np.unique(np.linspace(0, stack.sizes["tile"] - 1, count).round().astype(int))
+    size = (stack.sizes["y"], stack.sizes["x"])
+    grid = (min(blocks, size[0]), min(blocks, size[1]))
+    reduced = np.stack([_block_medians(tile, grid) for tile in _each(stack, chosen)])
+    reduced -= offset
+    fields = [_polish(reduced[:, channel], size, degree) for channel in range(reduced.shape[1])]
+    coords = {dim: stack.coords[dim] for dim in ("c", "y", "x") if dim in stack.coords}
+    if "c" in stack.dims:
+        return xr.DataArray(np.stack(fields), dims=("c", "y", "x"), coords=coords, name="flatfield")
+    coords.pop("c", None)
+    return xr.DataArray(fields[0], dims=("y", "x"), coords=coords, name="flatfield")
+
+
+def _each(stack: xr.DataArray, chosen: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[Any]]:
+    """Tiles one after the other as (c, z, y, x) arrays, thinned in z: eight planes tell enough of the lamp."""
+    for k in chosen.tolist():
+        tile = stack.isel(tile=k)
+        if "z" in tile.dims and tile.sizes["z"] > 8:
+            tile = tile.isel(z=slice(None, None, tile.sizes["z"] // 8))
+        pixels = np.asarray(tile.data)
+        yield pixels.reshape(
+            tile.sizes.get("c", 1), tile.sizes.get("z", 1), tile.sizes["y"], tile.sizes["x"]
+        )
+
+
+def _edges(size: int, pieces: int) -> npt.NDArray[np.int64]:
+    return np.linspace(0, size, pieces + 1).round().astype(np.int64)
+
+
+def _block_medians(tile: npt.NDArray[Any], grid: tuple[int, int]) -> Floats:
+    """Medians of the pieces of a (c, z, y, x) tile, float32 (c, *grid)."""
+    rows, columns = _edges(tile.shape[2], grid[0]), _edges(tile.shape[3], grid[1])
+    high, wide = np.diff(rows).min(), np.diff(columns).min()
+    step_y, step_x = max(1, high // 8), max(1, wide // 8)  # 64 pixels of a piece and plane are enough
+    y = rows[:-1, None] + np.arange(0, high, step_y)
+    x = columns[:-1, None] + np.arange(0, wide, step_x)
+    pieces = tile[:, :, y[:, None, :, None], x[None, :, None, :]]  # c z, grid, within the piece
+    # Nothing but zeros is a missing tile, NaN a masked one.
+    medians = np.median(pieces, axis=(1, 4, 5)).astype(np.float32)
+    return np.nan_to_num(medians, nan=0.0)
+
+
+def _specimen(reduced: Floats) -> npt.NDArray[np.bool_]:
+    """Which pieces hold specimen: above Otsu's threshold of the logarithm, if there are two kinds at all."""
+    positive = reduced > 0
+    if not positive.any():
+        return positive
+    bright = np.percentile(reduced[positive], 95)
+    logs = np.log(np.maximum(reduced, 1e-3 * bright))
+    counts, edges = np.histogram(logs, bins=128)
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    below, above = np.cumsum(counts), counts.sum() - np.cumsum(counts)
+    sums = np.cumsum(counts * middle)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        low, high = sums / below, (sums[-1] - sums) / above
+        between = np.nan_to_num(below * above * (low - high) ** 2)
+    best = int(np.argmax(between))
+    apart = high[best] - low[best] if counts.sum() else 0.0
+    # A lamp alone spreads brightness by less than a factor of two and a half around each kind's mean.
+    if not apart > np.log(2.5):
+        return np.asarray(positive)
+    return np.asarray(reduced > np.exp(edges[best + 1]))
+
+
+def _polish(reduced: Floats, size: tuple[int, int], degree: int) -> Floats:
+    """Field of one channel at full size from (tile, *grid) medians."""
+    inside = _specimen(reduced)
+    enough = inside.reshape(len(inside), -1).mean(axis=1) > 0.1
+    if not enough.any():
+        return np.ones(size, dtype=np.float32)
+    logs = np.where(inside, np.log(np.where(inside, reduced, 1.0)), np.nan)[enough]
+    seen = (~np.isnan(logs)).sum(axis=0)
+    field = np.zeros(logs.shape[1:])
+    for _ in range(8):
+        level = np.nanmedian((logs - field).reshape(len(logs), -1), axis=1)
+        rest = logs - level[:, None, None]
+        rest[:, seen == 0] = 0.0
+        raw = np.nanmedian(rest, axis=0)
+        field = _fit(raw, np.sqrt(seen), degree, raw.shape)
+    full = np.exp(_fit(raw, np.sqrt(seen), degree, size))
+    return np.asarray(full / full.mean(), dtype=np.float32)
+
+
+def _fit(
+    raw: npt.NDArray[np.floating],
+    weight: npt.NDArray[np.floating],
+    degree: int,
+    size: tuple[int, ...],
+) -> npt.NDArray[np.float64]:
+    """A polynomial in y and x fitted robustly to the pieces, evaluated at another number of pixels."""
+    powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+    powers = [(i, j) for i, j in powers if i < raw.shape[0] and j < raw.shape[1]]
+
+    def places(n: int) -> npt.NDArray[np.float64]:
+        return (np.arange(n) + 0.5) / n * 2.0 - 1.0
+
+    def terms(shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        y, x = (np.polynomial.legendre.legvander(places(n), degree) for n in shape)
+        return np.stack([np.outer(y[:, i], x[:, j]).ravel() for i, j in powers], axis=1)
+
+    base, values, trust = terms(raw.shape), raw.ravel(), weight.ravel()
+    solution = np.zeros(len(powers))
+    for _ in range(4):
+        solution = np.linalg.lstsq(base * trust[:, None], values * trust, rcond=None)[0]
+        away = np.abs(values - base @ solution)
+        scale = 3.0 * 1.4826 * np.median(away[weight.ravel() > 0]) + 1e-9
+        trust = weight.ravel() / np.maximum(1.0, away / scale)
+    rows, columns = places(size[0]), places(size[1])
+    y = np.polynomial.legendre.legvander(rows, degree)
+    x = np.polynomial.legendre.legvander(columns, degree)
+    table = np.zeros((degree + 1, degree + 1))
+    for (i, j), value in zip(powers, solution, strict=True):
+        table[i, j] = value
+    return np.asarray(y @ table @ x.T)
+
+
+def correct_flatfield(
+    tile: AnyTile, flatfield: Pixels, *, offset: float = 0.0, dtype: npt.DTypeLike | None = None
+) -> AnyTile:
+    """The tile as an even lamp would have shown it, without the camera's offset: ``(tile - offset) / flatfield``.
+
+    Parameters
+    ----------
+    tile
+        Some of c z y x, without a halo (a halo belongs to other places of the neighbours' lamp).
+    flatfield
+        ``y x``, or ``c y x`` for one per channel, as `estimate_flatfield` gives it.
+    offset
+        Counts of the camera in the dark.
+    dtype
+        Type of the result, the tile's own if not given; integers are rounded and clipped.
+
+    Raises
+    ------
+    StageError
+        If the flat-field's shape is not the tile's.
+
+    Examples
+    --------
+    >>> tile = np.array([[110, 120], [130, 140]], dtype="uint16")
+    >>> correct_flatfield(tile, np.array([[0.5, 1], [1, 2]]), offset=100)
+    array([[20, 20],
+           [30, 20]], dtype=uint16)
+    """
+    pixels = labelled(tile)
+    field = flatfield if isinstance(flatfield, xr.DataArray) else np.asarray(flatfield)
+    ndim = len(field.dims) if isinstance(field, xr.DataArray) else field.ndim
+    if not isinstance(field, xr.DataArray):
+        if not 2 <= ndim <= 3:
+            raise StageError(f"a flat-field has dims y x or c y x, but its shape is {field.shape}")
+        field = xr.DataArray(field, dims=("c", "y", "x")[3 - ndim :])
+    wrong = [dim for dim in field.dims if field.sizes[dim] != pixels.sizes.get(dim)]
+    if wrong:
+        raise StageError(
+            f"flat-field of {dict(field.sizes)} does not fit a tile of {dict(pixels.sizes)}: "
+            "estimate it from tiles of this shape, and correct tiles without halo"
+        )
+    order = [dim for dim in ("c", "y", "x") if dim in field.dims]
+    light = np.asarray(field.transpose(*order).data, dtype=np.float32)
+    if "z" in pixels.dims:
+        light = light[..., None, :, :]
+    # A pixel without light has no brightness to restore; it stays near 0, not infinite.
+    corrected = (np.asarray(pixels.data, dtype=np.float32) - np.float32(offset)) / np.maximum(
+        light, np.float32(1e-3)
+    )
+    return like(tile, to_dtype(corrected, pixels.dtype if dtype is None else dtype))

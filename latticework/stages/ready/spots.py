@@ -1,0 +1,218 @@
+"""Spots: somata, nuclei, beads; found, placed to a fraction of a pixel, counted."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+from scipy import ndimage
+
+from latticework.errors import StageError
+from latticework.stages.ready.labelled import (
+    SPATIAL,
+    Pixels,
+    axis_um,
+    first_pixel,
+    labelled,
+    per_axis,
+    proper_span,
+)
+
+_RATIO = 1.6
+_TRUNCATE = 3.0
+
+
+def spot_halo(sigma_px: float | Mapping[str, float], axes: tuple[str, ...] = SPATIAL) -> dict[str, int]:
+    """Halo in pixels by axis with which `detect_spots` finds the same spots as on the whole picture.
+
+    Examples
+    --------
+    >>> spot_halo({"y": 2.0, "x": 2.0}, ("y", "x"))
+    {'y': 15, 'x': 15}
+    """
+    sigmas = per_axis(sigma_px, axes, "sigma_px")
+    more = math.sqrt(_RATIO**2 - 1)
+    return {a: int(_TRUNCATE * s + 0.5) + int(_TRUNCATE * s * more + 0.5) + 2 for a, s in sigmas.items()}
+
+
+def detect_spots(
+    tile: Pixels,
+    *,
+    sigma_px: float | Mapping[str, float] = 2.0,
+    threshold: float | None = None,
+    max_spots: int = 1_000_000,
+) -> pd.DataFrame:
+    """A table of bright spots of about one size, one row each.
+
+    Spots are local maxima of a difference of Gaussians (widths 1 and 1.6 times `sigma_px`), scaled so that a spot of
+    just this size and of height `h` above its surroundings scores `h`. A parabola through the neighbours of the
+    maximum gives the place to a fraction of a pixel.
+
+    Parameters
+    ----------
+    tile
+        Some of c z y x. If it carries a halo (its coordinates start below 0), only spots whose centre lies in the
+        tile proper are returned: with the halo of `spot_halo`, every spot of a gap-free lattice is found in exactly
+        one tile.
+    sigma_px
+        Standard deviation of a spot in pixels (half its full width at half maximum, roughly divided by 1.2), one for
+        all axes or by axis.
+    threshold
+        Least score, in counts. If not given: 6 times the noise of the score in this tile (from its median absolute
+        deviation), which differs from tile to tile.
+    max_spots
+        Refuse to return more: a threshold far too low fills disks.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``z y x`` (float64; pixels of the tile, 0 is the centre of its first pixel; only axes of the tile),
+        ``z_um y_um x_um`` where the tile knows its position, ``intensity`` (float32, smoothed counts at the
+        maximum), ``score`` (float32), and ``c`` first where the tile has channels. No rows for an empty tile.
+
+    Raises
+    ------
+    StageError
+        For a sigma or threshold that is not positive, or too many spots.
+
+    Notes
+    -----
+    Scale-space maxima: Lindeberg, "Feature detection with automatic scale selection", 1998; the ratio 1.6: Marr and
+    Hildreth, 1980.
+
+    Examples
+    --------
+    >>> z, y, x = np.mgrid[:20, :40, :40]
+    >>> tile = 100 + 400 * np.exp(-((z - 9) ** 2 + (y - 12.3) ** 2 + (x - 25.6) ** 2) / (2 * 2**2))
+    >>> detect_spots(tile, sigma_px=2.0, threshold=100)[["z", "y", "x"]].round(1)
+         z     y     x
+    0  9.0  12.3  25.6
+    """
+    pixels = labelled(tile)
+    axes = tuple(axis for axis in SPATIAL if axis in pixels.dims)
+    sigmas = per_axis(sigma_px, axes, "sigma_px")
+    if min(sigmas.values()) <= 0 or (threshold is not None and not threshold > 0):
+        raise StageError(f"sigma_px and threshold must be above 0, but are {sigma_px} and {threshold}")
+    if "c" not in pixels.dims:
+        return _table(pixels, axes, tuple(sigmas.values()), threshold, max_spots)
+    tables = []
+    for k in range(pixels.sizes["c"]):
+        table = _table(pixels.isel(c=k), axes, tuple(sigmas.values()), threshold, max_spots)
+        label = pixels.coords["c"].values[k].item() if "c" in pixels.coords else k
+        kind = np.int64 if isinstance(label, int) else "str"
+        table.insert(0, "c", pd.Series([label] * len(table), index=table.index, dtype=kind))
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _table(
+    pixels: xr.DataArray,
+    axes: tuple[str, ...],
+    sigmas: tuple[float, ...],
+    threshold: float | None,
+    max_spots: int,
+) -> pd.DataFrame:
+    """Spots of one channel."""
+    counts = np.asarray(pixels.data, dtype=np.float32)
+    score, smooth = _difference_of_gaussians(counts, sigmas)
+    level = _automatic_threshold(score, smooth) if threshold is None else threshold
+    peaks = _peaks(score, level)
+    if len(peaks) > max_spots:
+        raise StageError(
+            f"{len(peaks)} spots above threshold {level:g} are more than max_spots={max_spots}: raise the threshold"
+        )
+    places = peaks + _parabola(score, peaks)
+    keep = np.ones(len(peaks), dtype=bool)
+    for column, axis in enumerate(axes):
+        places[:, column] += first_pixel(pixels, axis)
+        start, stop = proper_span(pixels, axis)
+        keep &= (places[:, column] >= start - 0.5) & (places[:, column] < stop - 0.5)
+    places, at = places[keep], tuple(peaks[keep].T)
+    columns: dict[str, npt.NDArray[Any]] = {axis: places[:, k] for k, axis in enumerate(axes)}
+    for k, axis in enumerate(axes):
+        known = axis_um(pixels, axis)
+        if known is not None:
+            columns[f"{axis}_um"] = known[0] + places[:, k] * known[1]
+    columns["intensity"] = smooth[at]
+    columns["score"] = score[at]
+    return pd.DataFrame(columns)
+
+
+def _difference_of_gaussians(
+    counts: npt.NDArray[np.float32], sigmas: tuple[float, ...]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Score (height of a matching spot) and the smoothed counts."""
+    smooth = ndimage.gaussian_filter(counts, sigmas, mode="reflect", truncate=_TRUNCATE)
+    more = [s * math.sqrt(_RATIO**2 - 1) for s in sigmas]
+    score = smooth - ndimage.gaussian_filter(smooth, more, mode="reflect", truncate=_TRUNCATE)
+    n = len(sigmas)
+    score /= np.float32(2.0 ** (-n / 2) - (1 + _RATIO**2) ** (-n / 2))
+    return score, smooth
+
+
+def _automatic_threshold(score: npt.NDArray[np.float32], smooth: npt.NDArray[np.float32]) -> float:
+    if not score.size:
+        return 1.0
+    sample = score.reshape(-1)[:: max(1, score.size // 500_000)]
+    noise = 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
+    # Rounding makes ripples even in a tile of one value.
+    return max(6.0 * noise, 1e-3 * float(np.abs(smooth).max()), 1e-6)
+
+
+def _peaks(score: npt.NDArray[np.float32], level: float) -> npt.NDArray[np.int64]:
+    """Indices (n, ndim) of local maxima above a level; one for each plateau."""
+    above = score > level
+    if not above.any():
+        return np.zeros((0, score.ndim), dtype=np.int64)
+    highest = ndimage.maximum_filter(score, size=3, mode="nearest")
+    peak = (score == highest) & above
+    found = np.argwhere(peak)
+    groups, n = ndimage.label(peak, structure=np.ones((3,) * score.ndim))
+    if n < len(found):
+        _, first = np.unique(groups[tuple(found.T)], return_index=True)
+        found = found[np.sort(first)]
+    return found
+
+
+def _parabola(score: npt.NDArray[np.float32], peaks: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Distance of the true maximum from each peak along each axis, within half a pixel."""
+    away = np.zeros(peaks.shape)
+    middle = score[tuple(peaks.T)].astype(np.float64)
+    for axis, size in enumerate(score.shape):
+        before, after = peaks.copy(), peaks.copy()
+        before[:, axis] -= 1
+        after[:, axis] += 1
+        inside = (before[:, axis] >= 0) & (after[:, axis] < size)
+        low = score[tuple(before[inside].T)].astype(np.float64)
+        high = score[tuple(after[inside].T)].astype(np.float64)
+        bend = low - 2 * middle[inside] + high
+        shift = np.divide(0.5 * (low - high), bend, out=np.zeros_like(bend), where=bend < 0)
+        away[inside, axis] = np.clip(shift, -0.5, 0.5)
+    return away
+
+
+def count_spots(spots: pd.DataFrame) -> dict[str, float | int]:
+    """How many spots a tile has and how bright they are, as a small record.
+
+    Parameters
+    ----------
+    spots
+        As `detect_spots` gives them.
+
+    Returns
+    -------
+    dict with ``spots`` (int), and ``median_score`` and ``median_intensity`` (0.0 where there are none).
+
+    Examples
+    --------
+    >>> count_spots(pd.DataFrame({"score": [10.0, 30.0, 20.0], "intensity": [100.0, 120.0, 140.0]}))
+    {'spots': 3, 'median_score': 20.0, 'median_intensity': 120.0}
+    """
+    return {
+        "spots": len(spots),
+        "median_score": float(spots["score"].median()) if len(spots) else 0.0,
+        "median_intensity": float(spots["intensity"].median()) if len(spots) else 0.0,
+    }
