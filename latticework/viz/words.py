@@ -45,6 +45,19 @@ def seconds(value: float | None) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
+def time_left(value: float | None) -> str:
+    """A guess of the time left: no finer than a second, since it is a guess.
+
+    Examples
+    --------
+    >>> [time_left(s) for s in (0.2, 42.4, 75, 190_000, None)]
+    ['1 s', '42 s', '1 min 15 s', '2 d 4 h', '?']
+    """
+    if value is None or not math.isfinite(value) or value < 0:
+        return "?"
+    return f"{max(1, round(value))} s" if value < 59.5 else seconds(value)
+
+
 def rate(per_second: float | None) -> str:
     """Tiles per second, or seconds per tile where that reads better.
 

@@ -1,0 +1,97 @@
+"""Progress as plain lines, for logs, pipes and SLURM's output files."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import IO
+
+from latticework.viz.progress import ShownProgress, StageView
+from latticework.viz.states import counts_text
+from latticework.viz.words import percent, plain, rate, seconds, time_left
+
+
+class LineProgress(ShownProgress):
+    """One line per stage that changed, at most every `every_s` seconds; a sign of life each minute.
+
+    Parameters
+    ----------
+    file
+        Where to; standard output at the time of writing if not given.
+    every_s
+        Seconds between two rounds of lines.
+    clock
+        Seconds that never go back.
+
+    Examples
+    --------
+    >>> import sys
+    >>> from latticework.lattice.states import State
+    >>> progress = LineProgress(file=sys.stdout, every_s=0, clock=lambda: 0.0)
+    >>> progress.start({"clean": 63})
+    latticework: 1 stage, 63 units to go through
+    >>> progress.update("clean", {State.COMPLETE: 20, State.FAILED: 2, State.WAITING: 41})
+    clean: 20/63 (31 %), 2 failed, -, ? left
+    """
+
+    def __init__(
+        self,
+        *,
+        file: IO[str] | None = None,
+        every_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(clock=clock)
+        self._file = file
+        self._every_s = every_s
+        self._last_round = 0.0
+        self._shown: dict[str, str] = {}
+
+    def _print(self, *lines: str) -> None:
+        file = sys.stdout if self._file is None else self._file
+        text = "".join(line + "\n" for line in lines)
+        encoding = getattr(file, "encoding", None) or "utf-8"
+        file.write(text.encode(encoding, "replace").decode(encoding))
+        file.flush()
+
+    def _begin(self) -> None:
+        total = sum(stage.total for stage in self.stages.values())
+        stages = "1 stage" if len(self.stages) == 1 else f"{len(self.stages)} stages"
+        self._print(f"latticework: {stages}, {total:,} units to go through")
+        self._last_round = self._clock()
+        self._shown = {}
+
+    def _changed(self) -> None:
+        waited = self._clock() - self._last_round
+        if waited < self._every_s:
+            return
+        fresh = {name: _counts(stage) for name, stage in self.stages.items() if stage.counts}
+        alive = waited >= 6 * self._every_s and self._every_s > 0
+        lines = [
+            _line(self.stages[name])
+            for name, text in fresh.items()
+            if text != self._shown.get(name) or (alive and self.stages[name].remaining)
+        ]
+        if lines:
+            self._print(*lines)
+            self._last_round, self._shown = self._clock(), fresh
+
+    def _end(self, summary: object | None) -> None:
+        if summary is not None:
+            self._print(str(summary))
+            return
+        for stage in self.stages.values():
+            self._print(f"{plain(stage.name, 40)}: {counts_text(stage.counts)}")
+        self._print(f"latticework: ended after {seconds(self.elapsed_s)}")
+
+
+def _counts(stage: StageView) -> str:
+    return f"{stage.complete:,}/{stage.total:,} {stage.failed:,}"
+
+
+def _line(stage: StageView) -> str:
+    head = f"{plain(stage.name, 40)}: {stage.complete:,}/{stage.total:,}"
+    head += f" ({percent(stage.complete, stage.total)})"
+    failed = f", {stage.failed:,} failed" if stage.failed else ""
+    if not stage.remaining:
+        return f"{head}{failed}, done"
+    return f"{head}{failed}, {rate(stage.rate)}, {time_left(stage.eta_s)} left"

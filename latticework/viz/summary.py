@@ -1,0 +1,154 @@
+"""What a run came to, in a few lines or as HTML."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from latticework.lattice.states import State
+from latticework.viz.html import escaped
+from latticework.viz.states import counts_text
+from latticework.viz.status_html import StageBar, bars_html
+from latticework.viz.words import percent, plain, plural, rate, seconds
+
+Counts = Mapping[str, Mapping[State, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One tile that failed in one stage."""
+
+    stage: str
+    """Name of the stage."""
+    tile: str
+    """Name or address of the tile."""
+    message: str
+    """Last line of the traceback."""
+    attempts: int = 1
+    """How often it was tried."""
+
+
+def summary_text(
+    counts: Counts,
+    *,
+    title: str = "run",
+    duration_s: float | None = None,
+    rates: Mapping[str, float] | None = None,
+    failures: Iterable[Failure] = (),
+    n_failures: int | None = None,
+    limit: int = 10,
+) -> str:
+    """A run in a few lines of plain text.
+
+    Parameters
+    ----------
+    counts
+        Tiles by state, by stage, in the order of the pipeline.
+    title
+        What was run and how it ended, such as ``"run of brain.lw: interrupted"``.
+    duration_s
+        Seconds that it took.
+    rates
+        Tiles per second, by stage.
+    failures
+        Tiles that failed; the first `limit` are listed.
+    n_failures
+        How many there are in all, where `failures` holds only the first of them.
+    limit
+        Lines of failures at most.
+
+    Examples
+    --------
+    >>> from latticework.lattice.states import State
+    >>> counts = {"clean": {State.COMPLETE: 354, State.FAILED: 7}, "spots": {State.COMPLETE: 354}}
+    >>> print(summary_text(
+    ...     counts, duration_s=75, rates={"clean": 4.8}, n_failures=7,
+    ...     failures=[Failure("clean", "y1_x2", "ValueError: too dark", attempts=3)],
+    ... ))
+    run, 1 min 15 s
+      clean  354/361  98 %  4.8 tiles/s  7 failed
+      spots  354/354 100 %
+    7 failures
+      clean y1_x2: ValueError: too dark (3 attempts)
+      and 6 more
+    """
+    head = plain(title) + ("" if duration_s is None else f", {seconds(duration_s)}")
+    shown, n = _first(failures, limit, n_failures)
+    lines = [head, *_stage_lines(counts, rates or {})]
+    if n:
+        lines.append(plural(n, "failure"))
+        for failure in shown:
+            tries = f" ({failure.attempts} attempts)" if failure.attempts > 1 else ""
+            what = f"{plain(failure.stage, 40)} {plain(failure.tile, 80)}"
+            lines.append(f"  {what}: {plain(failure.message, 160)}{tries}")
+        if n > len(shown):
+            lines.append(f"  and {n - len(shown):,} more")
+    return "\n".join(lines)
+
+
+def summary_html(
+    counts: Counts,
+    *,
+    title: str = "run",
+    duration_s: float | None = None,
+    rates: Mapping[str, float] | None = None,
+    failures: Iterable[Failure] = (),
+    n_failures: int | None = None,
+    limit: int = 20,
+) -> str:
+    """A run as HTML for a notebook: bars, and a table of what failed. As `summary_text`.
+
+    Examples
+    --------
+    >>> from latticework.lattice.states import State
+    >>> "7 failed" in summary_html({"clean": {State.COMPLETE: 354, State.FAILED: 7}})
+    True
+    """
+    shown, n = _first(failures, limit, n_failures)
+    stages = [StageBar(name, of, rate=(rates or {}).get(name)) for name, of in counts.items()]
+    took = "" if duration_s is None else f" <small>{escaped(seconds(duration_s))}</small>"
+    return bars_html(stages, title=escaped(title) + took, after=_failure_table(shown, n))
+
+
+def _stage_lines(counts: Counts, rates: Mapping[str, float]) -> list[str]:
+    rows = []
+    for name, of_stage in counts.items():
+        stage = StageBar(name, of_stage)
+        done = int(of_stage.get(State.COMPLETE, 0))
+        rest = {state: n for state, n in of_stage.items() if state is not State.COMPLETE}
+        rows.append(
+            (
+                plain(name, 40),
+                f"{done:,}/{stage.tiles:,}",
+                percent(done, stage.tiles),
+                rate(rates[name]) if rates.get(name) else "",
+                counts_text(rest) if any(n for s, n in rest.items() if s is not State.ABSENT) else "",
+            )
+        )
+    wide = [max((len(row[i]) for row in rows), default=0) for i in range(5)]
+    return [
+        f"  {row[0]:<{wide[0]}}  {row[1]:>{wide[1]}} {row[2]:>5}  {row[3]:<{wide[3]}}  {row[4]}".rstrip()
+        for row in rows
+    ]
+
+
+def _first(
+    failures: Iterable[Failure], limit: int, n_failures: int | None
+) -> tuple[list[Failure], int]:
+    every = list(failures)
+    return every[:limit], max(len(every), n_failures or 0)
+
+
+def _failure_table(shown: list[Failure], n: int) -> str:
+    if not n:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escaped(f.stage, 40)}</td><td>{escaped(f.tile, 80)}</td>"
+        f'<td class="lw-n">{f.attempts}</td>'
+        f'<td style="font-family:monospace">{escaped(f.message, 240)}</td></tr>'
+        for f in shown
+    )
+    more = f'<div class="lw-m">and {n - len(shown):,} more</div>' if n > len(shown) else ""
+    head = "<tr><th>stage</th><th>tile</th><th>attempts</th><th>error</th></tr>"
+    return (
+        f'<div class="lw-h">{escaped(plural(n, "failure"))}</div>'
+        f'<table class="lw-t">{head}{rows}</table>{more}'
+    )
