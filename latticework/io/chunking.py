@@ -43,7 +43,7 @@ def inner_chunk(
     >>> inner_chunk(("c", "z", "y", "x"), (3, 128, 512, 512), 2)
     (1, 48, 56, 56)
     >>> inner_chunk(("z", "y", "x"), (64, 128, 128), 2, divide=True)
-    (64, 32, 64)
+    (64, 64, 32)
     """
     spatial = [axis for axis, dim in enumerate(dims) if dim in ("z", "y", "x")]
     spatial = spatial or list(range(len(dims)))

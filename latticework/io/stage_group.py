@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from latticework.errors import StoreError
 from latticework.io.layout import ArrayLayout
-from latticework.io.plain_zarr import write_array, write_group, write_json
+from latticework.io.plain_zarr import read_group, write_array, write_group, write_json
 
 
 def write_metadata(path: Path, layout: ArrayLayout, lattice: Any) -> None:
@@ -21,6 +22,21 @@ def write_metadata(path: Path, layout: ArrayLayout, lattice: Any) -> None:
     members[layout.name] = layout.metadata()
     write_json(path / layout.name / "zarr.json", layout.metadata())
     write_group(path, members, {"latticework": layout.to_json()})
+
+
+def stored_layout(path: Path) -> ArrayLayout:
+    """The layout that a group was made with.
+
+    Raises
+    ------
+    StoreError
+        Where there is no group, or it is not one of a stage.
+    """
+    attributes = read_group(path, what="store of a stage")["attributes"]
+    try:
+        return ArrayLayout.from_json(attributes["latticework"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path} is a Zarr group, but not one of a stage: {error}") from error
 
 
 def positions_um(

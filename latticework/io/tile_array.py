@@ -23,10 +23,12 @@ import numpy as np
 
 from latticework.errors import StoreError
 from latticework.io.handles import explain, open_handle, shared_context
+from latticework.io.labelled import open_labelled
 from latticework.io.layout import ArrayLayout
-from latticework.io.plain_zarr import read_json
-from latticework.io.stage_group import write_metadata
+from latticework.io.stage_group import stored_layout, write_metadata
 from latticework.lattice.geometry import Box
+
+__all__ = ["PendingRead", "TileArray", "open_labelled"]
 
 
 class TileArray:
@@ -125,12 +127,7 @@ class TileArray:
         cores
             Threads that decode; default one per core of the machine.
         """
-        group = read_json(Path(path) / "zarr.json", what="store of a stage")
-        try:
-            stored = group["attributes"]["latticework"]
-            layout = ArrayLayout.from_json(stored)
-        except (KeyError, TypeError) as error:
-            raise StoreError(f"{path} is a Zarr group, but not one of a stage: {error}") from error
+        layout = stored_layout(Path(path))
         return cls(path, layout, cache_bytes=cache_bytes, generation=generation, cores=cores)
 
     def grow(self, lattice: Any) -> "TileArray":
