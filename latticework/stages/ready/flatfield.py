@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from scipy import ndimage
 
 from latticework.errors import StageError
 from latticework.stages.ready.labelled import AnyTile, Pixels, labelled, like, to_dtype
@@ -17,7 +18,7 @@ def estimate_flatfield(
     tiles: Pixels,
     *,
     offset: float = 0.0,
-    degree: int = 4,
+    degree: int | None = None,
     max_tiles: int = 1000,
     blocks: int = 32,
 ) -> xr.DataArray:
@@ -38,7 +39,8 @@ def estimate_flatfield(
     offset
         Counts of the camera in the dark. If it is left at 0 though it is not, the field comes out too even.
     degree
-        Degree of the polynomial: what bends more often within a tile is not seen as illumination.
+        Degree of the polynomial: what bends more often within a tile is not seen as illumination. If not given, 2
+        with fewer than 50 tiles of specimen (more would follow the specimen itself), else 4.
     max_tiles
         At most so many tiles, evenly spread over all, are read.
     blocks
@@ -129,20 +131,24 @@ def _specimen(reduced: Floats) -> npt.NDArray[np.bool_]:
     return np.asarray(reduced > np.exp(edges[best + 1]))
 
 
-def _polish(reduced: Floats, size: tuple[int, int], degree: int) -> Floats:
+def _polish(reduced: Floats, size: tuple[int, int], degree: int | None) -> Floats:
     """Field of one channel at full size from (tile, *grid) medians."""
-    inside = _specimen(reduced)
+    # Without the specimen's own rim, where pieces are half empty.
+    inside = ndimage.binary_erosion(_specimen(reduced), np.ones((1, 3, 3)), border_value=1)
     enough = inside.reshape(len(inside), -1).mean(axis=1) > 0.1
     if not enough.any():
         return np.ones(size, dtype=np.float32)
     logs = np.where(inside, np.log(np.where(inside, reduced, 1.0)), np.nan)[enough]
     seen = (~np.isnan(logs)).sum(axis=0)
+    if degree is None:
+        degree = 2 if len(logs) < 50 else 4
     field = np.zeros(logs.shape[1:])
     for _ in range(8):
         level = np.nanmedian((logs - field).reshape(len(logs), -1), axis=1)
         rest = logs - level[:, None, None]
         rest[:, seen == 0] = 0.0
         raw = np.nanmedian(rest, axis=0)
+        raw -= raw[seen > 0].mean()  # level and field share a constant
         field = _fit(raw, np.sqrt(seen), degree, raw.shape)
     full = np.exp(_fit(raw, np.sqrt(seen), degree, size))
     return np.asarray(full / full.mean(), dtype=np.float32)
