@@ -9,6 +9,10 @@ from benchmarks.measure import Standing
 from benchmarks.table import Row
 
 
+def silent(line: str) -> None:
+    """Say nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the command line decides."""
@@ -18,7 +22,7 @@ class Settings:
     toy: bool = False
     tiles: int | None = None
     #: units of the no-op and reopening benchmarks, instead of the standard numbers
-    say: Callable[[str], None] = lambda line: None
+    say: Callable[[str], None] = silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,15 @@ def ratio_rows(
     return rows
 
 
-def held(condition: bool, *values: float) -> bool | None:
-    """The verdict on an aim: unknown where a figure is missing."""
-    return None if any(not math.isfinite(v) for v in values) else bool(condition)
+def at_most(value: float, limit: float) -> bool | None:
+    """Whether `value` is below `limit`; unknown where one of them is missing.
+
+    Examples
+    --------
+    >>> at_most(1, 2), at_most(3, 2), at_most(float("nan"), 2)
+    (True, False, None)
+    """
+    return value <= limit if math.isfinite(value) and math.isfinite(limit) else None
 
 
 def problems(standings: Sequence[Standing]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The harness: each measurement in a process of its own, systems taking turns, medians at the end."""
+"""The harness: a process of its own for each measurement, systems taking turns, medians."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.memory import TreeSampler
 
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 class MeasurementError(RuntimeError):
@@ -143,7 +143,7 @@ def contest(
     *,
     repeats: int = 3,
     timeout_s: float = 900.0,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] = print,
 ) -> list[Standing]:
     """Let the contestants take turns, `repeats` times; one that fails once is out.
 

@@ -20,7 +20,7 @@ def finish(scratch: Path, watch: Stopwatch, *, project: str, tiles: int) -> dict
     return _run_nothing(scratch, watch, Path(project), tiles)
 
 
-def reopen(scratch: Path, watch: Stopwatch, *, project: str, tiles: int) -> dict[str, float]:
+def reopen(_scratch: Path, watch: Stopwatch, *, project: str, tiles: int) -> dict[str, float]:
     """`open_project` and the first status of a project whose units are all complete."""
     import latticework as lw
 

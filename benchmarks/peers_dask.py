@@ -33,11 +33,12 @@ def halo(
     truth: str,
     plan: dict[str, Any],
     engine: str = "zarr",
+    tuned: bool = False,
 ) -> dict[str, float]:
     """`dask.array.map_overlap` from Zarr to Zarr, one chunk per tile.
 
     `engine` says what reads and writes: zarr-python, as `dask.array.from_zarr` does, or
-    tensorstore behind the same two operators.
+    tensorstore behind the same two operators. `tuned`: see `local_cluster`.
     """
     import dask.array as da
     import zarr
@@ -45,15 +46,15 @@ def halo(
     volume = VolumePlan.from_arguments(**plan)
     result = scratch / "result.zarr"
     modules = ("zarr", "tensorstore", "dask.array", "benchmarks.volume")
-    with local_cluster(scratch, warm=modules) as client:
+    with local_cluster(scratch, warm=modules, tuned=tuned) as client:
         before = bytes_read(client)
         with watch, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # dask's opinions of our chunks
             open_volume(result, create=volume)
             opened: Any = TensorStoreArray if engine == "tensorstore" else zarr.open_array
-            array = da.from_array(opened(source, mode="r"), chunks=volume.block)
+            array = da.from_array(opened(source), chunks=volume.block)
             mapped = da.map_overlap(gradient, array, depth=REACH, boundary="none", dtype="u2")
-            da.store(mapped, opened(str(result), mode="r+"), lock=False)
+            da.store(mapped, opened(str(result)), lock=False)
         read = bytes_read(client) - before
     check_result(result, volume, truth)
     return {"bytes_read": float(read)}
@@ -62,7 +63,7 @@ def halo(
 class TensorStoreArray:
     """A tensorstore array with what dask asks of an array; travels as its path."""
 
-    def __init__(self, path: str, mode: str = "r") -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
         self._array = open_volume(path)
         self.shape: tuple[int, ...] = self._array.shape

@@ -20,15 +20,17 @@ def copy(
     truth: str,
     plan: dict[str, Any],
     compute: str = "nothing",
+    tuned: bool = False,
 ) -> dict[str, float]:
     """Each block through tensorstore on the same cluster, one `client.map` over all of them.
 
     `compute`: "nothing" copies; "block" applies the function to the block without its halo (the
     result is wrong at the seams); "halo" reads the halo too: a bare loop with no bookkeeping.
+    `tuned`: see `local_cluster`.
     """
     volume = VolumePlan.from_arguments(**plan)
     result = scratch / "result.zarr"
-    with local_cluster(scratch, warm=("benchmarks.plain_copy",)) as client:
+    with local_cluster(scratch, warm=("benchmarks.plain_copy",), tuned=tuned) as client:
         before = bytes_read(client)
         with watch:
             open_volume(result, create=volume)
