@@ -23,6 +23,20 @@ templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_title = "latticework"
 html_static_path = ["_static"]
+# Pages without pages below them have nothing to list at the left.
+html_sidebars = {
+    page: []
+    for page in (
+        "index",
+        "install",
+        "first-steps",
+        "model",
+        "design",
+        "limits",
+        "changelog",
+        "contributing",
+    )
+}
 html_show_sourcelink = False
 html_theme_options = {
     "show_prev_next": True,

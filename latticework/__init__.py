@@ -3,12 +3,16 @@
 ``import latticework as lw`` gives the names that a notebook needs. They are loaded when first
 used, so that the import itself takes a few milliseconds:
 
-===================  =====================================================================
+===================  =================================================================
 ``open_tiles``       the lattice of an acquisition on disk or in memory
 ``simulate``         an acquisition with a known truth, for trying things out
 ``create``           a new project: a folder with the lattice, the pipeline and its results
 ``open_project``     a project that exists already
-===================  =====================================================================
+``stage``            a function as a step of a pipeline, with its options
+``stages``           everything for writing stages; ready ones in ``lw.stages.ready``
+``viz``              plots and pictures
+``testing``          simulated acquisitions and Hypothesis strategies
+===================  =================================================================
 
 Examples
 --------
@@ -23,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from latticework import errors as errors
     from latticework import stages as stages
+    from latticework import testing as testing
+    from latticework import viz as viz
     from latticework.io import open_tiles as open_tiles
     from latticework.lattice import Box as Box
     from latticework.lattice import Lattice as Lattice
@@ -33,8 +39,12 @@ if TYPE_CHECKING:
     from latticework.project import open_project as open_project
     from latticework.stages import Stage as Stage
     from latticework.stages import all_tiles as all_tiles
+    from latticework.stages import array_output as array_output
     from latticework.stages import nothing as nothing
+    from latticework.stages import record_output as record_output
+    from latticework.stages import same_tile as same_tile
     from latticework.stages import stage as stage
+    from latticework.stages import table_output as table_output
     from latticework.testing import simulate as simulate
 
 __version__ = "0.1.0.dev0"
@@ -47,8 +57,12 @@ _HOME = {
     "open_tiles": "latticework.io",
     "Stage": "latticework.stages",
     "all_tiles": "latticework.stages",
+    "array_output": "latticework.stages",
     "nothing": "latticework.stages",
+    "record_output": "latticework.stages",
+    "same_tile": "latticework.stages",
     "stage": "latticework.stages",
+    "table_output": "latticework.stages",
     "Project": "latticework.project",
     "create": "latticework.project",
     "open_project": "latticework.project",
@@ -56,7 +70,7 @@ _HOME = {
 }
 """The module that each public name comes from. In step with the imports above (tested)."""
 
-_ROOMS = ("errors", "stages")
+_ROOMS = ("errors", "stages", "testing", "viz")
 """Modules that are public names themselves."""
 
 __all__ = [
@@ -67,14 +81,20 @@ __all__ = [
     "State",
     "Tile",
     "all_tiles",
+    "array_output",
     "create",
     "errors",
     "nothing",
     "open_project",
     "open_tiles",
+    "record_output",
+    "same_tile",
     "simulate",
     "stage",
     "stages",
+    "table_output",
+    "testing",
+    "viz",
 ]
 
 
