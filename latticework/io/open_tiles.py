@@ -1,0 +1,215 @@
+"""`open_tiles`: an acquisition, whatever its format, as a lattice."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from latticework.errors import LatticeError, SourceError
+from latticework.io import memory, ome_tiles, tiff_tiles, zarr_images
+from latticework.io.placing import Placing, Tiles, to_lattice
+from latticework.io.positions import read_positions
+from latticework.io.scan import Progress, Scan, list_files, scan_tiffs
+from latticework.lattice import Lattice
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def open_tiles(
+    path: Any,
+    *,
+    grid: Mapping[str, int] | None = None,
+    start: str = "top-left",
+    order: str = "row",
+    snake: bool = False,
+    overlap: Mapping[str, float] | float | None = None,
+    positions: "str | Path | pd.DataFrame | Mapping[str, Any] | None" = None,
+    columns: str | Mapping[str, str] | None = None,
+    unit: str | None = None,
+    pattern: str | re.Pattern[str] | None = None,
+    files: str | None = None,
+    dims: Sequence[str] | None = None,
+    block: Mapping[str, int] | None = None,
+    pixel_size_um: Mapping[str, float] | float | None = None,
+    channels: Sequence[str] | None = None,
+    flip: str = "",
+    errors: Literal["raise", "mark"] = "raise",
+    progress: Progress | None = None,
+) -> Lattice:
+    """The lattice of an acquisition; only metadata are read.
+
+    Where the tiles are is taken from the first of these that is there:
+
+    1. ``grid=``, the tiles in natural order of their names (or of a number in ``pattern=``);
+    2. ``positions=``, a table of positions or of rows and columns;
+    3. ``pattern=`` with rows and columns, or with positions;
+    4. what the files say: OME-XML plane positions, MetaMorph/ImageXpress stage positions,
+       OME-Zarr translations, names such as ``y03_x12.tif`` or ``row3_col12.tif``.
+
+    Lattice axes that a table or a pattern names are kept, also when they have one label.
+
+    Parameters
+    ----------
+    path
+        Folder of TIFF or OME-TIFF files (looked into to any depth) or of Zarr images; one such
+        file or image; a list of files; or arrays: a sequence or a mapping of names to NumPy,
+        dask, zarr or xarray arrays, or one array with ``block=``.
+    grid, start, order, snake, overlap
+        ``{"y": 7, "x": 9}``: rows and columns (``z`` first for layers), the corner of the first
+        tile (``"top-left"`` ...), whether rows or columns are acquired one after another, whether
+        every other one runs backwards, and the overlap in pixels ``{"y": 51, "x": 51}`` or as a
+        fraction (0.1; of y and x).
+    positions, columns, unit
+        CSV file or table; ``columns="true_*"`` (``*`` for z, y, x) or a mapping of roles
+        (``file number tile_z tile_y tile_x z y x``) to columns; ``"um"`` or ``"px"``.
+        Rows are matched by file name, by tile number, or by order.
+    pattern
+        ``"{well}_s{site:d}_w{c:d}_z{z:d}.tif"`` or a compiled regular expression; what names mean
+        is in `latticework.io.filenames`. Files that differ in ``c`` or ``z`` only are one tile.
+    files
+        Glob for the names of the files that belong to the acquisition.
+    dims
+        Dims of each file or array, such as ``("c", "y", "x")``, where it does not say.
+    block
+        Pixels of a block by axis: one array or image as a lattice of blocks.
+    pixel_size_um
+        Size of a pixel by axis (or one number for y and x); overrides the metadata's.
+    channels
+        Names of the channels.
+    flip
+        Axes (``"y"``, ``"x"`` or ``"yx"``) whose positions run against the image.
+    errors
+        ``"mark"`` keeps tiles that cannot be read on the lattice, with the reason in
+        ``lattice.problems``, and leaves out (with a warning) files that cannot be placed.
+    progress
+        Called with the number of files looked at and of all files.
+
+    Returns
+    -------
+    Lattice
+        With a source that reads pixels lazily and in parts.
+
+    Raises
+    ------
+    SourceError
+        For files that are truncated, of another shape or type, missing, double, or unplaceable.
+    LatticeError
+        For arguments that contradict each other or the files.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, tifffile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for i in range(6):
+    ...     tifffile.imwrite(folder / f"tile{i + 1}.tif", np.zeros((32, 32), "u2"))
+    >>> lattice = open_tiles(folder, grid={"y": 2, "x": 3}, snake=True, overlap=0.25)
+    >>> lattice.sizes, dict(lattice.step_px), lattice.tile(y=1, x=2).name
+    ({'tile_y': 2, 'tile_x': 3}, {'y': 24, 'x': 24}, 'tile4.tif')
+    """
+    if errors not in ("raise", "mark"):
+        raise LatticeError(f"errors={errors!r}: expected 'raise' or 'mark'")
+    if set(flip) - set("zyx"):
+        raise LatticeError(f"flip={flip!r}: expected some of z, y, x")
+    placing = Placing(grid, start, order, snake, overlap, flip, pixel_size_um, channels, errors == "mark")
+    where = {"positions": positions, "columns": columns, "unit": unit}
+    if not isinstance(path, str | Path) and not _is_paths(path):
+        if block is not None:
+            return memory.open_blocks(path, block, dims, placing)
+        return to_lattice(_place(memory.array_tiles(path, dims, pattern, placing), where, Path()), placing)
+    root, names = _files(path, files)
+    if names is None:
+        if block is not None:
+            return zarr_images.open_blocks(root, block, dims, placing)
+        return to_lattice(_place(zarr_images.zarr_tiles(root, files, dims, pattern, placing), where, root), placing)
+    if block is not None:
+        raise LatticeError(f"block={dict(block)} divides one array or Zarr image; {root} holds TIFF files, which are tiles")
+    scan = scan_tiffs(root, names, progress)
+    return to_lattice(_place(_tiff_tiles(scan, dims, pattern, positions is not None, placing), where, root), placing)
+
+
+def _is_paths(path: Any) -> bool:
+    return isinstance(path, Sequence) and len(path) > 0 and all(isinstance(one, str | Path) for one in path)
+
+
+def _files(path: Any, files: str | None) -> tuple[Path, list[str] | None]:
+    """Root and names of TIFF files; None for names where the path is Zarr."""
+    if not isinstance(path, str | Path):
+        paths = [Path(one).absolute() for one in path]
+        parents = {one.parent for one in paths}
+        root = Path(*_common([one.parts for one in parents]))
+        return root, [one.relative_to(root).as_posix() for one in paths]
+    root = Path(path).absolute()
+    if root.is_file():
+        return root.parent, [root.name]
+    if not root.is_dir():
+        raise SourceError(f"there is nothing at {root}; expected a folder of tiles: check the path", root)
+    if zarr_images.is_zarr(root):
+        return root, None
+    names = list_files(root, files)
+    if not names and zarr_images.image_folders(root):
+        return root, None
+    if not names:
+        others = sorted(entry.name for entry in root.iterdir())[:5]
+        chosen = f" that fit files={files!r}" if files else ""
+        raise SourceError(
+            f"{root} holds no TIFF files or Zarr images{chosen}; it has {', '.join(others) or 'nothing'}: check the path",
+            root,
+        )
+    return root, names
+
+
+def _common(parts: list[tuple[str, ...]]) -> tuple[str, ...]:
+    shared = []
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        shared.append(level[0])
+    return tuple(shared)
+
+
+def _tiff_tiles(
+    scan: Scan, dims: Sequence[str] | None, pattern: str | re.Pattern[str] | None, table: bool, placing: Placing
+) -> Tiles:
+    facts = scan.common()
+    parts = tiff_tiles.file_parts(scan, facts, dims)
+    given = placing.grid is not None or table
+    if pattern is not None:
+        tiff_tiles.add_name_fields(parts, scan, pattern, placing.mark)
+    if not given and not tiff_tiles.has_place(list(parts.table)):
+        from_ome = ome_tiles.ome_parts(scan) if pattern is None else None
+        if from_ome is not None and tiff_tiles.has_place(list(from_ome.table)):
+            parts = from_ome
+        elif not tiff_tiles.add_metamorph(parts, scan, facts, named=pattern is not None):
+            known = tiff_tiles.known_pattern(scan.names) if pattern is None else None
+            if known is not None:
+                tiff_tiles.add_name_fields(parts, scan, known, placing.mark)
+            elif pattern is None:
+                tiff_tiles.placed(parts, scan)
+        tiff_tiles.unplaceable(parts, scan, placing)
+    return tiff_tiles.assemble(parts, scan, facts, placing)
+
+
+def _place(tiles: Tiles, where: Mapping[str, Any], folder: Path) -> Tiles:
+    """Add what a table of positions says."""
+    if where["positions"] is None:
+        return tiles
+    table, unit = read_positions(
+        where["positions"], [[name] for name in tiles.names], folder, columns=where["columns"], unit=where["unit"]
+    )
+    lost = table.isna().any(axis=1).to_numpy()
+    if lost.any():
+        raise SourceError(
+            f"the positions table has no row for {int(lost.sum())} of {len(tiles.names)} tiles, such as "
+            f"{tiles.names[int(lost.argmax())]!r}: add it, or choose files with files="
+        )
+    pixel = tiles.pixel_size_um
+    for column in table:
+        if column in ("z", "y", "x"):
+            scale = pixel.get(str(column), 1.0) if unit == "px" else 1.0
+            tiles.table[f"{column}_um"] = table[column].to_numpy(float) * scale
+        else:
+            tiles.table[str(column)] = table[column].to_numpy()
+    if "number" in tiles.table:
+        tiles.table = tiles.table.drop(columns="number")
+    return tiles

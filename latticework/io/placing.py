@@ -1,0 +1,294 @@
+"""From tiles with labels, positions or just an order to a lattice: what every reader shares."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latticework.errors import LatticeError, SourceError
+from latticework.io.filenames import name_numbers, natural_key
+from latticework.lattice import Lattice
+from latticework.lattice.grids import grid_lines, overlap_steps, scan_order
+from latticework.lattice.offsets import lattice_dim, spatial_axis
+from latticework.lattice.source import TileSource
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GRID_DIMS = ("tile_z", "tile_y", "tile_x")
+TOLERANCE = 0.35
+"""Fraction of a tile's extent within which positions share a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """What the caller of `open_tiles` said about where tiles are."""
+
+    grid: Mapping[str, int] | None = None
+    start: str = "top-left"
+    order: str = "row"
+    snake: bool = False
+    overlap: Mapping[str, float] | float | None = None
+    flip: str = ""
+    pixel_size_um: Mapping[str, float] | float | None = None
+    channels: Sequence[str] | None = None
+    mark: bool = False
+    """Put problems on the lattice instead of raising the first."""
+
+    def pixel_size(self, found: Mapping[str, float]) -> dict[str, float]:
+        """Pixel size by axis: as given, else as found."""
+        given = self.pixel_size_um
+        if given is None:
+            return dict(found)
+        if isinstance(given, Mapping):
+            return {**found, **{axis: float(size) for axis, size in given.items()}}
+        return {**found, "y": float(given), "x": float(given)}
+
+
+@dataclass(slots=True)
+class Tiles:
+    """Tiles in acquisition order, before they are a lattice.
+
+    ``table`` has one row per tile, and some of the columns ``tile_z tile_y tile_x`` (labels),
+    ``z_um y_um x_um`` (positions), ``number`` and any other lattice axes.
+    """
+
+    table: "pd.DataFrame"
+    names: Sequence[str]
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    pixel_size_um: dict[str, float]
+    channels: tuple[str, ...] | None
+    source: TileSource
+    where: str
+    """The acquisition, for messages."""
+    problems: dict[int, str] = field(default_factory=dict)
+    added: list[int] = field(default_factory=list)
+    """Grid positions without a tile, filled by `place_on_grid`."""
+
+    @property
+    def size(self) -> dict[str, int]:
+        """Pixels by tile dim."""
+        return dict(zip(self.dims, self.shape, strict=True))
+
+    @property
+    def other(self) -> list[str]:
+        """Lattice axes that are not spatial."""
+        return [str(c) for c in self.table if c not in GRID_DIMS and c != "number" and not str(c).endswith("_um")]
+
+
+def has_place(columns: Sequence[str]) -> bool:
+    """Whether labels or positions along y or x are among the columns."""
+    return bool({"tile_y", "tile_x", "y_um", "x_um"} & set(columns))
+
+
+def to_lattice(tiles: Tiles, placing: Placing) -> Lattice:
+    """The lattice of tiles, by grid, labels or positions, in that order."""
+    if placing.channels is not None:
+        count = tiles.size.get("c", 1)
+        if len(placing.channels) != count:
+            raise LatticeError(f"channels={list(placing.channels)} for tiles with {count} channels: name each once")
+        tiles.channels = tuple(placing.channels)
+    pixel = placing.pixel_size(tiles.pixel_size_um)
+    tiles.pixel_size_um = pixel
+    columns = [str(column) for column in tiles.table]
+    labels, index = _other_axes(tiles)
+    steps: dict[str, int] | None
+    if placing.grid is not None:
+        dims, grid_labels, positions = _by_grid(tiles, placing)
+        steps = overlap_steps(placing.overlap, tiles.size, [d.removeprefix("tile_") for d in dims])
+    elif any(dim in columns for dim in GRID_DIMS):
+        dims, grid_labels, positions, steps = _by_labels(tiles, placing)
+    elif has_place(columns):
+        dims, grid_labels, positions, steps = _by_positions(tiles, placing)
+    elif len(tiles.table) == len(tiles.table[tiles.other].drop_duplicates()) and (tiles.other or len(tiles.table) == 1):
+        dims, grid_labels = ("tile_y", "tile_x"), {"tile_y": np.arange(1), "tile_x": np.arange(1)}
+        positions, steps = np.zeros((len(tiles.table), 2), np.int64), {}
+    else:
+        raise SourceError(no_place(tiles.where, tiles.names))
+    return Lattice(
+        dims=(*tiles.other, *dims),
+        labels={**labels, **grid_labels},
+        index=np.concatenate([index, positions], axis=1),
+        tile_dims=tiles.dims,
+        tile_shape=tiles.shape,
+        dtype=tiles.dtype,
+        pixel_size_um=pixel,
+        step_px=steps,
+        position_um=_position_array(tiles, dims, grid_labels, positions, steps or {}),
+        names=tiles.names,
+        problems=tiles.problems,
+        channels=tiles.channels,
+        source=tiles.source,
+    )
+
+
+def no_place(where: str, names: Sequence[str]) -> str:
+    """The message for an acquisition that does not say where its tiles are."""
+    return (
+        f"{where} holds {len(names)} tiles ({names[0]!r} ...) but nothing says where they are (no OME-XML or MetaMorph "
+        'positions, no row and column in the names): give grid={"y": rows, "x": columns}, positions="table.csv", or '
+        'pattern="{row:d}_{col:d}.tif"'
+    )
+
+
+def _other_axes(tiles: Tiles) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    labels, columns = {}, []
+    for dim in tiles.other:
+        labels[dim], column = _codes(tiles.table[dim].to_numpy(), dim)
+        columns.append(column)
+    index = np.stack(columns, axis=1) if columns else np.zeros((len(tiles.table), 0), np.int64)
+    return labels, index
+
+
+def _codes(values: np.ndarray, dim: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of an axis and each value's place among them; text in natural order."""
+    try:
+        numbers = values.astype(np.float64)
+    except (TypeError, ValueError):
+        text = np.array([str(value) for value in values])
+        unique = np.array(sorted(set(text.tolist()), key=natural_key))
+        place = {label: i for i, label in enumerate(unique.tolist())}
+        return unique, np.array([place[value] for value in text.tolist()], np.int64)
+    if not np.isfinite(numbers).all() or (numbers != np.rint(numbers)).any():
+        raise LatticeError(f"{dim} has the label {numbers[numbers != np.rint(numbers)][0]}; expected whole numbers or text")
+    whole = numbers.astype(np.int64)
+    unique, inverse = np.unique(whole, return_inverse=True)
+    if dim in GRID_DIMS and unique[-1] - unique[0] < 4 * len(unique) + 16:  # a missing row is a hole
+        unique, inverse = np.arange(unique[0], unique[-1] + 1), whole - unique[0]
+    return unique, inverse.astype(np.int64)
+
+
+def _groups(tiles: Tiles) -> np.ndarray:
+    """Which well, time point ... every tile belongs to."""
+    if not tiles.other:
+        return np.zeros(len(tiles.table), np.int64)
+    return np.asarray(tiles.table.groupby(tiles.other, sort=False).ngroup())
+
+
+def _by_grid(tiles: Tiles, placing: Placing) -> tuple[tuple[str, ...], dict[str, np.ndarray], np.ndarray]:
+    assert placing.grid is not None
+    dims = tuple(lattice_dim(axis) for axis in placing.grid)
+    if any(spatial_axis(dim) is None for dim in dims) or dims[-2:] != ("tile_y", "tile_x"):
+        raise LatticeError(f'grid={dict(placing.grid)}: expected y and x, or z, y and x, such as {{"y": 7, "x": 9}}')
+    shape = tuple(int(n) for n in placing.grid.values())
+    order = scan_order(shape, placing.order, placing.snake, placing.start)
+    groups, index = _groups(tiles), np.zeros((len(tiles.table), len(dims)), np.int64)
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        numbers = tiles.table["number"].to_numpy()[rows] if "number" in tiles.table else None
+        index[rows] = order[_ranks(rows, numbers, len(order), tiles, placing)]
+    labels = {dim: np.arange(n) for dim, n in zip(dims, shape, strict=True)}
+    return dims, labels, index
+
+
+def _ranks(rows: np.ndarray, numbers: Any, places: int, tiles: Tiles, placing: Placing) -> np.ndarray:
+    """Place in the acquisition of every tile of one group."""
+    if len(rows) == places and numbers is None:
+        return np.arange(places)
+    grid = " x ".join(f"{n} {axis}" for axis, n in (placing.grid or {}).items())
+    said = f"{tiles.where}: a grid of {grid} has {places} tiles, but there are {len(rows)}"
+    if numbers is None:
+        numbers = name_numbers([tiles.names[row] for row in rows])
+    if len(rows) > places or numbers is None:
+        raise LatticeError(f"{said} ({tiles.names[rows[0]]!r} to {tiles.names[rows[-1]]!r}): correct grid=, or choose files=")
+    ranks = np.asarray(numbers, np.int64)
+    ranks = ranks - (ranks.min() if ranks.min() <= 1 or ranks.max() - ranks.min() + 1 == places else 1)
+    if len(np.unique(ranks)) != len(ranks) or ranks.max() >= places:
+        raise LatticeError(f"{said}, numbered {min(numbers)} to {max(numbers)}: correct grid=, or choose files=")
+    missing = np.setdiff1d(np.arange(places), ranks)
+    if len(missing) and not placing.mark:
+        first = min(numbers) - ranks.min()
+        raise SourceError(
+            f"{said}: number {', '.join(str(first + m) for m in missing[:5])}{' ...' if len(missing) > 5 else ''} is missing "
+            'beside {!r}; complete the folder, or leave holes with errors="mark"'.format(tiles.names[rows[0]])
+        )
+    return ranks
+
+
+def _by_labels(
+    tiles: Tiles, placing: Placing
+) -> tuple[tuple[str, ...], dict[str, np.ndarray], np.ndarray, dict[str, int]]:
+    dims = tuple(dim for dim in GRID_DIMS if dim in tiles.table)
+    labels, columns = {}, []
+    for dim in dims:
+        labels[dim], column = _codes(tiles.table[dim].to_numpy(), dim)
+        if spatial_axis(dim) in placing.flip:
+            labels[dim], column = labels[dim][::-1], len(labels[dim]) - 1 - column
+        columns.append(column)
+    index = np.stack(columns, axis=1)
+    axes = [dim.removeprefix("tile_") for dim in dims]
+    size = {**dict.fromkeys(axes, 1), **tiles.size}
+    steps = overlap_steps(placing.overlap, size, axes)
+    if placing.overlap is None:
+        for axis, column in zip(axes, columns, strict=True):
+            if f"{axis}_um" in tiles.table:
+                steps[axis] = _step(tiles.table[f"{axis}_um"].to_numpy(float), column, tiles.pixel_size_um.get(axis, 1.0), steps[axis])
+    return dims, labels, index, steps
+
+
+def _step(position_um: np.ndarray, column: np.ndarray, pixel_um: float, default: int) -> int:
+    """Median distance of neighbouring grid lines, pixels."""
+    lines = np.unique(column)
+    if len(lines) < 2:
+        return default
+    centres = np.array([np.nanmedian(position_um[column == line]) for line in lines])
+    step = np.median(np.diff(centres) / np.diff(lines)) / pixel_um
+    if not step >= 0.5:
+        raise LatticeError(
+            f"positions grow against the grid labels (step {step:.1f} px): the table contradicts itself, or an axis runs "
+            'backwards; turn it with flip="y" or "x"'
+        )
+    return max(1, int(round(step)))
+
+
+def _by_positions(
+    tiles: Tiles, placing: Placing
+) -> tuple[tuple[str, ...], dict[str, np.ndarray], np.ndarray, dict[str, int]]:
+    groups, dims, labels, columns, steps = _groups(tiles), [], {}, [], {}
+    for axis in "zyx":
+        if f"{axis}_um" not in tiles.table:
+            continue
+        values = tiles.table[f"{axis}_um"].to_numpy(float).copy()
+        if not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise LatticeError(f"{tiles.where}: tile {tiles.names[row]!r} has no position along {axis}; expected a number")
+        values *= -1 if axis in placing.flip else 1
+        tiles.table[f"{axis}_um"] = values.copy()
+        for group in np.unique(groups):  # wells lie apart, and each has a grid of its own
+            values[groups == group] -= values[groups == group].min()
+        pixel = tiles.pixel_size_um.get(axis, 1.0)
+        lines, step = grid_lines(values, tiles.size.get(axis, 1) * pixel, TOLERANCE)
+        if axis == "z" and lines.max() == 0:
+            continue
+        dim = lattice_dim(axis)
+        dims.append(dim)
+        labels[dim], steps[axis] = np.arange(lines.max() + 1), max(1, round(step / pixel))
+        columns.append(lines)
+    return tuple(dims), labels, np.stack(columns, axis=1), steps
+
+
+def _position_array(
+    tiles: Tiles,
+    dims: Sequence[str],
+    labels: Mapping[str, np.ndarray],
+    index: np.ndarray,
+    steps: Mapping[str, int],
+) -> np.ndarray | None:
+    """Positions where given, else nominal ones; None where nothing was given."""
+    axes = [axis for axis in "zyx" if axis in tiles.dims or f"tile_{axis}" in dims]
+    if not any(f"{axis}_um" in tiles.table for axis in axes):
+        return None
+    position = np.zeros((len(tiles.table), len(axes)))
+    for column, axis in enumerate(axes):
+        nominal = np.zeros(len(index))
+        if f"tile_{axis}" in dims:
+            pixel = tiles.pixel_size_um.get(axis, 1.0)
+            nominal = index[:, list(dims).index(f"tile_{axis}")] * steps.get(axis, tiles.size.get(axis, 1)) * pixel
+        if f"{axis}_um" in tiles.table:
+            given = tiles.table[f"{axis}_um"].to_numpy(float)
+            nominal = np.where(np.isfinite(given), given, nominal)
+        position[:, column] = nominal
+    return position
