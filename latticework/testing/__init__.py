@@ -1,10 +1,30 @@
-"""What users and our own tests share: simulated acquisitions with a known truth, and Hypothesis strategies.
+"""What users and our own tests share: simulated acquisitions of known truth, and strategies.
 
-The strategies live in `latticework.testing.strategies`, which needs Hypothesis and is not imported here.
+The strategies live in `latticework.testing.strategies`, which needs Hypothesis and is not imported
+here.
 """
 
+from latticework.testing.acquisitions import (
+    write_ome_tiff,
+    write_pattern,
+    write_tiff_csv,
+    write_truth,
+    write_zarr,
+)
 from latticework.testing.microscope import Microscope
 from latticework.testing.phantom import Phantom
 from latticework.testing.simulated import Acquisition, SimulatedSource, Truth, simulate
 
-__all__ = ["Acquisition", "Microscope", "Phantom", "SimulatedSource", "Truth", "simulate"]
+__all__ = [
+    "Acquisition",
+    "Microscope",
+    "Phantom",
+    "SimulatedSource",
+    "Truth",
+    "simulate",
+    "write_ome_tiff",
+    "write_pattern",
+    "write_tiff_csv",
+    "write_truth",
+    "write_zarr",
+]

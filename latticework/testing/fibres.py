@@ -1,7 +1,8 @@
 r"""Endless smooth fibres, known cell by cell.
 
-Space is cut into cubes. Each face of a cube is crossed by a fibre or not, at a hashed point and with a hashed slope;
-both are the same seen from either side. Inside a cube the crossings are joined two by two with cubic curves::
+Space is cut into cubes. Each face of a cube is crossed by a fibre or not, at a hashed point and
+with a hashed slope; both are the same seen from either side. Inside a cube the crossings are joined
+two by two with cubic curves::
 
     +-----+-----+      a curve leaves a cube where the next one enters:
     |  .--+-.   |      the network goes on for ever, and every cube
@@ -22,7 +23,7 @@ _SAMPLES_PER_PITCH = 1.6  # a curve is at most about this many cubes long
 def _face_crossings(
     seed: int, stream: int, cubes: Ints, density: float
 ) -> tuple[npt.NDArray[np.bool_], Floats, Floats]:
-    """Of each cube (n, 3): which of the 6 faces are crossed, where (cube units) and with what inward slope."""
+    """Of each cube (n, 3): which of 6 faces are crossed, where (cube units), with what slope."""
     n = len(cubes)
     crossed = np.zeros((n, 6), dtype=bool)
     points = np.zeros((n, 6, 3))
@@ -69,12 +70,13 @@ def fibre_points(
     density
         Share of faces that are crossed, 0 to 1.
     low, high
-        Corners of the box. Points of cubes that touch the box are returned, also those that lie outside.
+        Corners of the box. Points of cubes that touch the box are returned, also those that lie
+        outside.
 
     Returns
     -------
-    points : float64 (n, 3), in the units of `pitch`.
-    length : float64 (n,), length of curve that each point stands for times its fibre's brightness (0.4 to 1).
+    points : float64 (n, 3), in the units of `pitch`. length : float64 (n,), length of curve that
+    each point stands for times its fibre's brightness (0.4 to 1).
 
     Examples
     --------
@@ -108,9 +110,7 @@ def fibre_points(
             + (3 * t**2 - 2 * t**3) * q
             + (t**3 - t**2) * v
         )
-        slope = (
-            (6 * t**2 - 6 * t) * (p - q) + (3 * t**2 - 4 * t + 1) * u + (3 * t**2 - 2 * t) * v
-        )
+        slope = (6 * t**2 - 6 * t) * (p - q) + (3 * t**2 - 4 * t + 1) * u + (3 * t**2 - 2 * t) * v
         piece = np.linalg.norm(slope, axis=-1, keepdims=True) * pitch / samples
         bright = 0.4 + 0.6 * rank[here, a][:, None, None]
         keyed = np.concatenate([curve * pitch, piece * bright], axis=-1)
@@ -139,7 +139,9 @@ def draw_points(
 
     Examples
     --------
-    >>> image = draw_points(np.array([[2.0, 2, 2]]), np.ones(1), (0.6, 0.6, 0.6), (0, 0, 0), (5, 5, 5))
+    >>> image = draw_points(
+    ...     np.array([[2.0, 2, 2]]), np.ones(1), (0.6, 0.6, 0.6), (0, 0, 0), (5, 5, 5)
+    ... )
     >>> float(image.sum().round(2))
     1.0
     """

@@ -1,8 +1,9 @@
 """Random numbers and smooth random fields that are functions of a place.
 
-An ordinary random generator gives its numbers in an order; to draw one corner of a volume one would have to draw all
-that comes before it. Here a number belongs to an integer grid position: it is the hash of (seed, stream, position), so
-any box of an endless volume can be computed alone and always looks the same.
+An ordinary random generator gives its numbers in an order; to draw one corner of a volume one would
+have to draw all that comes before it. Here a number belongs to an integer grid position: it is the
+hash of (seed, stream, position), so any box of an endless volume can be computed alone and always
+looks the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,8 +57,8 @@ def hash_uniform(seed: int, stream: int, *position: npt.ArrayLike) -> Floats:
 def value_noise(seed: int, stream: int, scale: float, *position: npt.ArrayLike) -> Floats:
     """A smooth random field with values in [0, 1) and features of about `scale`, at any positions.
 
-    Hashed values at the corners of a grid of pitch `scale`, interpolated with the smooth step ``3 t^2 - 2 t^3``
-    ("value noise").
+    Hashed values at the corners of a grid of pitch `scale`, interpolated with the smooth step ``3
+    t^2 - 2 t^3`` ("value noise").
 
     Examples
     --------
@@ -96,8 +97,8 @@ def interpolate_nodes(
 ) -> npt.NDArray[np.float32]:
     """A field known at the nodes of a coarse endless grid, at the pixels of a box.
 
-    Quadratic B-splines (three nodes per axis, continuous slope). A pixel's value does not depend on the box that it is
-    computed in, to the last bit.
+    Quadratic B-splines (three nodes per axis, continuous slope). A pixel's value does not depend on
+    the box that it is computed in, to the last bit.
 
     Parameters
     ----------

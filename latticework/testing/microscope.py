@@ -1,4 +1,4 @@
-"""A microscope in numbers: tile geometry, a stage that is not exact, a lamp that is not even, a camera with noise."""
+"""A microscope in numbers: tiles, an inexact stage, an uneven lamp, a camera with noise."""
 
 import dataclasses
 import math
@@ -23,8 +23,9 @@ STAINS = ((1.0, 0.15, 0.9), (0.1, 1.0, 0.8), (0.05, 0.1, 1.7))
 class Microscope:
     """How tiles are taken of a phantom.
 
-    A pixel of true brightness ``b`` (see `Phantom.render`) gives ``b * electrons * flatfield`` electrons on average,
-    with shot noise and read noise; the camera turns electrons into counts, adds its offset, rounds and clips.
+    A pixel of true brightness ``b`` (see `Phantom.render`) gives ``b * electrons * flatfield``
+    electrons on average, with shot noise and read noise; the camera turns electrons into counts,
+    adds its offset, rounds and clips.
 
     ::
 
@@ -38,22 +39,23 @@ class Microscope:
     pixel_size_um
         By axis; with 2-D tiles, z is the distance between planes.
     overlap
-        By lattice axis: pixels, or a fraction of the tile where below 1. One number is for y and x (and for z too
-        where tiles have a z).
+        By lattice axis: pixels, or a fraction of the tile where below 1. One number is for y and x
+        (and for z too where tiles have a z).
     channels
         Names, for tiles with a ``c`` dim.
     dtype
         ``"uint16"`` or ``"uint8"``.
     jitter_px
-        The stage misses by up to so many pixels, evenly spread, per axis or for all; `subpixel` lets it miss by
-        fractions.
+        The stage misses by up to so many pixels, evenly spread, per axis or for all; `subpixel`
+        lets it miss by fractions.
     stage_angle_deg
-        Angle between the axes of stage and camera in the plane: neighbours along x come to lie a little lower.
+        Angle between the axes of stage and camera in the plane: neighbours along x come to lie a
+        little lower.
     vignetting
         Share of light lost in the corners; differs a little by channel.
     offset, counts_per_electron, electrons, read_noise, saturation
-        Camera: counts in the dark, gain, electrons from a pixel of brightness 1, read noise in electrons, largest
-        count. What is None depends on dtype.
+        Camera: counts in the dark, gain, electrons from a pixel of brightness 1, read noise in
+        electrons, largest count. What is None depends on dtype.
     bad_pixels
         Share of pixels that always read nothing (half of them) or full (half).
     psf_um
@@ -92,14 +94,18 @@ class Microscope:
         unknown = [a for a in self.tile_shape if a not in AXES]
         if unknown or not {"y", "x"} <= set(self.tile_shape):
             raise LatticeError(
-                f"tile_shape needs y and x, and may have z (channels= gives c), but names {list(self.tile_shape)}"
+                f"tile_shape needs y and x (z if 3-D; channels= gives c), not {list(self.tile_shape)}"
             )
         if self.dtype not in ("uint8", "uint16"):
             raise LatticeError(f"the camera gives uint8 or uint16, not {self.dtype!r}")
         if self.stains is not None and len(self.stains) != self.n_channels:
-            raise LatticeError(f"{len(self.stains)} stains were given for {self.n_channels} channels")
-        if any(not 0 < step for step in self.step_px.values()):
-            raise LatticeError(f"overlap {self.overlap} is not smaller than the tile {dict(self.tile_shape)}")
+            raise LatticeError(
+                f"{len(self.stains)} stains were given for {self.n_channels} channels"
+            )
+        if any(step < 1 for step in self.step_px.values()):
+            raise LatticeError(
+                f"overlap {self.overlap} is not smaller than the tile {dict(self.tile_shape)}"
+            )
 
     # ------------------------------------------------------------------ geometry
 
@@ -142,15 +148,17 @@ class Microscope:
         steps = {}
         for axis in self.axes:
             size = int(self.tile_shape[axis])
-            given = self.overlap if not isinstance(self.overlap, Mapping) else self.overlap.get(axis, 0)
-            steps[axis] = size - int(round(given * size if given < 1 else given))
+            given = (
+                self.overlap if not isinstance(self.overlap, Mapping) else self.overlap.get(axis, 0)
+            )
+            steps[axis] = size - round(given * size if given < 1 else given)
         return steps
 
     def stage_px(self, index: Ints, seed: int) -> Floats:
         """Where tiles truly are: first pixels in z, y, x, for grid positions (n, 3).
 
-        The nominal place, turned by `stage_angle_deg`, plus what the stage misses by, which depends on seed and
-        grid position alone.
+        The nominal place, turned by `stage_angle_deg`, plus what the stage misses by, which depends
+        on seed and grid position alone.
         """
         steps = [self.step_px.get(axis, 1) for axis in AXES]
         nominal = index * np.asarray(steps, dtype=np.float64)
@@ -174,7 +182,9 @@ class Microscope:
     @property
     def dark_counts(self) -> float:
         """Offset in use."""
-        return self.offset if self.offset is not None else (100.0 if self.dtype == "uint16" else 10.0)
+        return (
+            self.offset if self.offset is not None else (100.0 if self.dtype == "uint16" else 10.0)
+        )
 
     @property
     def gain(self) -> float:
@@ -221,7 +231,7 @@ class Microscope:
     def expected_counts(
         self, brightness: npt.NDArray[np.float32], channel: int, rows: slice, columns: slice
     ) -> npt.NDArray[np.float32]:
-        """Counts without noise, rounding and clipping, of a box (z, y, x) at these camera rows and columns."""
+        """Counts without noise, rounding and clipping, of a box (z, y, x) of the camera."""
         light = self.flatfield.reshape(-1, *self.flatfield.shape[-2:])[channel, rows, columns]
         counts = brightness * (light * np.float32(self.electrons * self.gain))
         return counts + np.float32(self.dark_counts)
@@ -245,14 +255,16 @@ class Microscope:
         channel, first_plane, rows, columns
             Where in the tile the box lies.
         key
-            Seeds the noise, with channel and plane: a pixel's noise is the same whichever box it is read in.
+            Seeds the noise, with channel and plane: a pixel's noise is the same whichever box it is
+            read in.
         """
         _, _, width = self.volume_tile
         light = self.flatfield.reshape(-1, *self.flatfield.shape[-2:])[channel, rows, columns]
         light = light * np.float32(self.electrons)
         noise_floor = np.float32(self.read_noise**2)
         out = np.empty(brightness.shape, dtype=self.dtype)
-        for plane, seen in enumerate(brightness):
+        for plane in range(len(brightness)):
+            seen = brightness[plane]
             generator = np.random.Generator(np.random.SFC64([*key, channel, first_plane + plane]))
             noise = generator.standard_normal((rows.stop, width), dtype=np.float32)[rows, columns]
             seen *= light
@@ -279,7 +291,9 @@ class Microscope:
                 tile_shape=dict(self.tile_shape),
                 pixel_size_um=dict(self.pixel_size_um),
                 overlap=dict(self.overlap) if isinstance(self.overlap, Mapping) else self.overlap,
-                jitter_px=dict(self.jitter_px) if isinstance(self.jitter_px, Mapping) else self.jitter_px,
+                jitter_px=dict(self.jitter_px)
+                if isinstance(self.jitter_px, Mapping)
+                else self.jitter_px,
             )
         )
 

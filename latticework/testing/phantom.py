@@ -1,8 +1,9 @@
-"""A brain-like object without end and without storage: its brightness at any place can be computed alone.
+"""A brain-like object without end and without storage: any place of it can be computed alone.
 
-Everything is a function of (seed, place): somata are ellipsoidal Gaussians in the cells of a hashed grid, fibres are
-the endless curves of `fibres.py`, tissue is smooth random texture with layers, pale fibre tracts and dark ventricles,
-and an outline of two hemispheres bounds it all. Beyond the outline there is glass.
+Everything is a function of (seed, place): somata are ellipsoidal Gaussians in the cells of a hashed
+grid, fibres are the endless curves of `fibres.py`, tissue is smooth random texture with layers,
+pale fibre tracts and dark ventricles, and an outline of two hemispheres bounds it all. Beyond the
+outline there is glass.
 """
 
 import dataclasses
@@ -93,20 +94,20 @@ class Phantom:
         >>> Phantom.from_spec(Phantom(seed=3).spec()) == Phantom(seed=3)
         True
         """
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in spec.items()
+        }
         return cls(**values)
 
     # ------------------------------------------------------------------ anatomy
 
     def depth_um(self, z: npt.ArrayLike, y: npt.ArrayLike, x: npt.ArrayLike) -> Floats:
-        """Roughly how far places lie below the surface; negative outside. Positions in um, broadcast."""
+        """Roughly how far places (um, broadcast) lie below the surface; negative outside."""
         if self.half_size_um is None:
             return 60.0 + 120.0 * value_noise(self.seed, 1, 150.0, z, y, x)
         p = [
             (np.asarray(axis, dtype=np.float64) - centre) / half
-            for axis, centre, half in zip(
-                (z, y, x), self.centre_um, self.half_size_um, strict=True
-            )
+            for axis, centre, half in zip((z, y, x), self.centre_um, self.half_size_um, strict=True)
         ]
         aside = np.abs(p[2]) - 0.42  # two hemispheres, with a fissure between them
         aside = np.where(aside < 0, 0.9 * aside, aside) / 0.58
@@ -117,7 +118,7 @@ class Phantom:
         return np.asarray((1.0 - radius + 0.16 * rough) * inner)
 
     def _anatomy(self, z: Any, y: Any, x: Any) -> tuple[Floats, Floats, Floats]:
-        """Tissue brightness, share of grid cells with a soma, and share of fibre tract, at places in um."""
+        """Tissue brightness, chance of a soma, and share of fibre tract, at places in um."""
         depth = self.depth_um(z, y, x)
         inside = smooth_step(depth / 7.0 + 0.5)
         if not inside.any():
@@ -191,7 +192,8 @@ class Phantom:
         Parameters
         ----------
         origin_px
-            Position of the first pixel in z, y, x, in pixels from the phantom's zero; may be fractional.
+            Position of the first pixel in z, y, x, in pixels from the phantom's zero; may be
+            fractional.
         shape
             Pixels in z, y, x.
         pixel_size_um, psf_um
@@ -201,8 +203,9 @@ class Phantom:
 
         Returns
         -------
-        float32 array; glass is about 0.01, tissue 0.2, a bright soma 1 to 2. A pixel at a given place has the same
-        bits whichever box it is computed in, as long as the fractions of the origins agree.
+        float32 array; glass is about 0.01, tissue 0.2, a bright soma 1 to 2. A pixel at a given
+        place has the same bits whichever box it is computed in, as long as the fractions of the
+        origins agree.
         """
         origin = np.asarray(origin_px, dtype=np.float64)
         pixel = np.asarray(pixel_size_um, dtype=np.float64)
@@ -225,7 +228,9 @@ class Phantom:
             return self._anatomy(z[:, None, None], y[:, None], x)[0]
 
         def fine(at: list[Ints]) -> Floats:
-            return 0.62 + 0.76 * hash_uniform(self.seed, 7, at[0][:, None, None], at[1][:, None], at[2])
+            return 0.62 + 0.76 * hash_uniform(
+                self.seed, 7, at[0][:, None, None], at[1][:, None], at[2]
+            )
 
         image = interpolate_nodes(coarse, tuple(origin), shape, tuple(_COARSE_UM / pixel))
         if not image.any():

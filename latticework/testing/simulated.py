@@ -6,13 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from latticework.errors import LatticeError
+from latticework.io.sources import register_source
 from latticework.lattice import Box, Lattice
 from latticework.testing.fields import Floats, Ints, hash_uniform
 from latticework.testing.microscope import AXES, Microscope
@@ -23,7 +25,8 @@ from latticework.testing.phantom import Phantom
 class SimulatedSource:
     """Tiles of a phantom through a microscope, computed on demand; a `TileSource`.
 
-    It holds no pixels and no tables, whatever the number of tiles, and may be read by any number of threads.
+    It holds no pixels and no tables, whatever the number of tiles, and may be read by any number of
+    threads.
 
     Parameters
     ----------
@@ -34,8 +37,8 @@ class SimulatedSource:
     seed
         Of stage and noise; the phantom has its own.
     order, snake
-        Order of acquisition in a plane: along rows or columns, every other one backwards if `snake`. Planes follow
-        each other in z.
+        Order of acquisition in a plane: along rows or columns, every other one backwards if
+        `snake`. Planes follow each other in z.
     empty
         Share of tiles in which, for whatever reason, there is only glass.
 
@@ -48,6 +51,8 @@ class SimulatedSource:
     True
     """
 
+    kind: ClassVar[str] = "simulated"
+
     phantom: Phantom
     microscope: Microscope
     grid: Mapping[str, int]
@@ -58,7 +63,9 @@ class SimulatedSource:
 
     def __post_init__(self) -> None:
         if not set(self.grid) <= set(AXES) or any(n < 1 for n in self.grid.values()):
-            raise LatticeError(f"grid gives tiles along z, y, x, at least 1 each, but is {dict(self.grid)}")
+            raise LatticeError(
+                f"grid gives tiles along z, y, x, at least 1 each, but is {dict(self.grid)}"
+            )
         if self.order not in ("row", "column"):
             raise LatticeError(f"order is 'row' or 'column', not {self.order!r}")
 
@@ -70,8 +77,10 @@ class SimulatedSource:
     def index(self, tiles: npt.ArrayLike) -> Ints:
         """Grid positions in z, y, x of tile ids, int64 (n, 3)."""
         tiles = np.asarray(tiles, dtype=np.int64).reshape(-1)
-        if len(tiles) and not (0 <= tiles.min() and tiles.max() < self.n_tiles):
-            raise LatticeError(f"tile ids go from 0 to {self.n_tiles - 1}, but {tiles} were asked for")
+        if len(tiles) and not (tiles.min() >= 0 and tiles.max() < self.n_tiles):
+            raise LatticeError(
+                f"tile ids go from 0 to {self.n_tiles - 1}, but {tiles} were asked for"
+            )
         rows, columns = self.grid.get("y", 1), self.grid.get("x", 1)
         plane, rest = np.divmod(tiles, rows * columns)
         inner = columns if self.order == "row" else rows
@@ -116,18 +125,17 @@ class SimulatedSource:
     def read(self, tile: int, box: Box | None = None) -> npt.NDArray[Any]:
         """Pixels of a box of a tile, the whole tile without one; same pixels whatever the box."""
         channels, inside = self._volume_box(box)
-        planes = []
-        for channel in channels:
-            planes.append(
-                self.microscope.expose(
-                    self._brightness(tile, channel, inside),
-                    channel=channel,
-                    first_plane=inside.start[0],
-                    rows=slice(inside.start[1], inside.stop[1]),
-                    columns=slice(inside.start[2], inside.stop[2]),
-                    key=(self.seed, tile),
-                )
+        planes = [
+            self.microscope.expose(
+                self._brightness(tile, channel, inside),
+                channel=channel,
+                first_plane=inside.start[0],
+                rows=slice(inside.start[1], inside.stop[1]),
+                columns=slice(inside.start[2], inside.stop[2]),
+                key=(self.seed, tile),
             )
+            for channel in channels
+        ]
         return self._tile_dims(planes, inside.shape, self.microscope.dtype)
 
     def clean(self, tile: int, box: Box | None = None) -> npt.NDArray[np.float32]:
@@ -152,7 +160,7 @@ class SimulatedSource:
 
     def spec(self) -> dict[str, Any]:
         """What `from_spec` needs to build it again; plain JSON."""
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        own = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         return {
             **own,
             "format": "simulated",
@@ -168,6 +176,15 @@ class SimulatedSource:
         values["phantom"] = Phantom.from_spec(spec["phantom"])
         values["microscope"] = Microscope.from_spec(spec["microscope"])
         return cls(**values)
+
+    def save(self, folder: Path, base: Path) -> dict[str, Any]:  # noqa: ARG002 - there are no files to point to
+        """What ``source.json`` keeps (see `latticework.io.sources`): the spec alone."""
+        return {"spec": self.spec()}
+
+    @classmethod
+    def load(cls, folder: Path, base: Path, spec: Mapping[str, Any]) -> Self:  # noqa: ARG003
+        """The source that `save` described."""
+        return cls.from_spec(spec["spec"])
 
     def lattice(self) -> Lattice:
         """The lattice of the tiles, as the microscope reports it: at nominal positions."""
@@ -192,8 +209,8 @@ class SimulatedSource:
 class Truth:
     """What is true of a simulated acquisition.
 
-    Positions are in the frame of the specimen: pixels (or um) in z, y, x from its zero, which is where the first
-    tile would be had the stage not missed.
+    Positions are in the frame of the specimen: pixels (or um) in z, y, x from its zero, which is
+    where the first tile would be had the stage not missed.
 
     Examples
     --------
@@ -214,7 +231,7 @@ class Truth:
     @cached_property
     def position_um(self) -> Floats:
         """The same in um."""
-        return self.position_px * np.asarray(self.source.microscope.pixel_um)
+        return np.asarray(self.position_px * np.asarray(self.source.microscope.pixel_um))
 
     @property
     def flatfield(self) -> npt.NDArray[np.float32]:
@@ -245,13 +262,19 @@ class Truth:
         """True brightness of any box of the specimen, z y x; tiles are crops of it."""
         scope = self.source.microscope
         return self.source.phantom.render(
-            start_px, shape, pixel_size_um=scope.pixel_um, psf_um=scope.psf_um, **scope.stain(channel)
+            start_px,
+            shape,
+            pixel_size_um=scope.pixel_um,
+            psf_um=scope.psf_um,
+            **scope.stain(channel),
         )
 
     def bounds_px(self) -> Box:
         """The smallest box of whole pixels, in z, y, x, that holds all tiles."""
         low = np.floor(self.position_px.min(axis=0)).astype(int)
-        high = np.ceil(self.position_px.max(axis=0)).astype(int) + self.source.microscope.volume_tile
+        high = (
+            np.ceil(self.position_px.max(axis=0)).astype(int) + self.source.microscope.volume_tile
+        )
         return Box(tuple(low.tolist()), tuple(high.tolist()))
 
     def cells(self, tile: int) -> pd.DataFrame:
@@ -259,8 +282,9 @@ class Truth:
 
         Returns
         -------
-        DataFrame with columns z y x (pixels of the tile, the first pixel's centre is 0), z_um y_um x_um (specimen),
-        brightness (of the centre before blur) and sigma_um (geometric mean of the three half axes).
+        DataFrame with columns z y x (pixels of the tile, the first pixel's centre is 0), z_um y_um
+        x_um (specimen), brightness (of the centre before blur) and sigma_um (geometric mean of the
+        three half axes).
         """
         scope = self.source.microscope
         pixel = np.asarray(scope.pixel_um)
@@ -313,14 +337,15 @@ def simulate(
     Returns
     -------
     (lattice, truth)
-        ``lattice.source`` reads tiles; positions of the lattice are nominal, the true ones are in `truth`.
+        ``lattice.source`` reads tiles; positions of the lattice are nominal, the true ones are in
+        `truth`.
 
     Examples
     --------
     >>> lattice, truth = simulate({"y": 3, "x": 4}, tile_shape={"z": 16, "y": 64, "x": 64}, seed=7)
     >>> lattice.n_tiles, lattice.overlap_px
     (12, {'y': 6, 'x': 6})
-    >>> lattice.source.read(5).mean() > truth.offset
+    >>> bool(lattice.source.read(5).mean() > truth.offset)
     True
     """
     number = int(seed.integers(2**31)) if isinstance(seed, np.random.Generator) else int(seed)
@@ -332,7 +357,7 @@ def simulate(
 
 
 def fitting_phantom(scope: Microscope, grid: Mapping[str, int], *, seed: int) -> Phantom:
-    """A brain that fills a grid of tiles and leaves a border of glass in y and x; thicker than the grid in z."""
+    """A brain that fills a grid of tiles, with a border of glass in y and x; thicker in z."""
     pixel = np.asarray(scope.pixel_um)
     count = np.array([grid.get(axis, 1) for axis in AXES])
     step = np.array([scope.step_px.get(axis, 1) for axis in AXES])
@@ -344,3 +369,6 @@ def fitting_phantom(scope: Microscope, grid: Mapping[str, int], *, seed: int) ->
         centre_um=tuple((size / 2).tolist()),
         half_size_um=tuple(half.tolist()),
     )
+
+
+register_source(SimulatedSource.kind, f"{__name__}:{SimulatedSource.__name__}")

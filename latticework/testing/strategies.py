@@ -1,8 +1,8 @@
 """Hypothesis strategies: lattices of every kind, and what is done to them.
 
-For property tests of stages, stores and readers, ours and yours. Everything is small (a few tiles of a few pixels), so
-that a test can run hundreds of examples and Hypothesis shrinks a failure to a lattice one can draw by hand. Needs
-Hypothesis (``pip install latticework[test]``).
+For property tests of stages, stores and readers, ours and yours. Everything is small (a few tiles
+of a few pixels), so that a test can run hundreds of examples and Hypothesis shrinks a failure to a
+lattice one can draw by hand. Needs Hypothesis (``pip install latticework[test]``).
 
 Examples
 --------
@@ -39,9 +39,7 @@ boundaries: st.SearchStrategy[Any] = st.sampled_from(
 """Boundary modes: dask's names, or a constant."""
 
 labels: st.SearchStrategy[str] = st.text(
-    st.characters(
-        exclude_categories=("Cs", "Cc"), include_characters="äß漢字😀 .-_%<>&\"'"
-    ),
+    st.characters(exclude_categories=("Cs", "Cc"), include_characters="äß漢字😀 .-_%<>&\"'"),
     min_size=1,
     max_size=8,
 )
@@ -90,7 +88,9 @@ def random_array(
     kind = np.dtype(dtype)
     if kind.kind in "iu":
         limits = np.iinfo(kind)
-        return generator.integers(limits.min, limits.max, size=tuple(shape), dtype=kind, endpoint=True)
+        return generator.integers(
+            limits.min, limits.max, size=tuple(shape), dtype=kind, endpoint=True
+        )
     if kind.kind == "b":
         return generator.random(tuple(shape)) < 0.5
     return generator.normal(size=tuple(shape)).astype(kind)
@@ -135,7 +135,7 @@ def halos(
     most: int | Mapping[str, int] = 3,
     two_sided: bool = False,
 ) -> Halo:
-    """Margins in pixels by axis; not every axis is named. With `two_sided` some are (before, after)."""
+    """Margins in pixels by axis; not every axis is named. `two_sided`: some are (before, after)."""
     halo: Halo = {}
     for axis in axes:
         limit = most[axis] if isinstance(most, Mapping) else most
@@ -149,7 +149,7 @@ def halos(
 
 
 def offsets(axes: Sequence[str] = SPATIAL) -> st.SearchStrategy[Any]:
-    """Sets of lattice offsets: names ("faces", "+z", ...) and tuples, one per axis in order of `axes`."""
+    """Sets of lattice offsets: names ("faces", "+z", ...) and tuples, one number per axis."""
     steps = st.tuples(*(st.integers(-2, 2) for _ in axes)).filter(any)
     named = st.sampled_from(["faces", "edges", "corners", *(f"{s}{a}" for a in axes for s in "+-")])
     return st.one_of(named, st.lists(steps, min_size=1, max_size=6, unique=True))
@@ -196,7 +196,7 @@ def tile_lattices(
     dtype: st.SearchStrategy[np.dtype[Any]] = dtypes,
     pixels: bool = False,
 ) -> Lattice:
-    """Lattices of acquired tiles: overlapping or abutting, in any order, with holes, further axes and odd names.
+    """Lattices of acquired tiles: overlapping or not, in any order, with holes and odd names.
 
     Parameters
     ----------
@@ -267,6 +267,8 @@ def _grid_labels(dim: str, most: int) -> st.SearchStrategy[npt.NDArray[Any]]:
     return st.one_of(numbers, words)
 
 
-def lattices(*, ndim: int | None = None, pixels: bool = False, **options: Any) -> st.SearchStrategy[Lattice]:
-    """Any lattice: of acquired tiles (`tile_lattices`, which takes the options) or of blocks of an array."""
+def lattices(
+    *, ndim: int | None = None, pixels: bool = False, **options: Any
+) -> st.SearchStrategy[Lattice]:
+    """Any lattice: of tiles (`tile_lattices`, which takes the options) or of blocks of an array."""
     return st.one_of(tile_lattices(ndim=ndim, pixels=pixels, **options), block_lattices(ndim=ndim))

@@ -1,4 +1,4 @@
-"""Stages that are ready to use: plain functions on labelled tiles, callable with no project at all."""
+"""Stages that are ready to use: plain functions on labelled tiles, with or without a project."""
 
 from latticework.stages.ready.background import subtract_background
 from latticework.stages.ready.flatfield import correct_flatfield, estimate_flatfield

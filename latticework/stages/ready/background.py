@@ -13,11 +13,13 @@ def subtract_background(
 ) -> AnyTile:
     """The tile without what is wider than about `radius_px`: a white top-hat in each plane.
 
-    The background is a morphological opening (a running minimum, then a running maximum, over a square) of the tile
-    averaged over 3 x 3 pixels, so that it follows the tissue and not the darkest noise.
+    The background is a morphological opening (a running minimum, then a running maximum, over a
+    square) of the tile averaged over 3 x 3 pixels, so that it follows the tissue and not the
+    darkest noise.
 
-    A pixel of the result depends on pixels at most `radius_px` away in y and x, none in z: a halo of ``{"y":
-    radius_px, "x": radius_px}`` gives exactly what the whole picture would, with boundary "reflect" at its rim.
+    A pixel of the result depends on pixels at most `radius_px` away in y and x, none in z: a halo
+    of ``{"y": radius_px, "x": radius_px}`` gives exactly what the whole picture would, with
+    boundary "reflect" at its rim.
 
     Parameters
     ----------
@@ -56,7 +58,10 @@ def subtract_background(
     for place in np.ndindex(*source.shape[:-2]):  # plane by plane: small buffers, in cache
         plane = source[place].astype(np.float32)
         level = plane
-        for axis in (0, 1):  # not a running sum: its rounding would depend on where the array starts
+        for axis in (
+            0,
+            1,
+        ):  # not a running sum: its rounding would depend on where the array starts
             level = ndimage.correlate1d(level, third, axis=axis, mode="reflect")
         for running in (ndimage.minimum_filter1d, ndimage.maximum_filter1d):
             for axis in (0, 1):

@@ -10,7 +10,7 @@ import xarray as xr
 from latticework.errors import StageError
 
 Pixels = xr.DataArray | npt.NDArray[Any]
-"""A tile: an `xarray.DataArray` with some of the dims c z y x, or a NumPy array with the last of them."""
+"""A tile: an `xarray.DataArray` with some of c z y x, or a NumPy array of the last ones."""
 
 AnyTile = TypeVar("AnyTile", xr.DataArray, npt.NDArray[Any])
 DIMS = ("c", "z", "y", "x")
@@ -41,12 +41,14 @@ def labelled(tile: Pixels, *, first: tuple[str, ...] = ()) -> xr.DataArray:
         pixels = tile if hasattr(tile, "ndim") else np.asarray(tile)
         own = pixels.ndim - len(first)
         if not 2 <= own <= 4:
-            raise StageError(f"a tile has 2 to 4 dims, the last of c z y x, but the shape is {pixels.shape}")
+            raise StageError(
+                f"a tile has 2 to 4 dims, the last of c z y x, but the shape is {pixels.shape}"
+            )
         return xr.DataArray(pixels, dims=(*first, *DIMS[4 - own :]))
     unknown = [dim for dim in tile.dims if dim not in (*first, *DIMS)]
     if unknown or not {*first, "y", "x"} <= set(tile.dims):
         raise StageError(
-            f"expected dims {', '.join((*first, 'y', 'x'))} and perhaps c and z, but found {tile.dims}"
+            f"expected dims {', '.join((*first, 'y', 'x'))}, perhaps c and z, but found {tile.dims}"
         )
     return tile.transpose(*first, *(dim for dim in DIMS if dim in tile.dims))
 
@@ -73,10 +75,12 @@ def to_dtype(pixels: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]
     limits = np.iinfo(kind)
     # The largest uint32 is no float32: clip in float64 where that matters.
     wide = pixels.astype(np.float64) if kind.itemsize >= 4 else pixels
-    return np.clip(np.rint(wide), limits.min, limits.max).astype(kind)
+    return np.asarray(np.clip(np.rint(wide), limits.min, limits.max), dtype=kind)
 
 
-def per_axis(value: float | Mapping[str, float], axes: tuple[str, ...], what: str) -> dict[str, float]:
+def per_axis(
+    value: float | Mapping[str, float], axes: tuple[str, ...], what: str
+) -> dict[str, float]:
     """One number for all axes, or one for each, as a mapping.
 
     Raises
@@ -87,7 +91,9 @@ def per_axis(value: float | Mapping[str, float], axes: tuple[str, ...], what: st
     if isinstance(value, Mapping):
         missing = [axis for axis in axes if axis not in value]
         if missing:
-            raise StageError(f"{what} gives {dict(value)}, but the tile also has {', '.join(missing)}")
+            raise StageError(
+                f"{what} gives {dict(value)}, but the tile also has {', '.join(missing)}"
+            )
         numbers = {axis: float(value[axis]) for axis in axes}
     else:
         numbers = dict.fromkeys(axes, float(value))
@@ -109,7 +115,8 @@ def proper_span(tile: xr.DataArray, axis: str) -> tuple[float, float]:
         coordinate  -h ... -1 | 0 ......... n-1 | n ... n+h-1
                       halo    |      tile       |   halo
 
-    `n` comes from ``attrs["tile_shape"]`` (a mapping) where given, else the halo is the same on both sides.
+    `n` comes from ``attrs["tile_shape"]`` (a mapping) where given, else the halo is the same on
+    both sides.
 
     Examples
     --------
@@ -127,13 +134,14 @@ def proper_span(tile: xr.DataArray, axis: str) -> tuple[float, float]:
 def axis_um(tile: xr.DataArray, axis: str) -> tuple[float, float] | None:
     """Position in um of pixel 0 of the tile and the pixel size; None where unknown.
 
-    From a coordinate ``y_um`` along y, or from the attributes ``position_um`` and ``pixel_size_um`` (mappings).
+    From a coordinate ``y_um`` along y, or from the attributes ``position_um`` and ``pixel_size_um``
+    (mappings).
     """
     along = tile.coords.get(f"{axis}_um")
     if along is not None and along.dims == (axis,) and along.size > 1:
         values = along.to_numpy()
-        size = float((values[-1] - values[0]) / (along.size - 1))
-        return float(values[0]) - first_pixel(tile, axis) * size, size
+        pitch = float((values[-1] - values[0]) / (along.size - 1))
+        return float(values[0]) - first_pixel(tile, axis) * pitch, pitch
     sizes, positions = tile.attrs.get("pixel_size_um"), tile.attrs.get("position_um")
     size = sizes.get(axis) if isinstance(sizes, Mapping) else None
     if isinstance(positions, Mapping) and axis in positions and size is not None:

@@ -25,8 +25,9 @@ def mosaic(
     tiles
         Dims ``tile``, then ``y x`` and perhaps ``c`` and ``z``; NumPy or dask.
     position_px
-        First pixels, shape (number of tiles, 2) in y x, or (.., 3) in z y x, where z is not used; by default the
-        coordinates ``y_um`` and ``x_um`` along ``tile``, divided by the attribute ``pixel_size_um``.
+        First pixels, shape (number of tiles, 2) in y x, or (.., 3) in z y x, where z is not used;
+        by default the coordinates ``y_um`` and ``x_um`` along ``tile``, divided by the attribute
+        ``pixel_size_um``.
     downsample
         Pixels of a tile per pixel of the picture, along y and x.
     project
@@ -36,7 +37,8 @@ def mosaic(
 
     Returns
     -------
-    float32 DataArray ``y x`` with coordinates of pixels' centres in tile pixels; NaN where no tile is.
+    float32 DataArray ``y x`` with coordinates of pixels' centres in tile pixels; NaN where no tile
+    is.
 
     Raises
     ------
@@ -103,7 +105,9 @@ def _corners(stack: xr.DataArray, position_px: npt.ArrayLike | None) -> npt.NDAr
     if position_px is not None:
         given = np.asarray(position_px, dtype=np.float64)
         if given.ndim != 2 or given.shape[0] != n or given.shape[1] not in (2, 3):
-            raise StageError(f"position_px must have shape ({n}, 2) or ({n}, 3), but has {given.shape}")
+            raise StageError(
+                f"position_px must have shape ({n}, 2) or ({n}, 3), but has {given.shape}"
+            )
         return given[:, -2:]
     sizes = stack.attrs.get("pixel_size_um", {})
     columns = []
@@ -111,7 +115,7 @@ def _corners(stack: xr.DataArray, position_px: npt.ArrayLike | None) -> npt.NDAr
         along = stack.coords.get(f"{axis}_um")
         if along is None or along.dims != ("tile",):
             raise StageError(
-                f"where the tiles are is not known: give position_px, or a coordinate {axis}_um along 'tile'"
+                f"no positions of tiles: give position_px, or a coordinate {axis}_um along 'tile'"
             )
         columns.append(along.to_numpy() / float(sizes.get(axis, 1.0)))
     return np.stack(columns, axis=1)

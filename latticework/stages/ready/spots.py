@@ -25,8 +25,10 @@ _RATIO = 1.6
 _TRUNCATE = 3.0
 
 
-def spot_halo(sigma_px: float | Mapping[str, float], axes: tuple[str, ...] = SPATIAL) -> dict[str, int]:
-    """Halo in pixels by axis with which `detect_spots` finds the same spots as on the whole picture.
+def spot_halo(
+    sigma_px: float | Mapping[str, float], axes: tuple[str, ...] = SPATIAL
+) -> dict[str, int]:
+    """Halo in pixels by axis with which `detect_spots` finds what it would on the whole picture.
 
     Examples
     --------
@@ -35,7 +37,9 @@ def spot_halo(sigma_px: float | Mapping[str, float], axes: tuple[str, ...] = SPA
     """
     sigmas = per_axis(sigma_px, axes, "sigma_px")
     more = math.sqrt(_RATIO**2 - 1)
-    return {a: int(_TRUNCATE * s + 0.5) + int(_TRUNCATE * s * more + 0.5) + 2 for a, s in sigmas.items()}
+    return {
+        a: int(_TRUNCATE * s + 0.5) + int(_TRUNCATE * s * more + 0.5) + 2 for a, s in sigmas.items()
+    }
 
 
 def detect_spots(
@@ -47,31 +51,32 @@ def detect_spots(
 ) -> pd.DataFrame:
     """A table of bright spots of about one size, one row each.
 
-    Spots are local maxima of a difference of Gaussians (widths 1 and 1.6 times `sigma_px`), scaled so that a spot of
-    just this size and of height `h` above its surroundings scores `h`. A parabola through the neighbours of the
-    maximum gives the place to a fraction of a pixel.
+    Spots are local maxima of a difference of Gaussians (widths 1 and 1.6 times `sigma_px`), scaled
+    so that a spot of just this size and of height `h` above its surroundings scores `h`. A parabola
+    through the neighbours of the maximum gives the place to a fraction of a pixel.
 
     Parameters
     ----------
     tile
-        Some of c z y x. If it carries a halo (its coordinates start below 0), only spots whose centre lies in the
-        tile proper are returned: with the halo of `spot_halo`, every spot of a gap-free lattice is found in exactly
-        one tile.
+        Some of c z y x. If it carries a halo (its coordinates start below 0), only spots whose
+        centre lies in the tile proper are returned: with the halo of `spot_halo`, every spot of a
+        gap-free lattice is found in exactly one tile.
     sigma_px
-        Standard deviation of a spot in pixels (half its full width at half maximum, roughly divided by 1.2), one for
-        all axes or by axis.
+        Standard deviation of a spot in pixels (half its full width at half maximum, roughly divided
+        by 1.2), one for all axes or by axis.
     threshold
-        Least score, in counts. If not given: 6 times the noise of the score in this tile (from its median absolute
-        deviation), which differs from tile to tile.
+        Least score, in counts. If not given: 6 times the noise of the score in this tile (from its
+        median absolute deviation), which differs from tile to tile.
     max_spots
         Refuse to return more: a threshold far too low fills disks.
 
     Returns
     -------
     DataFrame
-        Columns ``z y x`` (float64; pixels of the tile, 0 is the centre of its first pixel; only axes of the tile),
-        ``z_um y_um x_um`` where the tile knows its position, ``intensity`` (float32, smoothed counts at the
-        maximum), ``score`` (float32), and ``c`` first where the tile has channels. No rows for an empty tile.
+        Columns ``z y x`` (float64; pixels of the tile, 0 is the centre of its first pixel; only
+        axes of the tile), ``z_um y_um x_um`` where the tile knows its position, ``intensity``
+        (float32, smoothed counts at the maximum), ``score`` (float32), and ``c`` first where the
+        tile has channels. No rows for an empty tile.
 
     Raises
     ------
@@ -80,8 +85,8 @@ def detect_spots(
 
     Notes
     -----
-    Scale-space maxima: Lindeberg, "Feature detection with automatic scale selection", 1998; the ratio 1.6: Marr and
-    Hildreth, 1980.
+    Scale-space maxima: Lindeberg, "Feature detection with automatic scale selection", 1998; the
+    ratio 1.6: Marr and Hildreth, 1980.
 
     Examples
     --------
@@ -95,13 +100,15 @@ def detect_spots(
     axes = tuple(axis for axis in SPATIAL if axis in pixels.dims)
     sigmas = per_axis(sigma_px, axes, "sigma_px")
     if min(sigmas.values()) <= 0 or (threshold is not None and not threshold > 0):
-        raise StageError(f"sigma_px and threshold must be above 0, but are {sigma_px} and {threshold}")
+        raise StageError(
+            f"sigma_px and threshold must be above 0, but are {sigma_px} and {threshold}"
+        )
     if "c" not in pixels.dims:
         return _table(pixels, axes, tuple(sigmas.values()), threshold, max_spots)
     tables = []
     for k in range(pixels.sizes["c"]):
         table = _table(pixels.isel(c=k), axes, tuple(sigmas.values()), threshold, max_spots)
-        label = pixels.coords["c"].values[k].item() if "c" in pixels.coords else k
+        label = pixels.coords["c"].to_numpy()[k].item() if "c" in pixels.coords else k
         kind = np.int64 if isinstance(label, int) else "str"
         table.insert(0, "c", pd.Series([label] * len(table), index=table.index, dtype=kind))
         tables.append(table)
@@ -122,7 +129,8 @@ def _table(
     peaks = _peaks(score, level)
     if len(peaks) > max_spots:
         raise StageError(
-            f"{len(peaks)} spots above threshold {level:g} are more than max_spots={max_spots}: raise the threshold"
+            f"{len(peaks)} spots above threshold {level:g} are more than max_spots={max_spots}: "
+            "raise the threshold"
         )
     places = peaks + _parabola(score, peaks)
     keep = np.ones(len(peaks), dtype=bool)
@@ -177,7 +185,9 @@ def _peaks(score: npt.NDArray[np.float32], level: float) -> npt.NDArray[np.int64
     return found
 
 
-def _parabola(score: npt.NDArray[np.float32], peaks: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _parabola(
+    score: npt.NDArray[np.float32], peaks: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
     """Distance of the true maximum from each peak along each axis, within half a pixel."""
     away = np.zeros(peaks.shape)
     middle = score[tuple(peaks.T)].astype(np.float64)
@@ -204,7 +214,8 @@ def count_spots(spots: pd.DataFrame) -> dict[str, float | int]:
 
     Returns
     -------
-    dict with ``spots`` (int), and ``median_score`` and ``median_intensity`` (0.0 where there are none).
+    dict with ``spots`` (int), and ``median_score`` and ``median_intensity`` (0.0 where there are
+    none).
 
     Examples
     --------
