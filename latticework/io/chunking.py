@@ -76,7 +76,7 @@ def shard_shape(
     >>> shard_shape((1000, 1000), (256, 256), 2)
     (1024, 1024)
     >>> shard_shape((4, 600, 1024, 1024), (1, 40, 64, 64), 2)
-    (1, 480, 1024, 1024)
+    (1, 320, 1024, 1024)
     """
     shard = [-(-n // c) * c for n, c in zip(shape, chunk, strict=True)]
     for axis, edge in enumerate(chunk):
@@ -84,9 +84,12 @@ def shard_shape(
             break
         most = int(limit_bytes // (prod(shard) // shard[axis] * itemsize) // edge)
         pieces = shard[axis] // edge
+        most = max(1, most)
         if divide:
-            most = max(n for n in range(1, max(1, most) + 1) if pieces % n == 0)
-        shard[axis] = max(1, most) * edge
+            most = max(n for n in range(1, most + 1) if pieces % n == 0)
+        else:
+            most = -(-pieces // -(-pieces // most))  # parts of about the same size
+        shard[axis] = most * edge
     return tuple(shard)
 
 

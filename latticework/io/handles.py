@@ -61,9 +61,12 @@ def shared_context(cores: int | None, cache_bytes: int) -> Any:
     )
 
 
+_DAMAGED = "the file is damaged: delete it and run the stage again for this tile"
 _REMEDIES = (
     ("NOT_FOUND", "the tile was never published or its file is gone: run the stage again for it"),
-    ("DATA_LOSS", "the file is damaged: delete it and run the stage again for this tile"),
+    ("DATA_LOSS", _DAMAGED),
+    ("Error decoding", _DAMAGED),
+    ("Blosc error", _DAMAGED),
     ("PERMISSION_DENIED", "give yourself access to the file"),
     ("No space left", "the disk is full: free some space and run again, nothing published is lost"),
     (

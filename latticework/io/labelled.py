@@ -54,7 +54,7 @@ def open_labelled(path: Path | str, lattice: Any, *, name: str | None = None) ->
     chunk = [1] * lead + [
         min(n, s) for n, s in zip(layout.array_shape[lead:], layout.shard, strict=True)
     ]
-    lazy = da.from_array(
+    lazy = da.from_array(  # type: ignore[no-untyped-call, unused-ignore]
         LazyPixels(Path(path), layout),
         chunks=tuple(chunk),
         name=False,  # a tile may be rewritten: no two openings share results

@@ -126,12 +126,18 @@ def array_metadata(
     dims: Sequence[str],
     attributes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The ``zarr.json`` of an uncompressed array of one chunk; dtype None is text."""
+    """The ``zarr.json`` of an uncompressed array of one chunk; dtype None is text of any length."""
+    data_type: Any = "string" if dtype is None else dtype.name
+    if dtype is not None and dtype.kind == "U":  # what xarray can plot along; "string" it cannot
+        data_type = {
+            "name": "fixed_length_utf32",
+            "configuration": {"length_bytes": dtype.itemsize},
+        }
     return {
         "zarr_format": 3,
         "node_type": "array",
         "shape": [int(n) for n in shape],
-        "data_type": "string" if dtype is None else dtype.name,
+        "data_type": data_type,
         "chunk_grid": {
             "name": "regular",
             "configuration": {"chunk_shape": [max(int(n), 1) for n in shape]},
@@ -159,7 +165,7 @@ def write_array(
 ) -> dict[str, Any]:
     """Write one array of a group; returns its metadata, for `write_group`."""
     array = np.asarray(values)
-    text = array.dtype.kind in "UTO"
+    text = array.dtype.kind in "TO"
     metadata = array_metadata(
         array.shape, None if text else array.dtype, dims=dims, attributes=attributes
     )
@@ -174,17 +180,24 @@ def write_array(
 
 
 def read_array(folder: Path, name: str) -> np.ndarray:
-    """Read an array written by `write_array`; text comes as a NumPy array of str."""
+    """An array that `write_array` wrote; text comes as a NumPy array of str."""
     metadata = read_json(folder / name / "zarr.json", what=f"array {name!r}")
     shape = tuple(metadata["shape"])
     file = folder / name / chunk_file(len(shape))
     try:
         if metadata["data_type"] == "string":
             return np.array(decode_text(file.read_bytes()), dtype=np.str_).reshape(shape)
-        dtype = np.dtype(metadata["data_type"])
+        dtype = stored_dtype(metadata["data_type"])
         return np.fromfile(file, dtype, count=prod(shape)).reshape(shape)
     except (OSError, ValueError, struct.error) as error:
         raise StoreError(f"array {name!r}: {file} is missing or damaged: {error}") from error
+
+
+def stored_dtype(data_type: Any) -> np.dtype:
+    """NumPy's dtype of a ``data_type`` that `array_metadata` gave (not of "string")."""
+    if isinstance(data_type, str):
+        return np.dtype(data_type)
+    return np.dtype(f"<U{data_type['configuration']['length_bytes'] // 4}")
 
 
 def write_group(

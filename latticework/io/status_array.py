@@ -23,7 +23,6 @@ import numpy as np
 from latticework.errors import StoreError
 from latticework.io.plain_zarr import (
     array_metadata,
-    encode_text,
     fill_value,
     read_group,
     replace_file,
@@ -38,6 +37,8 @@ from latticework.lattice.states import State
 
 Columns = Mapping[str, Any]
 """Variables of one stage: name to values per tile id."""
+_NAME_LENGTH = 64
+"""Room for a stage's name, so that a longer one rarely changes how the others are stored."""
 
 
 def write_status(
@@ -220,10 +221,11 @@ class StatusArray:
             for dim, labels in self.lattice.labels.items()
         }
         members["tile"] = write_array(new, "tile", self.lattice.id_grid, dims=self.lattice.dims)
-        stage = array_metadata((len(order),), None, dims=("stage",))
+        text = np.dtype(f"<U{max([_NAME_LENGTH, *map(len, order)])}")
+        stage = array_metadata((len(order),), text, dims=("stage",))
         stage["chunk_grid"]["configuration"]["chunk_shape"] = [1]
         for at, name in enumerate(order):  # a chunk each: readers of fewer stages read on
-            replace_file(new / "stage" / f"c.{at}", encode_text([name]))
+            replace_file(new / "stage" / f"c.{at}", np.array([name], text).tobytes())
         write_json(new / "stage" / "zarr.json", stage)
         members["stage"] = stage
         return members
