@@ -61,8 +61,8 @@ def _keep_freed_memory() -> None:
 
     if sys.platform == "linux":
         library = ctypes.CDLL(None)
-        for threshold in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of glibc's malloc.h
-            library.mallopt(threshold, 1 << 28)
+        library.mallopt(-1, 1 << 26)  # M_TRIM_THRESHOLD of glibc's malloc.h
+        library.mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD; older versions take no more
 
 
 def _import(module: str) -> None:

@@ -142,7 +142,7 @@ def check_result(path: Path | str, plan: VolumePlan, truth_file: Path | str) -> 
 
 
 def _digest(block: np.ndarray[Any, Any]) -> int:
-    return zlib.crc32(memoryview(np.ascontiguousarray(block)))
+    return zlib.crc32(np.ascontiguousarray(block).data)
 
 
 def _three(numbers: Sequence[int]) -> tuple[int, int, int]:
