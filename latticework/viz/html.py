@@ -27,7 +27,7 @@ _LIGHT_PAGES = (
     "body.vscode-light",
 )
 _RULES = """
-.lw{font:13px/1.45 system-ui,sans-serif;color:inherit;max-width:76em}
+.lw{font:13px/1.45 system-ui,sans-serif;color:inherit;max-width:84em}
 .lw .lw-h{font-size:14px;font-weight:600;margin:.3em 0 .5em}
 .lw .lw-h small,.lw .lw-m{font-weight:400;font-size:12px;opacity:.7}
 .lw table.lw-t{border-collapse:collapse;margin:0;border:0}

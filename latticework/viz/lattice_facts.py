@@ -135,7 +135,7 @@ def _step(lattice: Lattice) -> str:
         share = 100 * px / max(1, lattice.tile_shape.get(axis, 1))
         if px:
             kind = "" if px > 0 else "gap "
-            overlaps.append(f"{kind}{axis} {abs(px):,} px ({abs(share):.3g} %)")
+            overlaps.append(f"{kind}{axis} {abs(px):,} px ({abs(share):.2g} %)")
     return f"{_by_axis(lattice.step_px)} px, " + (
         f"overlap {', '.join(overlaps)}" if overlaps else "tiles abut"
     )

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from latticework.errors import LatticeError
 from latticework.lattice import Lattice, State
@@ -18,7 +20,7 @@ from latticework.viz.states import Theme, state_colours
 from latticework.viz.words import plain
 
 _MAX_PLANES = 24
-_MAX_TILES = 60_000
+_MAX_TILES = 20_000
 _BLUE = "#4f87b8"
 
 
@@ -39,13 +41,13 @@ def plot_lattice(
     Parameters
     ----------
     lattice
-        What to draw; of more than 60,000 tiles a plane, every n-th is drawn.
+        What to draw; more than 20,000 tiles a plane are drawn as a density.
     ax
         Axes to draw all tiles into, whatever their plane.
     names
-        Write names into the tiles; by default where they can be read.
+        Write names into the tiles, or ids where only these have room; by default up to 150 tiles.
     order
-        Draw the path of the stage from tile to tile; by default below 400 tiles a plane.
+        Draw the path of the stage from tile to tile; by default up to 150 tiles a plane.
     theme
         ``"light"`` or ``"dark"``.
     path
@@ -107,6 +109,9 @@ def _figure(
     far = (lattice.position_um + tile_extents_um(lattice))[:, yx].max(axis=0)
     aspect = min(4.0, max(0.15, float((far - near)[0] / (far - near)[1])))
     n = len(planes)
+    largest = max(len(rows) for _, rows in planes)
+    names = largest <= 150 if names is None else names
+    order = largest <= 150 if order is None else order
     across = min(n, max(1, round(math.sqrt(n * 1.6 * aspect))))
     down = -(-n // across)
     width = 8.0 if n == 1 else min(12.0, 4.0 * across)
@@ -123,9 +128,9 @@ def _figure(
         left = 0.7 + column * (each + 0.25)
         bottom = height - 0.5 - (row + 1) * (each * aspect + 0.45) + 0.2
         axes = figure.add_axes((left / width, bottom / height, each / width, each * aspect / height))
-        _draw(axes, lattice, rows, names, order, theme)
         axes.set_xlim(near[1], far[1])
         axes.set_ylim(far[0], near[0])
+        _draw(axes, lattice, rows, names, order, theme)
         axes.set_title(title, size=9, loc="left", color=INK[theme], pad=3)
         last_row = number + across >= n
         axes.tick_params(labelbottom=last_row, labelleft=column == 0)
@@ -146,36 +151,63 @@ def _draw(
     theme: Theme,
 ) -> None:
     """Tiles of these rows, with what there is room for."""
-    rows = rows[:: max(1, -(-len(rows) // _MAX_TILES))]
     yx = [lattice.spatial_dims.index(axis) for axis in ("y", "x")]
     near = lattice.position_um[rows][:, yx]
     extents = tile_extents_um(lattice)
     size = np.broadcast_to(extents[:, yx] if len(extents) == 1 else extents[rows][:, yx], near.shape)
-    y, x = near.T
-    h, w = size.T
-    corners = np.stack([np.stack([x, y], -1), np.stack([x + w, y], -1)], 1)
-    corners = np.concatenate(
-        [corners, np.stack([np.stack([x + w, y + h], -1), np.stack([x, y + h], -1)], 1)], 1
-    )
     bad = np.isin(lattice.ids[rows], np.fromiter(lattice.problems, dtype=np.int64))
-    many = len(rows) > 2000
-    for mask, colour in ((~bad, _BLUE), (bad, state_colours[State.FAILED].on(theme))):
-        tiles = PolyCollection(
-            list(corners[mask]), facecolors=_faded(colour, 0.35), edgecolors=colour,
-            linewidths=0.2 if many else 0.7,
-        )  # fmt: skip
-        axes.add_collection(tiles)
-    centre = near + size / 2
-    if order or (order is None and 1 < len(rows) < 400):
-        axes.plot(centre[:, 1], centre[:, 0], "-", color=INK[theme], lw=0.6, alpha=0.35)
-        axes.plot(centre[0, 1], centre[0, 0], "o", color=INK[theme], ms=3, alpha=0.6)
+    free = axes.get_autoscale_on()
+    if len(rows) > _MAX_TILES:
+        _draw_density(axes, near, size)
+    else:
+        _draw_tiles(axes, near[~bad], size[~bad], _BLUE)
+    _draw_tiles(axes, near[bad], size[bad], state_colours[State.FAILED].on(theme))
     axes.set_aspect("equal")
-    axes.autoscale_view()
+    if free:
+        axes.autoscale_view()
     if not axes.yaxis_inverted():
         axes.invert_yaxis()
     _style(axes, theme)
-    if names or (names is None and len(rows) <= 400):
-        _write_names(axes, lattice, rows, centre, size, force=bool(names), theme=theme)
+    centre = near + size / 2
+    if order or (order is None and 1 < len(rows) <= 150):
+        axes.plot(centre[:, 1], centre[:, 0], "-", color=INK[theme], lw=0.6, alpha=0.35)
+        axes.plot(centre[0, 1], centre[0, 0], "o", color=INK[theme], ms=9, alpha=0.25, mew=0)
+    if names or (names is None and len(rows) <= 150):
+        _write_names(axes, lattice, rows, centre, size, theme)
+
+
+def _draw_tiles(axes: Axes, near: np.ndarray, size: np.ndarray, colour: str) -> None:
+    """Rectangles, darker where they lie on each other."""
+    far = near + size
+    corners = np.stack(
+        [
+            near[:, ::-1],
+            np.stack([far[:, 1], near[:, 0]], axis=1),
+            far[:, ::-1],
+            np.stack([near[:, 1], far[:, 0]], axis=1),
+        ],
+        axis=1,
+    )
+    tiles = PolyCollection(
+        list(corners), facecolors=_faded(colour, 0.35), edgecolors=colour,
+        linewidths=0.2 if len(near) > 500 else 0.7,
+    )  # fmt: skip
+    axes.add_collection(tiles)
+
+
+def _draw_density(axes: Axes, near: np.ndarray, size: np.ndarray) -> None:
+    """How densely tiles lie, where they are too many to draw one by one."""
+    centre = near + size / 2
+    low, high = near.min(axis=0), (near + size).max(axis=0)
+    bins = np.clip((high - low) / (4 * size.max(axis=0)), 1, 300).astype(int)
+    ranges = list(zip(low.tolist(), high.tolist(), strict=True))
+    density, _, _ = np.histogram2d(centre[:, 0], centre[:, 1], bins=bins.tolist(), range=ranges)
+    full = max(1.0, float(np.percentile(density[density > 0], 90)))
+    image = np.empty((*density.shape, 4))
+    image[:] = _faded(_BLUE, 1.0)
+    image[..., 3] = 0.8 * np.clip(density / full, 0, 1)
+    extent = (float(low[1]), float(high[1]), float(high[0]), float(low[0]))
+    axes.imshow(image, extent=extent, interpolation="nearest", origin="upper")
 
 
 def _write_names(
@@ -184,25 +216,27 @@ def _write_names(
     rows: np.ndarray,
     centre: np.ndarray,
     size: np.ndarray,
-    *,
-    force: bool,
     theme: Theme,
 ) -> None:
     """The name of each tile, or its id where only that has room, or nothing."""
-    texts = [plain(lattice.tile(int(tile_id)).name, 40) for tile_id in lattice.ids[rows]]
-    box = axes.get_window_extent()
-    span_um = float(np.ptp(centre[:, 1])) + float(size[:, 1].max())
-    points = 0.85 * box.width / axes.figure.dpi * 72 * float(size[:, 1].min()) / max(span_um, 1e-9)
-    letter = points / (0.6 * max(len(text) for text in texts))
-    if letter < 4.5:
-        texts = [str(tile_id) for tile_id in lattice.ids[rows]]
-        letter = points / (0.6 * max(len(text) for text in texts))
-    if letter < 4.5 and not force:
+    left, right = axes.get_xlim()
+    inches = axes.get_window_extent().width / axes.figure.dpi
+    room = 0.85 * 72 * inches * float(size[:, 1].min()) / max(abs(right - left), 1e-9)
+    texts: list[str] = []
+    for texts in (
+        [plain(lattice.tile(int(tile_id)).name, 40) for tile_id in lattice.ids[rows]],
+        [str(tile_id) for tile_id in lattice.ids[rows]],
+    ):
+        letter = room / (0.62 * max(len(text) for text in texts))
+        if letter >= 4.5:
+            break
+    else:
         return
+    halo = [withStroke(linewidth=2, foreground=PAPER[theme], alpha=0.6)]
     for text, (y, x) in zip(texts, centre, strict=True):
         axes.text(
             x, y, text, size=min(8.0, max(4.5, letter)), ha="center", va="center",
-            color=INK[theme], parse_math=False, clip_on=True,
+            color=INK[theme], parse_math=False, clip_on=True, path_effects=halo,
         )  # fmt: skip
 
 
@@ -216,6 +250,4 @@ def _style(axes: Axes, theme: Theme) -> None:
 
 
 def _faded(colour: str, opacity: float) -> Any:
-    from matplotlib.colors import to_rgba
-
     return to_rgba(colour, opacity)

@@ -16,6 +16,8 @@ from latticework.viz.states import state_colours
 from latticework.viz.words import percent, plain, rate, time_left
 
 _LINES_AROUND = 3
+_MIN_BAR, _MAX_BAR = 8, 40
+_OWN_COLOURS = {State.COMPLETE: "#3fae93", State.CANCELLED: "grey58", State.RUNNING: "#e0aa00"}
 _SHARED = (State.COMPLETE, State.FAILED, State.BLOCKED, State.CANCELLED, State.STALE, State.RUNNING)
 
 
@@ -111,28 +113,47 @@ def bars(
     >>> from latticework.lattice.states import State
     >>> stage = StageView("clean", 40)
     >>> stage.see({State.COMPLETE: 20, State.WAITING: 20})
-    >>> Console(width=60, color_system=None).print(bars([stage], width=50))
-    clean ━━━━━╌╌╌╌╌ 20/40 50 % -
+    >>> Console(width=60, color_system=None).print(bars([stage], width=55, legacy=True))
+    clean ━━━━━━━━━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌╌╌ 20/40 50 % waiting
     """
+    names = [Text(plain(stage.name, max(8, width // 4))) for stage in stages]
+    columns = [
+        [Text(f"{stage.complete:,}/{stage.total:,}") for stage in stages],
+        [Text(percent(stage.complete, stage.total), style="bold") for stage in stages],
+        [_rate(stage) for stage in stages],
+        [_left(stage) for stage in stages],
+        [_trouble(stage) for stage in stages],
+    ]
+    space = width - _widest(names) - 1 - sum(_widest(column) + 1 for column in columns)
+    if space < _MIN_BAR:
+        space += _widest(columns[2]) + 1
+        columns[2] = []
+    if space < _MIN_BAR:
+        space += _widest(columns[4]) + 1
+        columns[4] = [_trouble(stage, brief=True) for stage in stages]
+        space -= _widest(columns[4]) + 1
+    if space < _MIN_BAR:
+        space += _widest(columns[3]) + 1
+        columns[3] = []
+    length = max(_MIN_BAR, min(_MAX_BAR, space))
+    drawn = [bar(stage, length, ascii_only=ascii_only, plain_colours=legacy) for stage in stages]
     table = Table.grid(padding=(0, 1, 0, 0))
-    name_width = min(max((len(s.name) for s in stages), default=0), max(8, width // 4))
-    table.add_column(no_wrap=True, max_width=name_width, overflow="ellipsis")
-    table.add_column(no_wrap=True)
-    for _ in range(5):
-        table.add_column(justify="right", no_wrap=True)
-    bar_width = max(10, min(40, width - name_width - 62))
-    for stage in stages:
-        cells = [
-            Text(plain(stage.name, 60)),
-            bar(stage, bar_width, ascii_only=ascii_only, plain_colours=legacy),
-            Text(f"{stage.complete:,}/{stage.total:,}"),
-            Text(percent(stage.complete, stage.total), style="bold"),
-        ]
-        if width >= 72:
-            cells.append(Text(rate(stage.rate) if stage.remaining else "", style="dim"))
-        cells += [_left(stage), _trouble(stage)]
-        table.add_row(*cells)
+    kept = [names, drawn, *(column for column in columns if _widest(column))]
+    for column in kept:
+        left = column is names or column is columns[4]
+        table.add_column(justify="left" if left else "right", no_wrap=True)
+    for row in zip(*kept, strict=True):
+        table.add_row(*row)
     return table
+
+
+def _widest(texts: list[Text]) -> int:
+    return max((text.cell_len for text in texts), default=0)
+
+
+def _rate(stage: StageView) -> Text:
+    known = stage.remaining and stage.rate
+    return Text(rate(stage.rate) if known else "", style="dim")
 
 
 def _left(stage: StageView) -> Text:
@@ -144,13 +165,14 @@ def _left(stage: StageView) -> Text:
     return Text(f"{time_left(stage.eta_s)} left")
 
 
-def _trouble(stage: StageView) -> Text:
-    text = Text()
-    for state in (State.FAILED, State.BLOCKED, State.CANCELLED):
+def _trouble(stage: StageView, *, brief: bool = False) -> Text:
+    """What went wrong: all of it, or only what failed."""
+    texts = []
+    for state in (State.FAILED,) if brief else (State.FAILED, State.BLOCKED, State.CANCELLED):
         if stage.count(state):
-            style = "bold " if state is State.FAILED else ""
-            text.append(f"{stage.count(state):,} {state.label} ", style + state_colours[state].dark)
-    return text
+            style = _terminal_colour(state) + (" bold" if state is State.FAILED else "")
+            texts.append(Text(f"{stage.count(state):,} {state.label}", style=style))
+    return Text(" ").join(texts)
 
 
 def bar(
@@ -175,4 +197,5 @@ def bar(
 
 
 def _terminal_colour(state: State) -> str:
-    return "green4" if state is State.COMPLETE else state_colours[state].dark
+    """Colours that show on dark and on light terminals."""
+    return _OWN_COLOURS.get(state, state_colours[state].dark)

@@ -9,7 +9,7 @@ from latticework.viz.states import counted, state_colours
 from latticework.viz.words import percent, rate, time_left
 
 _BAR = (
-    "display:flex;width:22em;max-width:100%;height:.95em;margin:.2em 0;overflow:hidden;"
+    "display:flex;width:18em;height:.95em;margin:.2em 0;overflow:hidden;"
     "border-radius:3px;background:rgba(128,128,128,.18)"
 )
 
@@ -104,16 +104,15 @@ def _row(stage: StageBar) -> str:
                 f'<span style="font-weight:{weight};white-space:nowrap">'
                 f"{_square(state)}{n:,} {state.label}</span>"
             )
-    if stage.rate:
-        parts.append(escaped(rate(stage.rate)))
-    if stage.eta_s:
-        parts.append(f"{escaped(time_left(stage.eta_s))} left")
     if stage.note:
         parts.append(escaped(stage.note, 160))
+    speed = escaped(rate(stage.rate)) if stage.rate else ""
+    left = f"{escaped(time_left(stage.eta_s))} left" if stage.eta_s else ""
     return (
         f"<tr><td><b>{escaped(stage.name, 60)}</b></td><td>{_bar(stage)}</td>"
         f'<td class="lw-n">{done:,} / {stage.tiles:,}</td>'
         f'<td class="lw-n">{percent(done, stage.tiles)}</td>'
+        f'<td class="lw-n">{speed}</td><td class="lw-n">{left}</td>'
         f"<td>{'&ensp; '.join(parts)}</td></tr>"
     )
 
