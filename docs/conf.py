@@ -12,13 +12,11 @@ version = release = latticework.__version__
 extensions = [
     "myst_nb",  # pages are Markdown; pages that start as notebooks are executed
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "generated/**/README*", "jupyter_execute"]
-templates_path = ["_templates"]
+exclude_patterns = ["_build", "jupyter_execute"]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "latticework"
@@ -55,8 +53,6 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
 
-autosummary_generate = True
-autosummary_imported_members = True
 autodoc_typehints = "none"  # signatures carry them
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}

@@ -204,7 +204,7 @@ def tracked_files() -> list[Path]:
     )
     if done.returncode == 0 and done.stdout:
         return [ROOT / name for name in done.stdout.split("\0") if name]
-    skip = {".git", ".venv", "_build", "generated", "__pycache__"}
+    skip = {".git", ".venv", "_build", "__pycache__"}
     return [
         Path(folder, name)
         for folder, folders, names in os.walk(ROOT)
