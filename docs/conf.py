@@ -53,9 +53,9 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
 
-autodoc_typehints = "none"  # signatures carry them
+autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+default_role = "py:obj"  # `Lattice` in a docstring is a link
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
