@@ -16,8 +16,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latticework.viz.lattice_facts import lattice_text as lattice_text
-    from latticework.viz.lattice_html import lattice_html as lattice_html
     from latticework.viz.lattice_plot import plot_lattice as plot_lattice
     from latticework.viz.mosaic import mosaic_picture as mosaic_picture
     from latticework.viz.pictures import compare_png as compare_png
@@ -25,21 +23,20 @@ if TYPE_CHECKING:
     from latticework.viz.progress import Progress as Progress
     from latticework.viz.progress import make_progress as make_progress
     from latticework.viz.rates import RateEstimator as RateEstimator
+    from latticework.viz.stage_bars import status_html as status_html
     from latticework.viz.states import state_cmap as state_cmap
     from latticework.viz.states import state_colours as state_colours
-    from latticework.viz.status_html import status_html as status_html
     from latticework.viz.status_plot import plot_status as plot_status
     from latticework.viz.summary import Failure as Failure
     from latticework.viz.summary import summary_html as summary_html
     from latticework.viz.summary import summary_text as summary_text
 
+# Names of modules differ from all of these: importing a module sets its name on the package.
 _HOME = {
     "Failure": "summary",
     "Progress": "progress",
     "RateEstimator": "rates",
     "compare_png": "pictures",
-    "lattice_html": "lattice_html",
-    "lattice_text": "lattice_facts",
     "make_progress": "progress",
     "mosaic_picture": "mosaic",
     "plot_lattice": "lattice_plot",
@@ -47,7 +44,7 @@ _HOME = {
     "save_png": "pictures",
     "state_cmap": "states",
     "state_colours": "states",
-    "status_html": "status_html",
+    "status_html": "stage_bars",
     "summary_html": "summary",
     "summary_text": "summary",
 }
@@ -57,8 +54,6 @@ __all__ = [
     "Progress",
     "RateEstimator",
     "compare_png",
-    "lattice_html",
-    "lattice_text",
     "make_progress",
     "mosaic_picture",
     "plot_lattice",

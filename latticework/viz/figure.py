@@ -24,7 +24,7 @@ class Picture(Figure):
     """A figure with its own canvas, which notebooks show as a PNG."""
 
     def __init__(self, *, theme: Theme = "light", **options: Any) -> None:
-        super().__init__(facecolor=PAPER[theme], layout="none", **options)
+        super().__init__(facecolor=PAPER[theme], **options)
         FigureCanvasAgg(self)
 
     def _repr_png_(self) -> bytes:

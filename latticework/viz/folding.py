@@ -1,4 +1,4 @@
-"""A lattice of any number of dims as planes of rows and columns, which is what a screen can show."""
+"""A lattice of any number of dims as planes of rows and columns, as a screen can show it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -45,10 +45,9 @@ class Folding:
         left = [str(dim) for dim in dims]
         chosen: list[str | None] = []
         for wanted in ("tile_x", "tile_y"):
-            pick = wanted if wanted in left else None
+            pick: str | None = wanted if wanted in left else None
             if pick is None and left:
-                others = [dim for dim in left if dim != "tile_y"] or left
-                pick = others[-1]
+                pick = ([dim for dim in left if dim != "tile_y"] or left)[-1]
             if pick is not None:
                 left.remove(pick)
             chosen.append(pick)

@@ -63,7 +63,10 @@ def lattice_text(lattice: Lattice) -> str:
     --------
     >>> from latticework import Lattice
     >>> lattice = Lattice.from_grid(
-    ...     {"y": 7, "x": 9}, tile_shape={"y": 512, "x": 512}, dtype="u2", overlap={"y": 51, "x": 51}
+    ...     {"y": 7, "x": 9},
+    ...     tile_shape={"y": 512, "x": 512},
+    ...     dtype="u2",
+    ...     overlap={"y": 51, "x": 51},
     ... )
     >>> print(lattice_text(lattice))
     <Lattice of 63 tiles: tile_y 7 × tile_x 9>
@@ -116,7 +119,11 @@ def _pixels(lattice: Lattice) -> str:
     if lattice.shapes is not None:
         total = int(np.prod(lattice.shapes, axis=1).sum()) * lattice.dtype.itemsize
     shape = _by_axis(lattice.tile_shape)
-    upto = "up to " if lattice.shapes is not None and len(np.unique(lattice.shapes, axis=0)) > 1 else ""
+    upto = (
+        "up to "
+        if lattice.shapes is not None and len(np.unique(lattice.shapes, axis=0)) > 1
+        else ""
+    )
     return f"{upto}{shape} {lattice.dtype}, {size(a_tile)} a tile, {size(total)} in all"
 
 

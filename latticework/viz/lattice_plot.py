@@ -66,17 +66,18 @@ def plot_lattice(
     Examples
     --------
     >>> from latticework import Lattice
-    >>> lattice = Lattice.from_grid({"z": 2, "y": 2, "x": 3}, tile_shape={"y": 9, "x": 9}, dtype="u1")
+    >>> grid = {"z": 2, "y": 2, "x": 3}
+    >>> lattice = Lattice.from_grid(grid, tile_shape={"y": 9, "x": 9}, dtype="u1")
     >>> len(plot_lattice(lattice).axes)
     2
     """
     if not lattice.n_tiles or not {"y", "x"} <= set(lattice.spatial_dims):
         raise LatticeError("a plot needs tiles with positions in y and x")
     if ax is not None:
-        _draw(ax, lattice, np.arange(lattice.n_tiles), names, order, theme)
+        _draw(ax, lattice, np.arange(lattice.n_tiles), names=names, order=order, theme=theme)
         return ax.get_figure(root=True) or Picture(theme=theme)
     planes, hidden = _plane_rows(lattice)
-    figure = _figure(lattice, planes, hidden, names, order, theme)
+    figure = _figure(lattice, planes, hidden, names=names, order=order, theme=theme)
     saved(figure, path)
     return figure
 
@@ -100,6 +101,7 @@ def _figure(
     lattice: Lattice,
     planes: list[tuple[str, np.ndarray]],
     hidden: int,
+    *,
     names: bool | None,
     order: bool | None,
     theme: Theme,
@@ -127,10 +129,12 @@ def _figure(
         row, column = divmod(number, across)
         left = 0.7 + column * (each + 0.25)
         bottom = height - 0.5 - (row + 1) * (each * aspect + 0.45) + 0.2
-        axes = figure.add_axes((left / width, bottom / height, each / width, each * aspect / height))
+        axes = figure.add_axes(
+            (left / width, bottom / height, each / width, each * aspect / height)
+        )
         axes.set_xlim(near[1], far[1])
         axes.set_ylim(far[0], near[0])
-        _draw(axes, lattice, rows, names, order, theme)
+        _draw(axes, lattice, rows, names=names, order=order, theme=theme)
         axes.set_title(title, size=9, loc="left", color=INK[theme], pad=3)
         last_row = number + across >= n
         axes.tick_params(labelbottom=last_row, labelleft=column == 0)
@@ -146,6 +150,7 @@ def _draw(
     axes: Axes,
     lattice: Lattice,
     rows: np.ndarray,
+    *,
     names: bool | None,
     order: bool | None,
     theme: Theme,
@@ -154,7 +159,9 @@ def _draw(
     yx = [lattice.spatial_dims.index(axis) for axis in ("y", "x")]
     near = lattice.position_um[rows][:, yx]
     extents = tile_extents_um(lattice)
-    size = np.broadcast_to(extents[:, yx] if len(extents) == 1 else extents[rows][:, yx], near.shape)
+    size = np.broadcast_to(
+        extents[:, yx] if len(extents) == 1 else extents[rows][:, yx], near.shape
+    )
     bad = np.isin(lattice.ids[rows], np.fromiter(lattice.problems, dtype=np.int64))
     free = axes.get_autoscale_on()
     if len(rows) > _MAX_TILES:

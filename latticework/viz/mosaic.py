@@ -221,5 +221,7 @@ def _seen_along_z(
             pixels = pixels.max(axis=axis) if projection == "max" else pixels.mean(axis=axis)
         dims.remove("z")
     if dims != ["y", "x"]:
-        raise LatticeError(f"tile {tile.name}: pixels of shape {pixels.shape} are not a picture of y and x")
+        raise LatticeError(
+            f"tile {tile.name}: pixels of shape {pixels.shape} are not a picture of y and x"
+        )
     return pixels

@@ -8,9 +8,7 @@ import numpy as np
 from latticework.viz.words import plain
 
 
-def contrasted(
-    picture: np.ndarray, percentiles: tuple[float, float] = (0.5, 99.7)
-) -> np.ndarray:
+def contrasted(picture: np.ndarray, percentiles: tuple[float, float] = (0.5, 99.7)) -> np.ndarray:
     """`picture` as uint8, black and white at these percentiles of its finite pixels.
 
     What is not finite (no tile there) becomes black.
@@ -26,8 +24,9 @@ def contrasted(
         return np.zeros(picture.shape, dtype=np.uint8)
     low, high = np.percentile(picture[finite], percentiles)
     span = max(float(high) - float(low), 1e-12)
-    scaled = np.where(finite, (picture - low) / span, 0.0)
-    return np.rint(255 * np.clip(scaled, 0.0, 1.0)).astype(np.uint8)
+    scaled: np.ndarray = np.where(finite, (picture - low) / span, 0.0)
+    grey: np.ndarray = np.rint(255 * np.clip(scaled, 0.0, 1.0)).astype(np.uint8)
+    return grey
 
 
 def save_png(picture: np.ndarray, path: Path | str) -> Path:
@@ -73,9 +72,7 @@ def compare_png(
     figure = Picture(theme="dark", figsize=(width, height))
     for number, (picture, title) in enumerate(zip((before, after), titles, strict=True)):
         left = side + number * (each + side)
-        axes = figure.add_axes(
-            (left / width, side / height, each / width, each * aspect / height)
-        )
+        axes = figure.add_axes((left / width, side / height, each / width, each * aspect / height))
         grey = picture if picture.dtype == np.uint8 else contrasted(picture)
         axes.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
         axes.set_axis_off()

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from latticework.viz.html import escaped
 from latticework.viz.progress import ShownProgress
-from latticework.viz.status_html import StageBar, bars_html
+from latticework.viz.stage_bars import StageBar, bars_html
 from latticework.viz.words import seconds
 
 
@@ -39,11 +39,14 @@ class NotebookProgress(ShownProgress):
         self._drawn = 0.0
 
     def _begin(self) -> None:
-        if self._display is None:
-            from IPython.display import display
+        show = self._display
+        if show is None:
+            import IPython.display
 
-            self._display = display
-        self._handle = self._display(_Picture(self._html("running")), display_id=True)
+            show = IPython.display.display
+        self._handle = cast("Callable[..., Any]", show)(
+            _Picture(self._html("running")), display_id=True
+        )
         self._drawn = self._clock()
 
     def _changed(self) -> None:
@@ -55,7 +58,9 @@ class NotebookProgress(ShownProgress):
     def _end(self, summary: object | None) -> None:
         own = getattr(summary, "_repr_html_", None)
         page = own() if callable(own) else None
-        self._handle.update(_Picture(page or self._html("ended", "" if summary is None else summary)))
+        self._handle.update(
+            _Picture(page or self._html("ended", "" if summary is None else summary))
+        )
 
     def _html(self, verb: str, note: object = "") -> str:
         stages = [
@@ -68,9 +73,7 @@ class NotebookProgress(ShownProgress):
             )
             for stage in self.stages.values()
         ]
-        foot = f"{verb} for {seconds(self.elapsed_s)}" if verb == "running" else (
-            f"{verb} after {seconds(self.elapsed_s)}"
-        )
+        foot = f"{verb} {'for' if verb == 'running' else 'after'} {seconds(self.elapsed_s)}"
         return bars_html(stages, foot=f"{escaped(foot)} {escaped(note, 400)}")
 
 

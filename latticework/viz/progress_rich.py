@@ -87,9 +87,7 @@ class _Bars:
             yield Text(f"… and {len(hidden)} more stages, {done} of them done", style="dim")
 
 
-def _most_telling(
-    stages: list[StageView], room: int
-) -> tuple[list[StageView], list[StageView]]:
+def _most_telling(stages: list[StageView], room: int) -> tuple[list[StageView], list[StageView]]:
     """Stages that fit, in their order: those under way first, then those to come, then the done."""
     if len(stages) <= room:
         return stages, []

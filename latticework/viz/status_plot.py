@@ -280,16 +280,16 @@ def _plane_names(axes: Axes, panel: _Panel, folding: Folding, theme: Theme, cell
         )  # fmt: skip
 
 
-def _head(
-    write: _Writer, panel: _Panel, theme: Theme, place: tuple[float, float, float]
-) -> None:
+def _head(write: _Writer, panel: _Panel, theme: Theme, place: tuple[float, float, float]) -> None:
     """Name, counts and stacked bar above a panel; `place` is its left, top and width."""
     left, top, width = place
     total = max(1, sum(n for _, n in counted(panel.counts)))
     base, start = top + (0.2 if panel.n_planes > 1 else 0.08), left
     for state, n in counted(panel.counts):
         share = max(n / total * width, 0.02)
-        write.bar(min(start, left + width - share), base, share, 0.045, state_colours[state].on(theme))
+        write.bar(
+            min(start, left + width - share), base, share, 0.045, state_colours[state].on(theme)
+        )
         start += n / total * width
     text = counts_text(panel.counts)
     size = min(7.5, max(4.5, width * 72 / (0.55 * max(1, len(text)))))

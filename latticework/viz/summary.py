@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from latticework.lattice.states import State
 from latticework.viz.html import escaped
+from latticework.viz.stage_bars import StageBar, bars_html
 from latticework.viz.states import counts_text
-from latticework.viz.status_html import StageBar, bars_html
 from latticework.viz.words import percent, plain, plural, rate, seconds
 
 Counts = Mapping[str, Mapping[State, int]]
@@ -113,21 +113,24 @@ def _stage_lines(counts: Counts, rates: Mapping[str, float]) -> list[str]:
     for name, of_stage in counts.items():
         stage = StageBar(name, of_stage)
         done = int(of_stage.get(State.COMPLETE, 0))
-        rest = {state: n for state, n in of_stage.items() if state is not State.COMPLETE}
+        rest = dict(of_stage)
+        rest.pop(State.COMPLETE, None)
+        open_or_broken = any(n for state, n in rest.items() if state is not State.ABSENT)
         rows.append(
             (
                 plain(name, 40),
                 f"{done:,}/{stage.tiles:,}",
                 percent(done, stage.tiles),
                 rate(rates[name]) if rates.get(name) else "",
-                counts_text(rest) if any(n for s, n in rest.items() if s is not State.ABSENT) else "",
+                counts_text(rest) if open_or_broken else "",
             )
         )
-    wide = [max((len(row[i]) for row in rows), default=0) for i in range(5)]
-    return [
-        f"  {row[0]:<{wide[0]}}  {row[1]:>{wide[1]}} {row[2]:>5}  {row[3]:<{wide[3]}}  {row[4]}".rstrip()
-        for row in rows
-    ]
+    wide = [max((len(row[k]) for row in rows), default=0) for k in range(4)]
+    lines = []
+    for name, done_of, share, speed, rest_text in rows:
+        left = f"  {name:<{wide[0]}}  {done_of:>{wide[1]}} {share:>5}"
+        lines.append(f"{left}  {speed:<{wide[3]}}  {rest_text}".rstrip())
+    return lines
 
 
 def _first(

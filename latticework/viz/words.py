@@ -7,14 +7,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 
 
 def plain(text: object, limit: int = 200) -> str:
-    """`text` on one line of at most `limit` characters, without control characters.
+    r"""`text` on one line of at most `limit` characters, without control characters.
 
     Names of tiles and messages of exceptions come from anywhere: what could move the cursor of a
     terminal or turn the direction of text is replaced by a blank.
 
     Examples
     --------
-    >>> plain("a\\nb\\x1b[31m", 10)
+    >>> plain("a\nb\x1b[31m", 10)
     'a b [31m'
     >>> plain("much too long", 8)
     'much to…'

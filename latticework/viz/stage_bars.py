@@ -79,7 +79,9 @@ def status_html(
     return bars_html(stages, title=escaped(title), foot=escaped(foot, 400))
 
 
-def bars_html(stages: Iterable[StageBar], *, title: str = "", foot: str = "", after: str = "") -> str:
+def bars_html(
+    stages: Iterable[StageBar], *, title: str = "", foot: str = "", after: str = ""
+) -> str:
     """Rows of bars with a legend; `title`, `foot` and `after` are HTML already."""
     rows = list(stages)
     body = "".join(_row(stage) for stage in rows)
