@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from latticework.viz.html import escaped
 from latticework.viz.progress import ShownProgress
@@ -39,14 +39,12 @@ class NotebookProgress(ShownProgress):
         self._drawn = 0.0
 
     def _begin(self) -> None:
-        show = self._display
+        show: Any = self._display
         if show is None:
             import IPython.display
 
             show = IPython.display.display
-        self._handle = cast("Callable[..., Any]", show)(
-            _Picture(self._html("running")), display_id=True
-        )
+        self._handle = show(_Picture(self._html("running")), display_id=True)
         self._drawn = self._clock()
 
     def _changed(self) -> None:
