@@ -30,6 +30,7 @@ _RULES = """
 .lw{font:13px/1.45 system-ui,sans-serif;color:inherit;max-width:84em}
 .lw .lw-h{font-size:14px;font-weight:600;margin:.3em 0 .5em}
 .lw .lw-h small,.lw .lw-m{font-weight:400;font-size:12px;opacity:.7}
+.lw table.lw-t tr{background:none!important}
 .lw table.lw-t{border-collapse:collapse;margin:0;border:0}
 .lw table.lw-t td,.lw table.lw-t th{padding:.1em .9em .1em 0;border:0;background:none;
 text-align:left;vertical-align:top;font-weight:400;font-variant-numeric:tabular-nums}

@@ -72,7 +72,8 @@ class NotebookProgress(ShownProgress):
             for stage in self.stages.values()
         ]
         foot = f"{verb} {'for' if verb == 'running' else 'after'} {seconds(self.elapsed_s)}"
-        return bars_html(stages, foot=f"{escaped(foot)} {escaped(note, 400)}")
+        said = f"; {escaped(note, 400)}" if str(note) else ""
+        return bars_html(stages, foot=escaped(foot) + said)
 
 
 class _Picture:

@@ -177,6 +177,25 @@ def test_bars_fit_the_terminal(width):
     assert all("7 failed" in line for line in lines) or width == 40
 
 
+def test_more_stages_than_lines_show_what_is_under_way():
+    from rich.console import Console
+
+    console = Console(
+        width=80, height=12, file=io.StringIO(), force_terminal=True, color_system=None
+    )
+    progress = RichProgress(console=console)
+    progress.start({f"stage{k:02d}": 10 for k in range(40)})
+    for k in range(20):
+        progress.update(f"stage{k:02d}", {State.COMPLETE: 10})
+    progress.update("stage30", {State.COMPLETE: 1, State.RUNNING: 9})
+    progress.finish()
+    last = console.file.getvalue().split("\x1b[2K")[-1].replace("\x1b[?25h", "")
+    screen = console.file.getvalue()
+    assert "stage30" in screen
+    assert "… and 32 more stages, 20 of them done" in screen
+    assert len(last.splitlines()) <= 12
+
+
 @pytest.mark.parametrize("done", [0, 1, 500, 999_999, 1_000_000])
 def test_a_bar_is_as_long_as_it_should_be(done):
     stage = StageView("clean", 1_000_000)
