@@ -94,7 +94,7 @@ class Microscope:
         unknown = [a for a in self.tile_shape if a not in AXES]
         if unknown or not {"y", "x"} <= set(self.tile_shape):
             raise LatticeError(
-                f"tile_shape needs y and x (z if 3-D; channels= gives c), not {list(self.tile_shape)}"
+                f"tile_shape needs y and x (channels= gives c), not {list(self.tile_shape)}"
             )
         if self.dtype not in ("uint8", "uint16"):
             raise LatticeError(f"the camera gives uint8 or uint16, not {self.dtype!r}")

@@ -207,6 +207,8 @@ class Phantom:
         place has the same bits whichever box it is computed in, as long as the fractions of the
         origins agree.
         """
+        if 0 in shape:
+            return np.zeros(tuple(shape), dtype=np.float32)
         origin = np.asarray(origin_px, dtype=np.float64)
         pixel = np.asarray(pixel_size_um, dtype=np.float64)
         image = self._tissue(origin, shape, pixel, tissue)

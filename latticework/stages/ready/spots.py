@@ -126,19 +126,15 @@ def _table(
     counts = np.asarray(pixels.data, dtype=np.float32)
     score, smooth = _difference_of_gaussians(counts, sigmas)
     level = _automatic_threshold(score, smooth) if threshold is None else threshold
-    peaks = _peaks(score, level)
+    first = np.array([first_pixel(pixels, axis) for axis in axes])
+    spans = np.array([proper_span(pixels, axis) for axis in axes]) - first[:, None]
+    peaks = _peaks(score, level, spans)
     if len(peaks) > max_spots:
         raise StageError(
             f"{len(peaks)} spots above threshold {level:g} are more than max_spots={max_spots}: "
             "raise the threshold"
         )
-    places = peaks + _parabola(score, peaks)
-    keep = np.ones(len(peaks), dtype=bool)
-    for column, axis in enumerate(axes):
-        places[:, column] += first_pixel(pixels, axis)
-        start, stop = proper_span(pixels, axis)
-        keep &= (places[:, column] >= start - 0.5) & (places[:, column] < stop - 0.5)
-    places, at = places[keep], tuple(peaks[keep].T)
+    places, at = peaks + _parabola(score, peaks) + first, tuple(peaks.T)
     columns: dict[str, npt.NDArray[Any]] = {axis: places[:, k] for k, axis in enumerate(axes)}
     for k, axis in enumerate(axes):
         known = axis_um(pixels, axis)
@@ -170,37 +166,41 @@ def _automatic_threshold(score: npt.NDArray[np.float32], smooth: npt.NDArray[np.
     return max(6.0 * noise, 1e-3 * float(np.abs(smooth).max()), 1e-6)
 
 
-def _peaks(score: npt.NDArray[np.float32], level: float) -> npt.NDArray[np.int64]:
-    """Indices (n, ndim) of local maxima above a level; one for each plateau."""
+def _peaks(
+    score: npt.NDArray[np.float32], level: float, spans: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    """Indices (n, ndim) of local maxima above a level and within spans; one for each plateau."""
     above = score > level
     if not above.any():
         return np.zeros((0, score.ndim), dtype=np.int64)
     highest = ndimage.maximum_filter(score, size=3, mode="nearest")
     peak = (score == highest) & above
     found = np.argwhere(peak)
-    groups, n = ndimage.label(peak, structure=np.ones((3,) * score.ndim))
-    if n < len(found):
-        _, first = np.unique(groups[tuple(found.T)], return_index=True)
-        found = found[np.sort(first)]
-    return found
+    # First the halo, then the plateaus: a spot on the rim of the whole picture is mirrored in the
+    # halo, and the two halves are one plateau, of which the half inside must stay.
+    found = found[np.all((found >= spans[:, 0]) & (found < spans[:, 1]), axis=1)]
+    if not len(found):
+        return found
+    groups, _ = ndimage.label(peak, structure=np.ones((3,) * score.ndim))
+    _, first = np.unique(groups[tuple(found.T)], return_index=True)
+    return found[np.sort(first)]
 
 
 def _parabola(
     score: npt.NDArray[np.float32], peaks: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Distance of the true maximum from each peak along each axis, within half a pixel."""
+    """Distance of the true maximum from each peak along each axis, less than half a pixel."""
     away = np.zeros(peaks.shape)
     middle = score[tuple(peaks.T)].astype(np.float64)
     for axis, size in enumerate(score.shape):
         before, after = peaks.copy(), peaks.copy()
-        before[:, axis] -= 1
-        after[:, axis] += 1
-        inside = (before[:, axis] >= 0) & (after[:, axis] < size)
-        low = score[tuple(before[inside].T)].astype(np.float64)
-        high = score[tuple(after[inside].T)].astype(np.float64)
-        bend = low - 2 * middle[inside] + high
+        before[:, axis] = np.maximum(peaks[:, axis] - 1, 0)  # mirrored at the rim
+        after[:, axis] = np.minimum(peaks[:, axis] + 1, size - 1)
+        low = score[tuple(before.T)].astype(np.float64)
+        high = score[tuple(after.T)].astype(np.float64)
+        bend = low - 2 * middle + high
         shift = np.divide(0.5 * (low - high), bend, out=np.zeros_like(bend), where=bend < 0)
-        away[inside, axis] = np.clip(shift, -0.5, 0.5)
+        away[:, axis] = np.clip(shift, -0.4999, 0.4999)  # so that a spot stays in its pixel's tile
     return away
 
 

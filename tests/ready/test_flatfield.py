@@ -1,0 +1,140 @@
+"""The lamp is found from tiles, also when half of them are empty, and taken out."""
+
+import tracemalloc
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+from latticework.errors import StageError
+from latticework.stages.ready import correct_flatfield, estimate_flatfield
+from latticework.testing import simulate
+
+
+def tiles_of(lattice):
+    return np.stack([lattice.source.read(tile) for tile in lattice.ids])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_lamp_is_found_with_half_the_tiles_empty(seed):
+    lattice, truth = simulate(
+        {"y": 16, "x": 16}, tile_shape={"y": 96, "x": 128}, empty=0.5, seed=seed
+    )
+    field = estimate_flatfield(tiles_of(lattice), offset=truth.offset)
+    assert field.dims == ("y", "x")
+    assert field.dtype == np.float32
+    assert float(field.mean()) == pytest.approx(1, abs=1e-5)
+    error = np.abs(field / truth.flatfield - 1)
+    assert float(np.abs(1 / truth.flatfield - 1).max()) > 0.3  # there is something to find
+    assert float(error.max()) < 0.08
+    assert float(error.mean()) < 0.015
+
+
+def test_a_dozen_3d_tiles_of_two_channels_are_enough():
+    lattice, truth = simulate(
+        {"y": 3, "x": 4}, tile_shape={"z": 16, "y": 160, "x": 160}, channels=("a", "b"), seed=7
+    )
+    tiles = xr.DataArray(
+        tiles_of(lattice), dims=("tile", *lattice.tile_dims), coords={"c": list(lattice.channels)}
+    )
+    field = estimate_flatfield(tiles, offset=truth.offset)
+    assert field.dims == ("c", "y", "x")
+    assert list(field.c.values) == ["a", "b"]
+    error = np.abs(field.values / truth.flatfield - 1)
+    assert error.max() < 0.15
+    assert error.mean() < 0.03
+
+
+def test_tiles_are_read_once_and_one_at_a_time():
+    reads = []
+
+    def block(block_info=None):
+        reads.append(block_info[None]["array-location"][0][0])
+        return np.full((1, 256, 256), 500, dtype="uint16")
+
+    lazy = da.map_blocks(
+        block,
+        chunks=((1,) * 300, (256,), (256,)),
+        dtype="uint16",
+        meta=np.empty((0, 0, 0), "uint16"),
+    )
+    tiles = xr.DataArray(lazy, dims=("tile", "y", "x"))
+    tracemalloc.start()
+    field = estimate_flatfield(tiles, max_tiles=100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(reads) == len(set(reads)) == 100
+    assert min(reads) == 0
+    assert max(reads) == 299
+    assert peak < 8e6  # a tile has 0.13 MB, all have 39 MB
+    np.testing.assert_allclose(field, 1, rtol=1e-5)
+
+
+def test_bright_debris_in_some_tiles_does_not_matter():
+    lattice, truth = simulate({"y": 8, "x": 8}, tile_shape={"y": 96, "x": 96}, seed=3)
+    tiles = tiles_of(lattice)
+    clean = estimate_flatfield(tiles, offset=truth.offset)
+    tiles[::6, 20:45, 30:60] = 60000
+    dirty = estimate_flatfield(tiles, offset=truth.offset)
+    assert float(np.abs(dirty / clean - 1).max()) < 0.05
+
+
+@pytest.mark.parametrize("value", [0, 300])
+def test_tiles_without_structure_give_a_flat_field(value):
+    field = estimate_flatfield(np.full((5, 30, 40), value, dtype="uint16"))
+    np.testing.assert_allclose(field, 1, rtol=1e-5)
+
+
+def test_no_tiles_are_refused():
+    with pytest.raises(StageError, match="no tiles"):
+        estimate_flatfield(np.zeros((0, 4, 4)))
+
+
+def test_a_corrected_tile_is_as_bright_in_the_corners_as_in_the_middle():
+    lattice, truth = simulate(
+        {"y": 1, "x": 1},
+        tile_shape={"z": 8, "y": 128, "x": 128},
+        overlap=0,
+        jitter_px=0,
+        vignetting=0.6,
+    )
+    tile = lattice.source.read(0)
+    clean = correct_flatfield(tile, truth.flatfield, offset=truth.offset)
+    assert clean.dtype == tile.dtype
+    truly = truth.tile(0) * 2000
+    assert abs(float((clean - truly).mean())) < 2
+    assert (
+        np.corrcoef(clean.ravel(), truly.ravel())[0, 1]
+        > np.corrcoef(tile.ravel(), truly.ravel())[0, 1]
+    )
+
+
+def test_integers_are_clipped_and_never_wrap():
+    tile = np.array([[50, 65000], [100, 101]], dtype="uint16")
+    corrected = correct_flatfield(tile, np.array([[1.0, 0.5], [1.0, 1.0]]), offset=100)
+    np.testing.assert_array_equal(corrected, [[0, 65535], [0, 1]])
+    assert correct_flatfield(tile, np.ones((2, 2)), offset=100, dtype="float32").min() == -50
+
+
+def test_labels_and_order_of_dims_stay():
+    tile = xr.DataArray(
+        np.full((4, 6, 2), 100, dtype="uint8"),
+        dims=("y", "x", "c"),
+        coords={"c": ["r", "g"], "y": np.arange(4)},
+        attrs={"pixel_size_um": {"y": 1.0}},
+        name="raw",
+    )
+    field = xr.DataArray(np.full((2, 4, 6), 2.0), dims=("c", "y", "x"))
+    out = correct_flatfield(tile, field)
+    assert out.dims == tile.dims
+    assert out.attrs == tile.attrs
+    assert out.name == "raw"
+    assert (out == 50).all()
+    assert list(out.c.values) == ["r", "g"]
+    assert (tile == 100).all()
+
+
+def test_a_field_of_another_shape_is_refused():
+    with pytest.raises(StageError, match="does not fit a tile"):
+        correct_flatfield(np.zeros((8, 8)), np.ones((8, 9)))
