@@ -81,12 +81,16 @@ class StageView:
         """Take note of new counts."""
         self.counts = dict(counts)
         self._given_rate, self._given_eta_s = rate, eta_s
-        active = any(counts.get(state, 0) for state in ACTIVE)
-        self._speed.update(self.complete + self.failed, active=active)
+        self._speed.update(self.complete + self.failed, active=self.active > 0)
 
     def count(self, state: State) -> int:
         """Number of tiles in a state."""
         return int(self.counts.get(state, 0))
+
+    @property
+    def active(self) -> int:
+        """Tiles that are out of the coordinator's hands: queued or running."""
+        return sum(self.count(state) for state in ACTIVE)
 
     @property
     def complete(self) -> int:
@@ -101,8 +105,8 @@ class StageView:
     @property
     def remaining(self) -> int:
         """Tiles that are still to run."""
-        over = (State.COMPLETE, State.FAILED, State.CANCELLED, State.BLOCKED, State.ABSENT)
-        return max(0, self.total - sum(self.count(state) for state in over[:-1]))
+        over = (State.COMPLETE, State.FAILED, State.CANCELLED, State.BLOCKED)
+        return max(0, self.total - sum(self.count(state) for state in over))
 
     @property
     def rate(self) -> float | None:

@@ -30,7 +30,7 @@ class LineProgress(ShownProgress):
     >>> progress.start({"clean": 63})
     latticework: 1 stage, 63 units to go through
     >>> progress.update("clean", {State.COMPLETE: 20, State.FAILED: 2, State.WAITING: 41})
-    clean: 20/63 (31 %), 2 failed, -, ? left
+    clean: 20/63 (31 %), 2 failed, waiting
     """
 
     def __init__(
@@ -93,5 +93,7 @@ def _line(stage: StageView) -> str:
     head += f" ({percent(stage.complete, stage.total)})"
     failed = f", {stage.failed:,} failed" if stage.failed else ""
     if not stage.remaining:
-        return f"{head}{failed}, done"
+        return f"{head}{failed}, {'done' if stage.complete == stage.total else 'ended'}"
+    if stage.rate is None:
+        return f"{head}{failed}, {'under way' if stage.active else 'waiting'}"
     return f"{head}{failed}, {rate(stage.rate)}, {time_left(stage.eta_s)} left"

@@ -92,9 +92,8 @@ def _most_telling(stages: list[StageView], room: int) -> tuple[list[StageView], 
     if len(stages) <= room:
         return stages, []
 
-    def rank(stage: StageView) -> tuple[int, int]:
-        under_way = stage.count(State.RUNNING) + stage.count(State.QUEUED) > 0
-        return (0 if under_way else 1 if stage.failed else 2 if stage.remaining else 3), 0
+    def rank(stage: StageView) -> int:
+        return 0 if stage.active else 1 if stage.failed else 2 if stage.remaining else 3
 
     chosen = sorted(stages, key=rank)[: room - 1]
     return [s for s in stages if s in chosen], [s for s in stages if s not in chosen]
@@ -157,9 +156,8 @@ def _rate(stage: StageView) -> Text:
 def _left(stage: StageView) -> Text:
     if not stage.remaining:
         return Text("done" if stage.complete == stage.total else "ended", style="dim")
-    active = stage.count(State.RUNNING) + stage.count(State.QUEUED)
     if stage.eta_s is None:
-        return Text("-" if active else "waiting", style="dim")
+        return Text("under way" if stage.active else "waiting", style="dim")
     return Text(f"{time_left(stage.eta_s)} left")
 
 
