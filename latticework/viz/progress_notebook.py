@@ -54,11 +54,9 @@ class NotebookProgress(ShownProgress):
             self._handle.update(_Picture(self._html("running")))
 
     def _end(self, summary: object | None) -> None:
-        own = getattr(summary, "_repr_html_", None)
-        page = own() if callable(own) else None
-        self._handle.update(
-            _Picture(page or self._html("ended", "" if summary is None else summary))
-        )
+        # A summary that can show itself is the value of the cell: here it would stand twice.
+        note = summary if isinstance(summary, str) else ""
+        self._handle.update(_Picture(self._html("ended", note)))
 
     def _html(self, verb: str, note: object = "") -> str:
         stages = [
