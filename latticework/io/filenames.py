@@ -44,10 +44,16 @@ MEANINGS: dict[str, str] = {
 POSITION_FIELDS = tuple(f"{axis}_{unit}" for unit in ("um", "px") for axis in "zyx")
 
 KNOWN_PATTERNS = (
-    re.compile(r".*?tile_?z(?P<tile_z>\d+)[_-]?y(?P<tile_y>\d+)[_-]?x(?P<tile_x>\d+).*", re.IGNORECASE),
-    re.compile(r"(?:.*[_-])?z(?P<tile_z>\d+)_y(?P<tile_y>\d+)_x(?P<tile_x>\d+)(?:[._-].*)?", re.IGNORECASE),
+    re.compile(
+        r".*?tile_?z(?P<tile_z>\d+)[_-]?y(?P<tile_y>\d+)[_-]?x(?P<tile_x>\d+).*", re.IGNORECASE
+    ),
+    re.compile(
+        r"(?:.*[_-])?z(?P<tile_z>\d+)_y(?P<tile_y>\d+)_x(?P<tile_x>\d+)(?:[._-].*)?", re.IGNORECASE
+    ),
     re.compile(r"(?:.*[_-])?y(?P<tile_y>\d+)_x(?P<tile_x>\d+)(?:[._-].*)?", re.IGNORECASE),
-    re.compile(r".*?r(?:ow)?[_-]?(?P<tile_y>\d+)[_-]?c(?:ol(?:umn)?)?[_-]?(?P<tile_x>\d+).*", re.IGNORECASE),
+    re.compile(
+        r".*?r(?:ow)?[_-]?(?P<tile_y>\d+)[_-]?c(?:ol(?:umn)?)?[_-]?(?P<tile_x>\d+).*", re.IGNORECASE
+    ),
 )
 """Tried, in this order, where nothing else says where the tiles are."""
 
@@ -78,8 +84,12 @@ def compile_pattern(pattern: str | re.Pattern[str]) -> re.Pattern[str]:
         compiled = pattern
     else:
         text, seen = "", set()
-        for literal, star, name, form in re.findall(r"([^{}*]+)|(\*)|\{(\w*)(?::(\w*))?\}", pattern):
-            kind = {"d": r"[-+]?\d+", "f": r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?"}.get(form[-1:] or "", r"[^/]+?")
+        for literal, star, name, form in re.findall(
+            r"([^{}*]+)|(\*)|\{(\w*)(?::(\w*))?\}", pattern
+        ):
+            kind = {"d": r"[-+]?\d+", "f": r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?"}.get(
+                form[-1:] or "", r"[^/]+?"
+            )
             if literal:
                 text += re.escape(literal)
             elif star or not name:
@@ -117,7 +127,9 @@ def match_names(
     for group in compiled.groupindex:
         role = MEANINGS.get(group.casefold(), group)
         if role in fields:
-            raise LatticeError(f"pattern={pattern!r} names {role} twice (as {group!r} too): rename one")
+            raise LatticeError(
+                f"pattern={pattern!r} names {role} twice (as {group!r} too): rename one"
+            )
         fields[role] = []
     bad = []
     for row, name in enumerate(names):
@@ -128,7 +140,9 @@ def match_names(
         if match is None:
             bad.append(row)
         for group in compiled.groupindex:
-            fields[MEANINGS.get(group.casefold(), group)].append(None if match is None else match[group])
+            fields[MEANINGS.get(group.casefold(), group)].append(
+                None if match is None else match[group]
+            )
     return {role: _typed(role, values) for role, values in fields.items()}, bad
 
 
@@ -168,7 +182,9 @@ def name_numbers(names: Iterable[str]) -> list[int] | None:
     return numbers if len(set(numbers)) == len(numbers) else None
 
 
-def unmatched_error(names: Sequence[str], bad: Sequence[int], pattern: Any, folder: Path) -> SourceError:
+def unmatched_error(
+    names: Sequence[str], bad: Sequence[int], pattern: Any, folder: Path
+) -> SourceError:
     """The error for names that do not fit the pattern."""
     text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
     examples = ", ".join(repr(names[row]) for row in bad[:3])

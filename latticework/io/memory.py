@@ -11,7 +11,7 @@ import numpy as np
 from latticework.errors import LatticeError, SourceError
 from latticework.io.filenames import match_names
 from latticework.io.placing import Placing, Tiles
-from latticework.io.sources import hash_strings, mix
+from latticework.io.sources import hash_strings
 from latticework.lattice import Lattice
 from latticework.lattice.geometry import Box
 from latticework.lattice.source import BlockSource, TileSource, array_dims
@@ -37,7 +37,7 @@ def pixels(array: Any, slices: tuple[slice, ...]) -> np.ndarray:
 def fingerprint(array: Any) -> int:
     """A number that changes with the pixels (NumPy) or with the recipe (dask, zarr)."""
     if isinstance(array, np.ndarray):
-        data = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         return zlib.crc32(data) << 32 | zlib.adler32(data)
     inner = getattr(array, "data", array) if hasattr(array, "dims") else array
     if isinstance(inner, np.ndarray):
@@ -65,7 +65,7 @@ class MemorySource:
 
     def save(self, folder: Path, base: Path) -> dict[str, Any]:
         """Write the arrays as one Zarr array with a leading dim ``tile``, one tile after another."""
-        from latticework.io.zarr_images import save_arrays
+        from latticework.io.zarr_source import save_arrays
 
         shape = tuple(np.max([array.shape for array in self.arrays], axis=0).tolist())
         starts = np.zeros((len(self.arrays), 1 + len(shape)), np.int64)
@@ -77,8 +77,8 @@ class MemorySource:
 
     @classmethod
     def load(cls, folder: Path, base: Path, spec: Mapping[str, Any]) -> TileSource:
-        """Saved arrays are Zarr; see `latticework.io.zarr_images.ZarrBlockSource`."""
-        from latticework.io.zarr_images import ZarrBlockSource
+        """Saved arrays are Zarr; see `latticework.io.zarr_source.ZarrBlockSource`."""
+        from latticework.io.zarr_source import ZarrBlockSource
 
         return ZarrBlockSource.load(folder, base, spec)
 
@@ -101,12 +101,12 @@ class SavableBlocks:
 
     def save(self, folder: Path, base: Path) -> dict[str, Any]:
         """Write the array as Zarr, chunk by chunk; an array that is Zarr on disk is pointed to."""
-        from latticework.io.zarr_images import save_arrays, zarr_folder
+        from latticework.io.zarr_source import save_arrays, zarr_folder
 
         array, starts = self.blocks.array, self.blocks.starts
         where = zarr_folder(array)
         if where is not None:
-            from latticework.io.zarr_images import ZarrBlockSource
+            from latticework.io.zarr_source import ZarrBlockSource
 
             source = ZarrBlockSource(where, starts, tuple(array.shape), self.fingerprints())
             return source.save(folder, base)
@@ -120,14 +120,25 @@ class SavableBlocks:
         def pieces() -> Any:
             for index in np.ndindex(*grid):
                 start = [i * b for i, b in zip(index, size, strict=True)]
-                slices = tuple(slice(a, min(a + b, n)) for a, b, n in zip(start, size, shape, strict=True))
+                slices = tuple(
+                    slice(a, min(a + b, n)) for a, b, n in zip(start, size, shape, strict=True)
+                )
                 yield tuple(start), pixels(array, slices)
 
-        return save_arrays(folder, base, shape, np.dtype(array.dtype), tuple(size), starts, pieces(), self.fingerprints())
+        return save_arrays(
+            folder,
+            base,
+            shape,
+            np.dtype(array.dtype),
+            tuple(size),
+            starts,
+            pieces(),
+            self.fingerprints(),
+        )
 
     @classmethod
     def load(cls, folder: Path, base: Path, spec: Mapping[str, Any]) -> TileSource:
-        """Saved blocks are Zarr; see `latticework.io.zarr_images.ZarrBlockSource`."""
+        """Saved blocks are Zarr; see `latticework.io.zarr_source.ZarrBlockSource`."""
         return MemorySource.load(folder, base, spec)
 
 
@@ -172,9 +183,22 @@ def array_tiles(given: Any, dims: Sequence[str] | None, pattern: Any, placing: P
     if pattern is not None:
         fields, bad = match_names(names, pattern)
         if bad:
-            raise LatticeError(f"the name {names[bad[0]]!r} does not fit pattern={pattern!r}: correct one of them")
+            raise LatticeError(
+                f"the name {names[bad[0]]!r} does not fit pattern={pattern!r}: correct one of them"
+            )
         table = pd.DataFrame(fields)
-    return Tiles(table, names, tile_dims, shape, dtype, {}, None, MemorySource(arrays), "the arrays", problems)
+    return Tiles(
+        table,
+        names,
+        tile_dims,
+        shape,
+        dtype,
+        {},
+        None,
+        MemorySource(arrays),
+        "the arrays",
+        problems,
+    )
 
 
 def _named(given: Any) -> tuple[list[str], list[Any]]:
@@ -185,7 +209,7 @@ def _named(given: Any) -> tuple[list[str], list[Any]]:
         return [f"tile_{i:0{width}d}" for i in range(len(given))], list(given)
     if hasattr(given, "shape") and hasattr(given, "dtype"):
         raise LatticeError(
-            f"one array of shape {tuple(given.shape)}: give block={{\"y\": 256, \"x\": 256}} to divide it into blocks, or a "
+            f'one array of shape {tuple(given.shape)}: give block={{"y": 256, "x": 256}} to divide it into blocks, or a '
             "list of arrays, one for each tile"
         )
     raise LatticeError(
@@ -196,16 +220,24 @@ def _named(given: Any) -> tuple[list[str], list[Any]]:
 
 def _check_dims(tile_dims: tuple[str, ...], array: Any) -> None:
     canonical = tuple(dim for dim in ("c", "z", "y", "x") if dim in tile_dims)
-    if tile_dims != canonical or len(tile_dims) != len(array.shape) or not {"y", "x"} <= set(tile_dims):
+    if (
+        tile_dims != canonical
+        or len(tile_dims) != len(array.shape)
+        or not {"y", "x"} <= set(tile_dims)
+    ):
         raise LatticeError(
             f"dims {tile_dims} for arrays of shape {tuple(array.shape)}: expected some of c, z, y, x, in that order, "
             "with y and x; name them with dims= or transpose the arrays"
         )
 
 
-def open_blocks(array: Any, block: Mapping[str, int], dims: Sequence[str] | None, placing: Placing) -> Lattice:
+def open_blocks(
+    array: Any, block: Mapping[str, int], dims: Sequence[str] | None, placing: Placing
+) -> Lattice:
     """One array as a lattice of blocks; see `Lattice.from_array`."""
     if not hasattr(array, "shape"):
-        raise LatticeError(f"block= divides one array, not a {type(array).__name__}: leave it out, or give the array")
+        raise LatticeError(
+            f"block= divides one array, not a {type(array).__name__}: leave it out, or give the array"
+        )
     given = placing.pixel_size({})
     return Lattice.from_array(array, block=block, dims=dims, pixel_size_um=given or None)

@@ -62,7 +62,10 @@ def parse_plane_info(description: str) -> PlaneInfo | None:
             if value is not None and value > 0:
                 pixel[axis] = value * scale
     return PlaneInfo(
-        position, pixel, html.unescape(found.get("image-name", "")), html.unescape(found.get("stage-label", ""))
+        position,
+        pixel,
+        html.unescape(found.get("image-name", "")),
+        html.unescape(found.get("stage-label", "")),
     )
 
 

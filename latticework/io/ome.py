@@ -5,15 +5,16 @@ Positions and sizes are turned into micrometres. A position without a unit, or i
 multiplied by the pixel size. Documents with a DOCTYPE are refused, so no entity is ever expanded.
 """
 
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
+from xml.etree import ElementTree
 
 from latticework.errors import SourceError
 
 MICROMETRES = {
     "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
-    "nm": 1e-3, "pm": 1e-6, "mm": 1e3, "cm": 1e4, "m": 1e6, "Å": 1e-4, "Å": 1e-4, "angstrom": 1e-4,
+    "nm": 1e-3, "pm": 1e-6, "mm": 1e3, "cm": 1e4, "m": 1e6, "Å": 1e-4, "angstrom": 1e-4, "\u212b": 1e-4,
     "nanometer": 1e-3, "nanometre": 1e-3, "millimeter": 1e3, "millimetre": 1e3, "centimeter": 1e4,
     "in": 25400.0, "inch": 25400.0, "reference frame": 1.0,
 }  # fmt: skip
@@ -102,7 +103,8 @@ def parse_ome(text: str, path: Path) -> OmeDocument:
     """
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise SourceError(
-            f"{path} has OME-XML with a DOCTYPE; expected plain OME-XML: remove the declaration", path
+            f"{path} has OME-XML with a DOCTYPE; expected plain OME-XML: remove the declaration",
+            path,
         )
     try:
         root = ElementTree.fromstring(text.strip().lstrip("\ufeff").encode())
@@ -116,7 +118,11 @@ def parse_ome(text: str, path: Path) -> OmeDocument:
         element.tag = element.tag.rpartition("}")[2]
     companion = root.find("BinaryOnly")
     problems: list[str] = []
-    images = [_image(image, problems) for image in root.findall("Image") if image.find("Pixels") is not None]
+    images = [
+        _image(image, problems)
+        for image in root.findall("Image")
+        if image.find("Pixels") is not None
+    ]
     return OmeDocument(
         tuple(images), None if companion is None else companion.get("MetadataFile"), tuple(problems)
     )
@@ -139,7 +145,7 @@ def _image(image: ElementTree.Element, problems: list[str]) -> OmeImage:
         if value is not None and value > 0:
             size_um[axis] = value
     return OmeImage(
-        name=image.get("Name") or image.get("ID", ""),
+        name=image.get("Name") or image.get("ID") or "",
         order=pixels.get("DimensionOrder", "XYCZT")[2:].lower(),
         sizes=sizes,
         pixel_size_um=size_um,
@@ -150,18 +156,24 @@ def _image(image: ElementTree.Element, problems: list[str]) -> OmeImage:
 
 
 def _position(
-    image: ElementTree.Element, pixels: ElementTree.Element, size_um: dict[str, float], problems: list[str]
+    image: ElementTree.Element,
+    pixels: ElementTree.Element,
+    size_um: dict[str, float],
+    problems: list[str],
 ) -> dict[str, float]:
     position: dict[str, float] = {}
     for axis in "zyx":
         values = [
             value
             for plane in pixels.findall("Plane")
-            if (value := _length(plane, f"Position{axis.upper()}", size_um.get(axis), problems)) is not None
+            if (value := _length(plane, f"Position{axis.upper()}", size_um.get(axis, 1.0), problems))
+            is not None
         ]
         if not values:
             label = image.find("StageLabel")
-            value = None if label is None else _length(label, axis.upper(), size_um.get(axis), problems)
+            value = (
+                None if label is None else _length(label, axis.upper(), size_um.get(axis, 1.0), problems)
+            )
             values = [] if value is None else [value]
         if values:
             position[axis] = min(values) if axis == "z" else values[0]
@@ -180,7 +192,7 @@ def _length(
         value = float(text) * (scale if scale is not None else float("nan"))
     except ValueError:
         value = float("nan")
-    if value != value or value in (float("inf"), float("-inf")):
+    if not isfinite(value):
         problems.append(f"{name}={text!r} {unit!r}")
         return None
     return value

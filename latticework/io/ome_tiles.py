@@ -1,5 +1,6 @@
 """From OME-TIFF files to pieces of tiles: every image of every document is a tile."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,9 +21,24 @@ class _Placed:
     pages: np.ndarray
 
 
-def ome_parts(scan: Scan) -> Parts | None:
-    """Pieces of the images that the files' OME-XML describes; None where no file has any."""
+def ome_parts(scan: Scan, *, mark: bool) -> Parts | None:
+    """Pieces of the images that the files' OME-XML describes; None where no file has any.
+
+    A file that others name as part of their set must be there, unless `mark` or a single file of
+    the set was asked for.
+    """
     placed = _images(scan)
+    gone = next((entry for entry in placed if (entry.files < 0).all()), None)
+    if gone is not None and len(scan.names) > 1:
+        listed = next((p.file for p in gone.image.planes if p.file is not None), "its file")
+        text = (
+            f"{scan.root} lacks {listed}, which the OME-XML of the other files names for the image "
+            f"{gone.image.name!r}; expected it beside them: complete the folder"
+        )
+        if not mark:
+            raise SourceError(text, scan.root)
+        warnings.warn(f"left out images that cannot be placed: {text}", UserWarning, stacklevel=5)
+    placed = [entry for entry in placed if (entry.files >= 0).any()]
     if not placed:
         return None
     sizes = [entry.files.shape for entry in placed]
@@ -38,6 +54,8 @@ def ome_parts(scan: Scan) -> Parts | None:
     times, channels, planes = usual
     inner = _inner(placed, channels, planes)
     rows: dict[str, list[object]] = {"file": [], "page": [], "image": []}
+    if len({int(entry.files.max()) for entry in placed}) < len(placed):
+        rows["title"] = []
     if times > 1:
         rows["time"] = []
     if inner is None:
@@ -45,24 +63,35 @@ def ome_parts(scan: Scan) -> Parts | None:
     for axis in "zyx":
         if any(axis in entry.image.position_um for entry in placed):
             rows[f"{axis}_um"] = []
+    titles = _titles(placed, scan)
     for number, entry in enumerate(placed):
         for time in range(times):
             spread = [(0, 0)] if inner else [(c, z) for c in range(channels) for z in range(planes)]
             for c, z in spread:
                 if entry.files[time, c, z] < 0:
                     continue
-                row = {"file": entry.files[time, c, z], "page": entry.pages[time, c, z], "image": number}
-                row |= {"time": time, "c": c, "z": z}
+                row = {
+                    "file": entry.files[time, c, z],
+                    "page": entry.pages[time, c, z],
+                    "image": number,
+                }
+                row |= {"time": time, "c": c, "z": z, "title": titles[number]}
                 row |= {f"{a}_um": entry.image.position_um.get(a, np.nan) for a in "zyx"}
                 for column, values in rows.items():
                     values.append(row[column])
     return _parts(rows, inner, placed[0].image)
 
 
-def _parts(rows: Mapping[str, list[object]], inner: tuple[tuple[str, int], ...] | None, image: OmeImage) -> Parts:
+def _parts(
+    rows: Mapping[str, list[object]], inner: tuple[tuple[str, int], ...] | None, image: OmeImage
+) -> Parts:
     import pandas as pd
 
-    names = image.channels if image.sizes["c"] > 1 and len(set(image.channels)) == image.sizes["c"] else None
+    names = (
+        image.channels
+        if image.sizes["c"] > 1 and len(set(image.channels)) == image.sizes["c"]
+        else None
+    )
     table = pd.DataFrame(rows)
     for dim in ("c", "z"):
         if dim in table and image.sizes[dim] == 1:
@@ -76,6 +105,15 @@ def _parts(rows: Mapping[str, list[object]], inner: tuple[tuple[str, int], ...] 
         names if names and all(names) else None,
         ("image",),
     )
+
+
+def _titles(placed: list[_Placed], scan: Scan) -> list[str]:
+    """Names for images that share files: their own where they differ, else with a number."""
+    names = [entry.image.name for entry in placed]
+    if len(set(names)) == len(names) and all(names):
+        return names
+    files = [scan.names[int(entry.files.max())] for entry in placed]
+    return [f"{file}#{number}" for number, file in enumerate(files)]
 
 
 def _images(scan: Scan) -> list[_Placed]:
@@ -135,7 +173,9 @@ def _locate(image: OmeImage, row: int, here: Mapping[str, int]) -> _Placed:
     if not image.planes:
         put(0, total, row, 0)
     for planes in image.planes:
-        start = np.ravel_multi_index([planes.first[dim] for dim in image.order], order, order="F", mode="clip")
+        start = np.ravel_multi_index(
+            [planes.first[dim] for dim in image.order], order, order="F", mode="clip"
+        )
         count = total if planes.count is None else planes.count
         put(int(start), count, row if planes.file is None else here[planes.file], planes.page)
     return _Placed(image, files, pages)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from latticework.errors import LatticeError, SourceError
 from latticework.io import memory, ome_tiles, tiff_tiles, zarr_images
-from latticework.io.placing import Placing, Tiles, to_lattice
+from latticework.io.placing import Placing, Tiles, has_place, to_lattice
 from latticework.io.positions import read_positions
 from latticework.io.scan import Progress, Scan, list_files, scan_tiffs
 from latticework.lattice import Lattice
@@ -111,25 +111,41 @@ def open_tiles(
         raise LatticeError(f"errors={errors!r}: expected 'raise' or 'mark'")
     if set(flip) - set("zyx"):
         raise LatticeError(f"flip={flip!r}: expected some of z, y, x")
-    placing = Placing(grid, start, order, snake, overlap, flip, pixel_size_um, channels, errors == "mark")
+    placing = Placing(
+        grid, start, order, snake, overlap, flip, pixel_size_um, channels, errors == "mark"
+    )
     where = {"positions": positions, "columns": columns, "unit": unit}
     if not isinstance(path, str | Path) and not _is_paths(path):
         if block is not None:
             return memory.open_blocks(path, block, dims, placing)
-        return to_lattice(_place(memory.array_tiles(path, dims, pattern, placing), where, Path()), placing)
+        return to_lattice(
+            _place(memory.array_tiles(path, dims, pattern, placing), where, Path()), placing
+        )
     root, names = _files(path, files)
     if names is None:
         if block is not None:
             return zarr_images.open_blocks(root, block, dims, placing)
-        return to_lattice(_place(zarr_images.zarr_tiles(root, files, dims, pattern, placing), where, root), placing)
+        return to_lattice(
+            _place(zarr_images.zarr_tiles(root, files, dims, pattern, placing), where, root),
+            placing,
+        )
     if block is not None:
-        raise LatticeError(f"block={dict(block)} divides one array or Zarr image; {root} holds TIFF files, which are tiles")
+        raise LatticeError(
+            f"block={dict(block)} divides one array or Zarr image; {root} holds TIFF files, which are tiles"
+        )
     scan = scan_tiffs(root, names, progress)
-    return to_lattice(_place(_tiff_tiles(scan, dims, pattern, positions is not None, placing), where, root), placing)
+    return to_lattice(
+        _place(_tiff_tiles(scan, dims, pattern, positions is not None, placing), where, root),
+        placing,
+    )
 
 
 def _is_paths(path: Any) -> bool:
-    return isinstance(path, Sequence) and len(path) > 0 and all(isinstance(one, str | Path) for one in path)
+    return (
+        isinstance(path, Sequence)
+        and len(path) > 0
+        and all(isinstance(one, str | Path) for one in path)
+    )
 
 
 def _files(path: Any, files: str | None) -> tuple[Path, list[str] | None]:
@@ -143,7 +159,9 @@ def _files(path: Any, files: str | None) -> tuple[Path, list[str] | None]:
     if root.is_file():
         return root.parent, [root.name]
     if not root.is_dir():
-        raise SourceError(f"there is nothing at {root}; expected a folder of tiles: check the path", root)
+        raise SourceError(
+            f"there is nothing at {root}; expected a folder of tiles: check the path", root
+        )
     if zarr_images.is_zarr(root):
         return root, None
     names = list_files(root, files)
@@ -169,16 +187,20 @@ def _common(parts: list[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _tiff_tiles(
-    scan: Scan, dims: Sequence[str] | None, pattern: str | re.Pattern[str] | None, table: bool, placing: Placing
+    scan: Scan,
+    dims: Sequence[str] | None,
+    pattern: str | re.Pattern[str] | None,
+    table: bool,
+    placing: Placing,
 ) -> Tiles:
     facts = scan.common()
     parts = tiff_tiles.file_parts(scan, facts, dims)
     given = placing.grid is not None or table
     if pattern is not None:
         tiff_tiles.add_name_fields(parts, scan, pattern, placing.mark)
-    if not given and not tiff_tiles.has_place(list(parts.table)):
-        from_ome = ome_tiles.ome_parts(scan) if pattern is None else None
-        if from_ome is not None and tiff_tiles.has_place(list(from_ome.table)):
+    if not given and not has_place(parts.table):
+        from_ome = ome_tiles.ome_parts(scan, mark=placing.mark) if pattern is None else None
+        if from_ome is not None and has_place(from_ome.table):
             parts = from_ome
         elif not tiff_tiles.add_metamorph(parts, scan, facts, named=pattern is not None):
             known = tiff_tiles.known_pattern(scan.names) if pattern is None else None
@@ -186,7 +208,7 @@ def _tiff_tiles(
                 tiff_tiles.add_name_fields(parts, scan, known, placing.mark)
             elif pattern is None:
                 tiff_tiles.placed(parts, scan)
-        tiff_tiles.unplaceable(parts, scan, placing)
+        tiff_tiles.drop_unplaceable(parts, scan, placing)
     return tiff_tiles.assemble(parts, scan, facts, placing)
 
 
@@ -195,7 +217,11 @@ def _place(tiles: Tiles, where: Mapping[str, Any], folder: Path) -> Tiles:
     if where["positions"] is None:
         return tiles
     table, unit = read_positions(
-        where["positions"], [[name] for name in tiles.names], folder, columns=where["columns"], unit=where["unit"]
+        where["positions"],
+        [[name] for name in tiles.names],
+        folder,
+        columns=where["columns"],
+        unit=where["unit"],
     )
     lost = table.isna().any(axis=1).to_numpy()
     if lost.any():

@@ -1,6 +1,6 @@
 """From tiles with labels, positions or just an order to a lattice: what every reader shares."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +65,10 @@ class Tiles:
     where: str
     """The acquisition, for messages."""
     problems: dict[int, str] = field(default_factory=dict)
-    added: list[int] = field(default_factory=list)
-    """Grid positions without a tile, filled by `place_on_grid`."""
+    titles: Sequence[str] | None = None
+    """What to call the tiles, where not by `names`, those of their first files."""
+    labelled: bool = False
+    """Whether a tile is called by its labels: its files have names of their own."""
 
     @property
     def size(self) -> dict[str, int]:
@@ -76,10 +78,14 @@ class Tiles:
     @property
     def other(self) -> list[str]:
         """Lattice axes that are not spatial."""
-        return [str(c) for c in self.table if c not in GRID_DIMS and c != "number" and not str(c).endswith("_um")]
+        return [
+            str(c)
+            for c in self.table
+            if c not in GRID_DIMS and c != "number" and not str(c).endswith("_um")
+        ]
 
 
-def has_place(columns: Sequence[str]) -> bool:
+def has_place(columns: Iterable[Any]) -> bool:
     """Whether labels or positions along y or x are among the columns."""
     return bool({"tile_y", "tile_x", "y_um", "x_um"} & set(columns))
 
@@ -89,7 +95,9 @@ def to_lattice(tiles: Tiles, placing: Placing) -> Lattice:
     if placing.channels is not None:
         count = tiles.size.get("c", 1)
         if len(placing.channels) != count:
-            raise LatticeError(f"channels={list(placing.channels)} for tiles with {count} channels: name each once")
+            raise LatticeError(
+                f"channels={list(placing.channels)} for tiles with {count} channels: name each once"
+            )
         tiles.channels = tuple(placing.channels)
     pixel = placing.pixel_size(tiles.pixel_size_um)
     tiles.pixel_size_um = pixel
@@ -103,7 +111,9 @@ def to_lattice(tiles: Tiles, placing: Placing) -> Lattice:
         dims, grid_labels, positions, steps = _by_labels(tiles, placing)
     elif has_place(columns):
         dims, grid_labels, positions, steps = _by_positions(tiles, placing)
-    elif len(tiles.table) == len(tiles.table[tiles.other].drop_duplicates()) and (tiles.other or len(tiles.table) == 1):
+    elif len(tiles.table) == len(tiles.table[tiles.other].drop_duplicates()) and (
+        tiles.other or len(tiles.table) == 1
+    ):
         dims, grid_labels = ("tile_y", "tile_x"), {"tile_y": np.arange(1), "tile_x": np.arange(1)}
         positions, steps = np.zeros((len(tiles.table), 2), np.int64), {}
     else:
@@ -118,7 +128,7 @@ def to_lattice(tiles: Tiles, placing: Placing) -> Lattice:
         pixel_size_um=pixel,
         step_px=steps,
         position_um=_position_array(tiles, dims, grid_labels, positions, steps or {}),
-        names=tiles.names,
+        names=tiles.titles or (None if tiles.labelled else tiles.names),
         problems=tiles.problems,
         channels=tiles.channels,
         source=tiles.source,
@@ -153,10 +163,14 @@ def _codes(values: np.ndarray, dim: str) -> tuple[np.ndarray, np.ndarray]:
         place = {label: i for i, label in enumerate(unique.tolist())}
         return unique, np.array([place[value] for value in text.tolist()], np.int64)
     if not np.isfinite(numbers).all() or (numbers != np.rint(numbers)).any():
-        raise LatticeError(f"{dim} has the label {numbers[numbers != np.rint(numbers)][0]}; expected whole numbers or text")
+        raise LatticeError(
+            f"{dim} has the label {numbers[numbers != np.rint(numbers)][0]}; expected whole numbers or text"
+        )
     whole = numbers.astype(np.int64)
     unique, inverse = np.unique(whole, return_inverse=True)
-    if dim in GRID_DIMS and unique[-1] - unique[0] < 4 * len(unique) + 16:  # a missing row is a hole
+    if (
+        dim in GRID_DIMS and unique[-1] - unique[0] < 4 * len(unique) + 16
+    ):  # a missing row is a hole
         unique, inverse = np.arange(unique[0], unique[-1] + 1), whole - unique[0]
     return unique, inverse.astype(np.int64)
 
@@ -168,11 +182,15 @@ def _groups(tiles: Tiles) -> np.ndarray:
     return np.asarray(tiles.table.groupby(tiles.other, sort=False).ngroup())
 
 
-def _by_grid(tiles: Tiles, placing: Placing) -> tuple[tuple[str, ...], dict[str, np.ndarray], np.ndarray]:
+def _by_grid(
+    tiles: Tiles, placing: Placing
+) -> tuple[tuple[str, ...], dict[str, np.ndarray], np.ndarray]:
     assert placing.grid is not None
     dims = tuple(lattice_dim(axis) for axis in placing.grid)
     if any(spatial_axis(dim) is None for dim in dims) or dims[-2:] != ("tile_y", "tile_x"):
-        raise LatticeError(f'grid={dict(placing.grid)}: expected y and x, or z, y and x, such as {{"y": 7, "x": 9}}')
+        raise LatticeError(
+            f'grid={dict(placing.grid)}: expected y and x, or z, y and x, such as {{"y": 7, "x": 9}}'
+        )
     shape = tuple(int(n) for n in placing.grid.values())
     order = scan_order(shape, placing.order, placing.snake, placing.start)
     groups, index = _groups(tiles), np.zeros((len(tiles.table), len(dims)), np.int64)
@@ -184,7 +202,9 @@ def _by_grid(tiles: Tiles, placing: Placing) -> tuple[tuple[str, ...], dict[str,
     return dims, labels, index
 
 
-def _ranks(rows: np.ndarray, numbers: Any, places: int, tiles: Tiles, placing: Placing) -> np.ndarray:
+def _ranks(
+    rows: np.ndarray, numbers: Any, places: int, tiles: Tiles, placing: Placing
+) -> np.ndarray:
     """Place in the acquisition of every tile of one group."""
     if len(rows) == places and numbers is None:
         return np.arange(places)
@@ -193,17 +213,25 @@ def _ranks(rows: np.ndarray, numbers: Any, places: int, tiles: Tiles, placing: P
     if numbers is None:
         numbers = name_numbers([tiles.names[row] for row in rows])
     if len(rows) > places or numbers is None:
-        raise LatticeError(f"{said} ({tiles.names[rows[0]]!r} to {tiles.names[rows[-1]]!r}): correct grid=, or choose files=")
+        raise LatticeError(
+            f"{said} ({tiles.names[rows[0]]!r} to {tiles.names[rows[-1]]!r}): correct grid=, or choose files="
+        )
     ranks = np.asarray(numbers, np.int64)
-    ranks = ranks - (ranks.min() if ranks.min() <= 1 or ranks.max() - ranks.min() + 1 == places else 1)
+    ranks = ranks - (
+        ranks.min() if ranks.min() <= 1 or ranks.max() - ranks.min() + 1 == places else 1
+    )
     if len(np.unique(ranks)) != len(ranks) or ranks.max() >= places:
-        raise LatticeError(f"{said}, numbered {min(numbers)} to {max(numbers)}: correct grid=, or choose files=")
+        raise LatticeError(
+            f"{said}, numbered {min(numbers)} to {max(numbers)}: correct grid=, or choose files="
+        )
     missing = np.setdiff1d(np.arange(places), ranks)
     if len(missing) and not placing.mark:
         first = min(numbers) - ranks.min()
         raise SourceError(
             f"{said}: number {', '.join(str(first + m) for m in missing[:5])}{' ...' if len(missing) > 5 else ''} is missing "
-            'beside {!r}; complete the folder, or leave holes with errors="mark"'.format(tiles.names[rows[0]])
+            'beside {!r}; complete the folder, or leave holes with errors="mark"'.format(
+                tiles.names[rows[0]]
+            )
         )
     return ranks
 
@@ -215,7 +243,7 @@ def _by_labels(
     labels, columns = {}, []
     for dim in dims:
         labels[dim], column = _codes(tiles.table[dim].to_numpy(), dim)
-        if spatial_axis(dim) in placing.flip:
+        if (spatial_axis(dim) or dim) in placing.flip:
             labels[dim], column = labels[dim][::-1], len(labels[dim]) - 1 - column
         columns.append(column)
     index = np.stack(columns, axis=1)
@@ -225,7 +253,12 @@ def _by_labels(
     if placing.overlap is None:
         for axis, column in zip(axes, columns, strict=True):
             if f"{axis}_um" in tiles.table:
-                steps[axis] = _step(tiles.table[f"{axis}_um"].to_numpy(float), column, tiles.pixel_size_um.get(axis, 1.0), steps[axis])
+                steps[axis] = _step(
+                    tiles.table[f"{axis}_um"].to_numpy(float),
+                    column,
+                    tiles.pixel_size_um.get(axis, 1.0),
+                    steps[axis],
+                )
     return dims, labels, index, steps
 
 
@@ -254,7 +287,9 @@ def _by_positions(
         values = tiles.table[f"{axis}_um"].to_numpy(float).copy()
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
-            raise LatticeError(f"{tiles.where}: tile {tiles.names[row]!r} has no position along {axis}; expected a number")
+            raise LatticeError(
+                f"{tiles.where}: tile {tiles.names[row]!r} has no position along {axis}; expected a number"
+            )
         values *= -1 if axis in placing.flip else 1
         tiles.table[f"{axis}_um"] = values.copy()
         for group in np.unique(groups):  # wells lie apart, and each has a grid of its own
@@ -286,7 +321,11 @@ def _position_array(
         nominal = np.zeros(len(index))
         if f"tile_{axis}" in dims:
             pixel = tiles.pixel_size_um.get(axis, 1.0)
-            nominal = index[:, list(dims).index(f"tile_{axis}")] * steps.get(axis, tiles.size.get(axis, 1)) * pixel
+            nominal = (
+                index[:, list(dims).index(f"tile_{axis}")]
+                * steps.get(axis, tiles.size.get(axis, 1))
+                * pixel
+            )
         if f"{axis}_um" in tiles.table:
             given = tiles.table[f"{axis}_um"].to_numpy(float)
             nominal = np.where(np.isfinite(given), given, nominal)

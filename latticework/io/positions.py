@@ -14,7 +14,17 @@ from latticework.io.filenames import name_numbers, natural_key, strip_suffix
 if TYPE_CHECKING:
     import pandas as pd
 
-_FILE = ("file", "filename", "file_name", "filepath", "file_path", "path", "image", "image_name", "name")
+_FILE = (
+    "file",
+    "filename",
+    "file_name",
+    "filepath",
+    "file_path",
+    "path",
+    "image",
+    "image_name",
+    "name",
+)
 _NUMBER = ("tile", "number", "tile_number", "tile_id", "id", "site", "field")
 _INDEX = {
     "tile_z": ("tile_z", "iz", "z_index", "layer"),
@@ -50,7 +60,9 @@ def find_table(positions: Any, folder: Path) -> "tuple[pd.DataFrame, str]":
     try:
         table = pd.read_csv(found, sep=None, engine="python", encoding="utf-8-sig", comment="#")
     except (ValueError, UnicodeDecodeError) as error:
-        raise SourceError(f"{found} cannot be read as CSV ({error}); expected one row per tile", found) from error
+        raise SourceError(
+            f"{found} cannot be read as CSV ({error}); expected one row per tile", found
+        ) from error
     if table.empty:
         raise SourceError(f"{found} has no rows; expected one row per tile", found)
     return table, str(found)
@@ -90,16 +102,25 @@ def read_positions(
     table = table.rename(columns=str)
     placing = table[[roles[role] for role in roles if role not in ("file", "number")]].copy()
     placing.columns = [role for role in roles if role not in ("file", "number")]
-    for role in placing:
-        if role in "zyx" and not np.issubdtype(placing[role].dtype, np.number):
-            bad = placing[role].iloc[0]
-            raise LatticeError(f"{called}: column {roles[role]!r} holds {bad!r}; expected numbers")
+    for axis in "zyx":
+        if axis in placing:
+            placing[axis] = _numbers(placing[axis], f"{called}: column {roles[axis]!r}")
     rows = _match(table, roles, names, called)
     chosen = placing.iloc[np.maximum(rows, 0)].reset_index(drop=True)
     if (rows < 0).any():
         chosen = chosen.astype(object)
         chosen[rows < 0] = np.nan
     return chosen, unit
+
+
+def _numbers(column: "pd.Series[Any]", where: str) -> "pd.Series[Any]":
+    import pandas as pd
+
+    numbers = pd.to_numeric(column, errors="coerce")
+    bad = ~np.isfinite(numbers.to_numpy(float))
+    if bad.any():
+        raise LatticeError(f"{where} holds {column[bad].iloc[0]!r}; expected numbers")
+    return numbers
 
 
 def _roles(
@@ -113,7 +134,9 @@ def _roles(
             roles[role] = match
     spatial = _position_columns(found)
     if isinstance(columns, Mapping):
-        wrong = {role: name for role, name in columns.items() if role not in _ROLES or name not in found}
+        wrong = {
+            role: name for role, name in columns.items() if role not in _ROLES or name not in found
+        }
         if wrong:
             raise LatticeError(
                 f"columns={dict(columns)}: {wrong} is not a role ({', '.join(_ROLES)}) with a column of {called}, "
@@ -126,16 +149,22 @@ def _roles(
             spatial = {}
     elif columns is not None:
         template = columns if "*" in columns else f"{columns}*"
-        chosen = {a: n for a in "zyx" for n in found if fnmatch.fnmatchcase(n, template.replace("*", a))}
+        chosen = {
+            a: n for a in "zyx" for n in found if fnmatch.fnmatchcase(n, template.replace("*", a))
+        }
         if not chosen:
-            raise LatticeError(f"columns={columns!r} fits no column of {called}, which has {', '.join(found)}")
+            raise LatticeError(
+                f"columns={columns!r} fits no column of {called}, which has {', '.join(found)}"
+            )
         roles |= chosen
         spatial = {}
     if len(spatial) > 1:
         choices = " or ".join(f'columns="{template}"' for template in spatial)
-        raise LatticeError(f"{called} has {len(spatial)} sets of positions: say which with {choices}")
-    for template, axes in spatial.items():
-        roles |= axes
+        raise LatticeError(
+            f"{called} has {len(spatial)} sets of positions: say which with {choices}"
+        )
+    for template, named in spatial.items():
+        roles |= named
         unit = unit or _unit(template)
     axes = [axis for axis in "zyx" if axis in roles]
     if axes and unit is None:
@@ -157,7 +186,9 @@ def _position_columns(found: Sequence[str]) -> dict[str, dict[str, str]]:
     """Sets of columns that differ only in a lone z, y or x, by template."""
     sets: dict[str, dict[str, str]] = {}
     for name in found:
-        match = re.fullmatch(r"(?i)(?P<before>.*[^a-z])?(?P<axis>[zyx])(?P<after>[^a-z].*)?", name.strip())
+        match = re.fullmatch(
+            r"(?i)(?P<before>.*[^a-z])?(?P<axis>[zyx])(?P<after>[^a-z].*)?", name.strip()
+        )
         if match and name.casefold() not in {alias for names in _INDEX.values() for alias in names}:
             template = f"{match['before'] or ''}*{match['after'] or ''}"
             sets.setdefault(template, {})[match["axis"].casefold()] = name
@@ -180,7 +211,9 @@ def _match(
         numbers = table[roles["number"]].tolist()
         if len(set(numbers)) != len(numbers):
             twice = next(number for number in numbers if numbers.count(number) > 1)
-            raise LatticeError(f"{called}: {roles['number']}={twice} is there twice; expected each tile once")
+            raise LatticeError(
+                f"{called}: {roles['number']}={twice} is there twice; expected each tile once"
+            )
         own = name_numbers([files[0] for files in names])
         if own is not None and set(own) <= set(numbers):
             row = {number: i for i, number in enumerate(numbers)}
@@ -200,7 +233,9 @@ def _match_files(listed: list[str], names: Sequence[Sequence[str]], called: str)
     keys: list[dict[str, int]] = []
     for form in (str, lambda s: s.rpartition("/")[2], lambda s: strip_suffix(s.rpartition("/")[2])):
         forms = [form(name) for name in listed]
-        keys.append({name: row for row, name in enumerate(forms)} if len(set(forms)) == len(forms) else {})
+        keys.append(
+            {name: row for row, name in enumerate(forms)} if len(set(forms)) == len(forms) else {}
+        )
         if form is str and not keys[0]:
             twice = next(name for name in listed if listed.count(name) > 1)
             raise LatticeError(f"{called}: {twice!r} is there twice; expected each file once")
@@ -208,7 +243,11 @@ def _match_files(listed: list[str], names: Sequence[Sequence[str]], called: str)
     for tile, files in enumerate(names):
         for file in files:
             base = file.rpartition("/")[2]
-            hits = [key[form] for key, form in zip(keys, (file, base, strip_suffix(base)), strict=True) if form in key]
+            hits = [
+                key[form]
+                for key, form in zip(keys, (file, base, strip_suffix(base)), strict=True)
+                if form in key
+            ]
             if hits:
                 rows[tile] = hits[0]
                 break

@@ -56,7 +56,14 @@ class TiffFacts:
     @property
     def form(self) -> tuple[object, ...]:
         """What all files of an acquisition have in common."""
-        return self.length, self.width, self.samples, self.dtype.newbyteorder("="), self.dims, self.sizes
+        return (
+            self.length,
+            self.width,
+            self.samples,
+            self.dtype.newbyteorder("="),
+            self.dims,
+            self.sizes,
+        )
 
     @property
     def text(self) -> str:
@@ -88,7 +95,10 @@ class Scan:
         forms = Counter(facts.form for facts in self.facts if facts is not None)
         if not forms:
             first = next(iter(self.problems.values()), "there are no files")
-            raise SourceError(f"none of the {len(self.names)} files in {self.root} can be read: {first}", self.root)
+            raise SourceError(
+                f"none of the {len(self.names)} files in {self.root} can be read: {first}",
+                self.root,
+            )
         usual = forms.most_common(1)[0][0]
         expected = next(facts for facts in self.facts if facts is not None and facts.form == usual)
         for row, facts in enumerate(self.facts):
@@ -100,7 +110,9 @@ class Scan:
         return expected
 
 
-def list_files(folder: Path, files: str | None, suffixes: Sequence[str] = TIFF_SUFFIXES) -> list[str]:
+def list_files(
+    folder: Path, files: str | None, suffixes: Sequence[str] = TIFF_SUFFIXES
+) -> list[str]:
     """Names of the files below a folder, in natural order; hidden files and folders are left out.
 
     Parameters
@@ -114,7 +126,9 @@ def list_files(folder: Path, files: str | None, suffixes: Sequence[str] = TIFF_S
     """
     found = []
     for parent, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".zarr")]
+        folders[:] = [
+            name for name in folders if not name.startswith(".") and not name.endswith(".zarr")
+        ]
         relative = os.path.relpath(parent, folder).replace(os.sep, "/")
         prefix = "" if relative == "." else f"{relative}/"
         found += [
@@ -123,12 +137,18 @@ def list_files(folder: Path, files: str | None, suffixes: Sequence[str] = TIFF_S
             if not name.startswith(".") and name.lower().endswith(tuple(suffixes))
         ]
     if files is not None:
-        found = [n for n in found if fnmatch.fnmatch(n, files) or fnmatch.fnmatch(n.rpartition("/")[2], files)]
+        found = [
+            n
+            for n in found
+            if fnmatch.fnmatch(n, files) or fnmatch.fnmatch(n.rpartition("/")[2], files)
+        ]
     return sorted(found, key=natural_key)
 
 
 def _refuse(error: OSError) -> None:
-    raise SourceError(f"cannot look into {error.filename}: {error.strerror}", error.filename) from error
+    raise SourceError(
+        f"cannot look into {error.filename}: {error.strerror}", error.filename
+    ) from error
 
 
 def file_stats(root: Path, names: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -152,7 +172,9 @@ class _Documents:
         self._lock = threading.Lock()
 
     def get(self, text: str, path: Path) -> OmeDocument:
-        body = hash(text[text.index(">", text.index("<OME")) :])  # the root's UUID differs from file to file
+        body = hash(
+            text[text.index(">", text.index("<OME")) :]
+        )  # the root's UUID differs from file to file
         with self._lock:
             if body not in self._known:
                 self._known[body] = parse_ome(text, path)
@@ -192,7 +214,13 @@ def scan_tiffs(root: Path, names: list[str], progress: Progress | None = None) -
                     progress(row + 1, len(names))
                 elif now - said > 5:
                     said = now
-                    log.info("looked at %d of %d files of %s in %.0f s", row + 1, len(names), root, now - began)
+                    log.info(
+                        "looked at %d of %d files of %s in %.0f s",
+                        row + 1,
+                        len(names),
+                        root,
+                        now - began,
+                    )
     return scan
 
 
@@ -209,7 +237,9 @@ def tiff_facts(path: Path, parse: Callable[[str, Path], OmeDocument] = parse_ome
             reader = TiffReader(handle, path)
             offsets = [offset for offset, reduced in reader.directories() if not reduced]
             if not offsets:
-                raise SourceError(f"{path} has no pages; expected at least one: acquire it again", path)
+                raise SourceError(
+                    f"{path} has no pages; expected at least one: acquire it again", path
+                )
             page, tags = reader.page(offsets[0]), reader.tags(offsets[0])
             pages = _planes(len(offsets), page, tags)
             reader.check_whole(page, 0)
@@ -236,7 +266,9 @@ def tiff_facts(path: Path, parse: Callable[[str, Path], OmeDocument] = parse_ome
         pixel = dict(plane.pixel_size_um)
     elif ome is not None and ome.images:
         pixel = dict(ome.images[0].pixel_size_um)
-    return TiffFacts(page.length, page.width, page.samples, page.dtype, pages, dims, sizes, pixel, plane, ome)
+    return TiffFacts(
+        page.length, page.width, page.samples, page.dtype, pages, dims, sizes, pixel, plane, ome
+    )
 
 
 def _imagej(text: str) -> dict[str, str]:
@@ -265,7 +297,11 @@ def _dims(pages: int, text: str, page: TiffPage) -> tuple[tuple[str, ...], tuple
             lead = [int(n) for n in shaped["shape"]]
             lead = lead[: -3 if page.samples > 1 and not page.planar else -2]
             axes = str(shaped.get("axes", "")).lower()[: len(lead)]
-            axes = axes if len(axes) == len(lead) and set(axes) <= set("tcz") else "tcz"[3 - len(lead) :]
+            axes = (
+                axes
+                if len(axes) == len(lead) and set(axes) <= set("tcz")
+                else "tcz"[3 - len(lead) :]
+            )
             found = [("time" if dim == "t" else dim, n) for dim, n in zip(axes, lead, strict=False)]
         except (ValueError, KeyError, TypeError):
             found = []
@@ -278,7 +314,10 @@ def _dims(pages: int, text: str, page: TiffPage) -> tuple[tuple[str, ...], tuple
 def _ome_dims(pages: int, ome: OmeDocument) -> tuple[tuple[str, ...], tuple[int, ...]]:
     if len(ome.images) != 1:
         return (), ()
-    sizes = [("time" if dim == "t" else dim, ome.images[0].sizes[dim]) for dim in reversed(ome.images[0].order)]
+    sizes = [
+        ("time" if dim == "t" else dim, ome.images[0].sizes[dim])
+        for dim in reversed(ome.images[0].order)
+    ]
     sizes = [(dim, n) for dim, n in sizes if n > 1]
     if int(np.prod([n for _, n in sizes])) != pages:
         return (("z",), (pages,)) if pages > 1 else ((), ())
@@ -297,6 +336,9 @@ def _pixel_size(tags: TiffTags) -> dict[str, float]:
     if scale is None or not (x > 0 and y > 0) or (x == y == 1 and "spacing" not in settings):
         return {}
     size = {"y": scale / y, "x": scale / x}
-    if re.fullmatch(r"[\d.]+(e[-+]?\d+)?", settings.get("spacing", "")) and float(settings["spacing"]) > 0:
+    if (
+        re.fullmatch(r"[\d.]+(e[-+]?\d+)?", settings.get("spacing", ""))
+        and float(settings["spacing"]) > 0
+    ):
         size["z"] = float(settings["spacing"]) * scale
     return size

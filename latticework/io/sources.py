@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload, runtime_checkable
 
 import numpy as np
 
@@ -25,8 +25,8 @@ VERSION = 1
 
 _KINDS = {
     "tiff": "latticework.io.tiff_source:TiffSource",
-    "zarr": "latticework.io.zarr_images:ZarrSource",
-    "zarr-blocks": "latticework.io.zarr_images:ZarrBlockSource",
+    "zarr": "latticework.io.zarr_source:ZarrSource",
+    "zarr-blocks": "latticework.io.zarr_source:ZarrBlockSource",
 }
 
 
@@ -34,7 +34,7 @@ _KINDS = {
 class SavableSource(Protocol):
     """A source that can be written to a folder and read back from there."""
 
-    kind: str
+    kind: ClassVar[str]
     """Name under which `register_source` knows how to load it."""
 
     def save(self, folder: Path, base: Path) -> dict[str, Any]:
@@ -127,7 +127,9 @@ def load_source(folder: Path, *, base: Path | None = None) -> TileSource:
     try:
         spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreError(f"{folder / SPEC} cannot be read ({error}); expected a source that save_source wrote") from error
+        raise StoreError(
+            f"{folder / SPEC} cannot be read ({error}); expected a source that save_source wrote"
+        ) from error
     if spec.get("version") != VERSION or spec.get("kind") not in _KINDS:
         raise StoreError(
             f"{folder / SPEC} holds a source of kind {spec.get('kind')!r}, version {spec.get('version')}; this "
@@ -173,7 +175,9 @@ def read_table(path: Path) -> "pa.RecordBatch":
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
     except (OSError, pa.ArrowInvalid) as error:
-        raise StoreError(f"{path} cannot be read ({error}); expected a table that save_source wrote") from error
+        raise StoreError(
+            f"{path} cannot be read ({error}); expected a table that save_source wrote"
+        ) from error
 
 
 class Strings(Sequence[str]):
@@ -227,6 +231,10 @@ def hash_strings(strings: Sequence[str]) -> np.ndarray:
     """One uint64 per string, the same in every process."""
     import pandas as pd
 
-    values = np.asarray(strings, dtype=object) if not isinstance(strings, Strings) else np.asarray(strings)
+    values = (
+        np.asarray(strings, dtype=object)
+        if not isinstance(strings, Strings)
+        else np.asarray(strings)
+    )
     hashed: np.ndarray = pd.util.hash_array(values.astype(object, copy=False), categorize=False)
     return hashed

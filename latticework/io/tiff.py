@@ -18,7 +18,15 @@ from latticework.io.tiff_header import TiffPage, TiffReader
 
 T = TypeVar("T")
 
-_CODECS = {5: "lzw", 8: "zlib", 32946: "zlib", 32773: "packbits", 50000: "zstd", 34926: "zstd", 34925: "lzma"}
+_CODECS = {
+    5: "lzw",
+    8: "zlib",
+    32946: "zlib",
+    32773: "packbits",
+    50000: "zstd",
+    34926: "zstd",
+    34925: "lzma",
+}
 """Codecs decoded here; all others through tifffile's own segment decoder."""
 
 
@@ -109,7 +117,10 @@ class TiffFile:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._handle.close()
 
@@ -126,12 +137,16 @@ class TiffFile:
     def _find(self, number: int) -> TiffPage:
         offsets = _chains.get(
             self._key,
-            lambda: np.array([at for at, small in self._open().directories() if not small], np.int64),
+            lambda: np.array(
+                [at for at, small in self._open().directories() if not small], np.int64
+            ),
         )
         if number < len(offsets):
             return self._open().page(int(offsets[number]), number)
         first = self._open().page(int(offsets[0]))
-        if len(offsets) == 1 and first.compression == 1:  # an ImageJ stack: one directory, many planes
+        if (
+            len(offsets) == 1 and first.compression == 1
+        ):  # an ImageJ stack: one directory, many planes
             return contiguous(first).shifted(number * first.page_bytes)
         raise SourceError(
             f"{self.path} has {len(offsets)} pages; expected page {number}: the file changed or is "
@@ -178,7 +193,11 @@ class TiffFile:
             data = self._bytes(offset, nbytes)
             whole = self._decode(page, data, segment, height, number)
             pixels = whole[rows[0] : rows[1], columns[0] : columns[1]]
-        target = out[:, top + rows[0] - y0 : top + rows[1] - y0, left + columns[0] - x0 : left + columns[1] - x0]
+        target = out[
+            :,
+            top + rows[0] - y0 : top + rows[1] - y0,
+            left + columns[0] - x0 : left + columns[1] - x0,
+        ]
         target[...] = np.moveaxis(pixels, -1, 0)
 
     def _rows(
@@ -217,7 +236,7 @@ class TiffFile:
         samples = 1 if page.planar else page.samples
         shape = (height, page.segment[1], samples)
         try:
-            if page.compression not in _CODECS and page.compression != 1 or page.fill_order != 1:
+            if (page.compression not in _CODECS and page.compression != 1) or page.fill_order != 1:
                 return self._decode_slowly(number, data, segment)
             raw = _decompress(page.compression, data, height * page.row_bytes)
             return _unpredict(raw, page, shape)

@@ -21,7 +21,18 @@ HEAD_BYTES = 8192
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _SIZES |= {16: 8, 17: 8, 18: 8}
-_INTEGERS = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8", 18: "u8"}
+_INTEGERS = {
+    1: "u1",
+    3: "u2",
+    4: "u4",
+    6: "i1",
+    8: "i2",
+    9: "i4",
+    13: "u4",
+    16: "u8",
+    17: "i8",
+    18: "u8",
+}
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}
 
 
@@ -144,7 +155,9 @@ class TiffReader:
         head = struct.calcsize(counter)
         while offset:
             if offset in seen:
-                raise self._error("has directories in a circle", "a chain of pages", "write it again")
+                raise self._error(
+                    "has directories in a circle", "a chain of pages", "write it again"
+                )
             seen.add(offset)
             what = f"the directory of page {len(seen) - 1}"
             n = struct.unpack(self.order + counter, self._at(offset, head, what))[0]
@@ -157,7 +170,9 @@ class TiffReader:
             offset = struct.unpack(self.order + pointer, body[-end:])[0]
 
     def _value(self, entry: bytes, what: str) -> tuple[int, bytes]:
-        kind, count = struct.unpack(self.order + ("HQ" if self.big else "HI"), entry[2 : 12 if self.big else 8])
+        kind, count = struct.unpack(
+            self.order + ("HQ" if self.big else "HI"), entry[2 : 12 if self.big else 8]
+        )
         inline = entry[12:] if self.big else entry[8:]
         size = _SIZES.get(kind, 1) * count
         if size <= len(inline):
@@ -168,7 +183,9 @@ class TiffReader:
     def _integers(self, entry: bytes, what: str) -> np.ndarray:
         kind, raw = self._value(entry, what)
         if kind not in _INTEGERS:
-            raise self._error(f"has a tag of type {kind} in {what}", "whole numbers", "write it again")
+            raise self._error(
+                f"has a tag of type {kind} in {what}", "whole numbers", "write it again"
+            )
         return np.frombuffer(raw, self.order + _INTEGERS[kind]).astype(np.int64)
 
     def _entries(self, offset: int, what: str) -> dict[int, bytes]:
@@ -188,7 +205,9 @@ class TiffReader:
             return int(self._integers(entries[tag], what)[0]) if tag in entries else default
 
         if 256 not in entries or 257 not in entries:
-            raise self._error(f"has no image size in {what}", "ImageWidth and ImageLength", "write it again")
+            raise self._error(
+                f"has no image size in {what}", "ImageWidth and ImageLength", "write it again"
+            )
         width, length, samples = first(256, 0), first(257, 0), first(277, 1)
         bits = set(self._integers(entries[258], what).tolist()) if 258 in entries else {1}
         kind, depth = _KINDS.get(first(339, 1), ""), next(iter(bits))
@@ -217,7 +236,9 @@ class TiffReader:
             counts = np.full(len(offsets), segment[0] * page.row_bytes, np.int64)
         expected = _segment_count(page)
         if len(offsets) < expected or len(counts) < expected:
-            raise self._error(f"lists {len(offsets)} segments in {what}", f"{expected}", "write it again")
+            raise self._error(
+                f"lists {len(offsets)} segments in {what}", f"{expected}", "write it again"
+            )
         return replace(page, counts=counts)
 
     def tags(self, offset: int) -> TiffTags:

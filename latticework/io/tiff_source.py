@@ -44,7 +44,8 @@ class TiffSource:
     mtimes: np.ndarray
     """When each file was last changed, nanoseconds."""
     file_of: np.ndarray
-    """Row of the file for every tile and slot, shape (n, slots); -1 where it is missing."""
+    """Row of the file for every tile and slot, shape (n, slots); -1 where it is missing,
+    ``-2 - row`` where it cannot be used."""
     page_of: np.ndarray
     """First page for every tile and slot."""
     slot: np.ndarray
@@ -79,10 +80,23 @@ class TiffSource:
         return out
 
     def _read_slot(
-        self, tile: int, slot: int, planes: np.ndarray, out: np.ndarray, y: tuple[int, int], x: tuple[int, int]
+        self,
+        tile: int,
+        slot: int,
+        planes: np.ndarray,
+        out: np.ndarray,
+        y: tuple[int, int],
+        x: tuple[int, int],
     ) -> None:
         row, first = int(self.file_of[tile, slot]), int(self.page_of[tile, slot])
         rows = np.flatnonzero(self.slot[planes] == slot)
+        if row < -1:
+            path = self.root / self.names[-2 - row]
+            raise SourceError(
+                f"{path} could not be used when the acquisition was opened (lattice.problems says "
+                f"why); tile {tile} needs it: restore it and open the acquisition again",
+                path,
+            )
         if row < 0:
             index = np.unravel_index(int(planes[rows[0]]), self.shape[:-2] or (1,))
             raise SourceError(
@@ -93,7 +107,9 @@ class TiffSource:
             for page in np.unique(self.page[planes[rows]]):
                 there = rows[self.page[planes[rows]] == page]
                 layout = file.page(first + int(page))
-                if (layout.length, layout.width) != self.shape[-2:] or layout.dtype.newbyteorder("=") != self.dtype:
+                if (layout.length, layout.width) != self.shape[-2:] or layout.dtype.newbyteorder(
+                    "="
+                ) != self.dtype:
                     raise SourceError(
                         f"page {first + int(page)} of {file.path} is {layout.length} x {layout.width} {layout.dtype}; "
                         f"expected {self.shape[-2]} x {self.shape[-1]} {self.dtype}: open the acquisition again",
@@ -103,7 +119,9 @@ class TiffSource:
 
     def _check(self, tile: int, box: Box) -> None:
         if not 0 <= tile < len(self.file_of):
-            raise SourceError(f"no tile {tile}: this source has the tiles 0 to {len(self.file_of) - 1}")
+            raise SourceError(
+                f"no tile {tile}: this source has the tiles 0 to {len(self.file_of) - 1}"
+            )
         if not Box.whole(self.shape).contains(box):
             raise SourceError(f"{box} is not within tile {tile}, which has the shape {self.shape}")
 
@@ -116,7 +134,10 @@ class TiffSource:
         """From name, size and time of change of each tile's files, as they were when opened."""
         files = mix(hash_strings(self.names), self.sizes, self.mtimes)
         files = np.append(files, np.uint64(0))
-        columns = [mix(files[rows], first) for rows, first in zip(self.file_of.T, self.page_of.T, strict=True)]
+        columns = [
+            mix(files[rows], first)
+            for rows, first in zip(self.file_of.T, self.page_of.T, strict=True)
+        ]
         return mix(*columns)
 
     def refreshed(self) -> Self:

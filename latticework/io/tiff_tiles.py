@@ -4,7 +4,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from latticework.io.metamorph import plane_address
 from latticework.io.placing import Placing, Tiles, has_place, no_place
 from latticework.io.scan import Scan, TiffFacts
 from latticework.io.tiff_source import TiffSource
+from latticework.lattice.grids import grid_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,18 +50,24 @@ def file_parts(scan: Scan, facts: TiffFacts, dims: Sequence[str] | None) -> Part
             raise LatticeError(
                 f"dims={tuple(dims)}, but the files hold {facts.text}: expected {len(inner)} of c, z, t and then y, x"
             )
-        inner = [("time" if dim == "t" else dim, n) for dim, (_, n) in zip(lead, inner, strict=True)]
+        inner = [
+            ("time" if dim == "t" else dim, n) for dim, (_, n) in zip(lead, inner, strict=True)
+        ]
     table = pd.DataFrame({"file": np.arange(len(scan.names)), "page": 0})
     times = [n for dim, n in inner if dim == "time"]
     if times:
         if inner[0][0] != "time":
-            raise LatticeError(f"{scan.path(0)} has time inside z or c; expected time points one after another")
+            raise LatticeError(
+                f"{scan.path(0)} has time inside z or c; expected time points one after another"
+            )
         planes = facts.pages // times[0]
         table = table.loc[table.index.repeat(times[0])].reset_index(drop=True)
         table["time"] = np.tile(np.arange(times[0]), len(scan.names))
         table["page"] = table["time"] * planes
         inner = inner[1:]
-    return Parts(table, tuple(d for d, _ in inner), tuple(n for _, n in inner), dict(facts.pixel_size_um))
+    return Parts(
+        table, tuple(d for d, _ in inner), tuple(n for _, n in inner), dict(facts.pixel_size_um)
+    )
 
 
 def add_name_fields(parts: Parts, scan: Scan, pattern: str | re.Pattern[str], mark: bool) -> None:
@@ -74,11 +81,19 @@ def add_name_fields(parts: Parts, scan: Scan, pattern: str | re.Pattern[str], ma
     rows = parts.table["file"].to_numpy()
     for role, values in fields.items():
         if role in parts.table and role != "time":
-            raise LatticeError(f"pattern names {role!r}, which is not a name for an axis: choose another")
+            raise LatticeError(
+                f"pattern names {role!r}, which is not a name for an axis: choose another"
+            )
         column = np.array(values, dtype=object)[rows]
-        scale = parts.pixel_size_um.get(role[0], 1.0) if role in POSITION_FIELDS and role.endswith("px") else None
+        scale = (
+            parts.pixel_size_um.get(role[0], 1.0)
+            if role in POSITION_FIELDS and role.endswith("px")
+            else None
+        )
         if scale is not None:
-            parts.table[f"{role[0]}_um"] = np.array([np.nan if v is None else v * scale for v in column])
+            parts.table[f"{role[0]}_um"] = np.array(
+                [np.nan if v is None else v * scale for v in column]
+            )
         else:
             parts.table[role] = column
     parts.table = parts.table[~np.isin(rows, bad)].reset_index(drop=True)
@@ -97,33 +112,56 @@ def add_metamorph(parts: Parts, scan: Scan, facts: TiffFacts, *, named: bool) ->
     """Stage positions, and addresses from names unless given; False where a file has none."""
     planes = [None if f is None else f.plane for f in scan.facts]
     rows = parts.table["file"].to_numpy()
-    usable = [plane for plane in planes if plane is not None and {"y", "x"} <= set(plane.position_um)]
+    usable = [
+        plane for plane in planes if plane is not None and {"y", "x"} <= set(plane.position_um)
+    ]
     if not usable:
         return False
     if not named:
         addresses = [plane_address(scan.names[row], planes[row]) for row in rows]
-        parts.table = parts.table[[address is not None for address in addresses]].reset_index(drop=True)
+        parts.table = parts.table[[address is not None for address in addresses]].reset_index(
+            drop=True
+        )
         kept = [address for address in addresses if address is not None]
         for key in ("well", "site", "time", "z", "c"):
             values = [address.get(key) for address in kept]
             if any(value is not None for value in values):
                 parts.table[key] = values
         if "c" not in parts.table and len({plane.channel for plane in usable}) > 1:
-            parts.table["c"] = [plane.channel if (plane := planes[row]) else "" for row in parts.table["file"]]
+            parts.table["c"] = [
+                plane.channel if (plane := planes[row]) else "" for row in parts.table["file"]
+            ]
         if "site" in parts.table:
             parts.key = ("site",)
+            parts.table["title"] = [
+                f"{address.get('well', '')}_s{address.get('site', '')}".lstrip("_") for address in kept
+            ]
     rows = parts.table["file"].to_numpy()
     for axis in "zyx":
         column = [p.position_um.get(axis, np.nan) if (p := planes[row]) else np.nan for row in rows]
         if not np.isnan(column).all():
             parts.table[f"{axis}_um"] = column
     if not parts.key and not named:
-        for axis in "yx":  # tiles are told apart by where they are
-            extent = parts.pixel_size_um.get(axis, 1.0) * (facts.length if axis == "y" else facts.width)
-            parts.table[f"at_{axis}"] = np.rint(parts.table[f"{axis}_um"] / (extent * 0.05))
-        parts.key = ("at_y", "at_x")
+        _tell_apart(parts, facts)
     _name_channels(parts, [plane.channel if plane else "" for plane in planes])
     return True
+
+
+def _tell_apart(parts: Parts, facts: TiffFacts) -> None:
+    """Tiles by where they are, and their planes along z by their focus."""
+    table = parts.table
+    parts.key = ("at_y", "at_x")
+    for axis, size in (("y", facts.length), ("x", facts.width)):
+        extent = parts.pixel_size_um.get(axis, 1.0) * size
+        position = table[f"{axis}_um"].fillna(np.inf).to_numpy(float)
+        table[f"at_{axis}"] = -1
+        known = np.isfinite(position)
+        table.loc[known, f"at_{axis}"] = grid_lines(position[known], extent, 0.02)[0]
+    if "z" not in table and "z_um" in table:
+        same = [c for c in ("time", "well", "c", *parts.key) if c in table]
+        focus = table.groupby(same, sort=False)["z_um"].rank(method="dense")
+        if focus.max() > 1:
+            table["z"] = focus.fillna(1).astype(int)
 
 
 def _name_channels(parts: Parts, names: Sequence[str]) -> None:
@@ -140,16 +178,28 @@ def assemble(parts: Parts, scan: Scan, facts: TiffFacts, placing: Placing) -> Ti
     """Tiles of pieces: grouped, checked for gaps and duplicates, in order of their first file."""
     table = parts.table
     if table.empty:
-        raise SourceError(f"{scan.root} holds no file that belongs to a tile: choose others with files=", scan.root)
+        raise SourceError(
+            f"{scan.root} holds no file that belongs to a tile: choose others with files=",
+            scan.root,
+        )
     outer = [dim for dim in ("c", "z") if dim in table]
-    twice = set(outer) & set(parts.dims) | ({"c"} if facts.samples > 1 and "c" in (*outer, *parts.dims) else set())
+    twice = set(outer) & set(parts.dims) | (
+        {"c"} if facts.samples > 1 and "c" in (*outer, *parts.dims) else set()
+    )
     if twice:
         raise LatticeError(
             f"{scan.path(0)} holds {facts.text}, and {' and '.join(twice)} is in the files' names or pages too: "
             "name one of them differently in pattern="
         )
-    facets = [str(c) for c in table if c not in ("file", "page", "c", "z") and not str(c).endswith("_um")]
-    if has_place(list(table)) and not any(c.startswith("tile_") for c in facets) and not outer and not parts.key:
+    facets = [
+        str(c) for c in table if c not in ("file", "page", "c", "z", "title") and not str(c).endswith("_um")
+    ]
+    if (
+        has_place(table)
+        and not any(c.startswith("tile_") for c in facets)
+        and not outer
+        and not parts.key
+    ):
         tile = np.arange(len(table))
     elif facets:
         tile = np.asarray(table.groupby(facets, sort=False, dropna=False).ngroup())
@@ -165,11 +215,11 @@ def assemble(parts: Parts, scan: Scan, facts: TiffFacts, placing: Placing) -> Ti
     file_of, page_of = np.full((n, slots), -1, np.int32), np.zeros((n, slots), np.int32)
     files = table["file"].to_numpy()
     _find_duplicates(tile * slots + slot, tile, files, scan, problems)
-    file_of[tile[::-1], slot[::-1]] = files[::-1]  # the first of two stays
+    bad_files = np.isin(files, list(scan.problems))
+    file_of[tile[::-1], slot[::-1]] = np.where(bad_files, -2 - files, files)[::-1]  # first of two
     page_of[tile[::-1], slot[::-1]] = table["page"].to_numpy()[::-1]
-    for row, text in scan.problems.items():
-        for bad in np.unique(tile[files == row]):
-            problems.setdefault(int(bad), text)
+    for row in np.flatnonzero(bad_files):
+        problems.setdefault(int(tile[row]), scan.problems[int(files[row])])
     first = np.full(n, len(table))
     np.minimum.at(first, tile, np.arange(len(table)))
     _find_gaps(file_of, outer, levels, scan, files[first], problems)
@@ -177,8 +227,10 @@ def assemble(parts: Parts, scan: Scan, facts: TiffFacts, placing: Placing) -> Ti
         raise _first_problem(problems, scan, files[first])
     dims, shape, planes = _planes(parts, outer, levels, facts)
     dtype = facts.dtype.newbyteorder("=")
-    source = TiffSource(scan.root, scan.names, scan.sizes, scan.mtimes, file_of, page_of, *planes, shape, dtype)
-    columns = [c for c in table if c not in ("file", "page", "c", "z", *parts.key)]
+    source = TiffSource(
+        scan.root, scan.names, scan.sizes, scan.mtimes, file_of, page_of, *planes, shape, dtype
+    )
+    columns = [c for c in table if c not in ("file", "page", "c", "z", "title", *parts.key)]
     tiles = table[columns].iloc[first].reset_index(drop=True)
     _mean_positions(tiles, table, tile)
     if parts.key == ("site",):
@@ -186,8 +238,21 @@ def assemble(parts: Parts, scan: Scan, facts: TiffFacts, placing: Placing) -> Ti
     pixel = placing.pixel_size(parts.pixel_size_um)
     if "z" in outer and "z" not in pixel and (step := _z_step(table, tile)) is not None:
         pixel["z"] = step
-    names = [scan.names[row] for row in files[first]]
-    return Tiles(tiles, names, dims, shape, dtype, pixel, parts.channels, source, str(scan.root), problems)
+    titles = table["title"].iloc[first].tolist() if "title" in table else None
+    return Tiles(
+        tiles,
+        [scan.names[row] for row in files[first]],
+        dims,
+        shape,
+        dtype,
+        pixel,
+        parts.channels,
+        source,
+        str(scan.root),
+        problems,
+        titles,
+        labelled=slots > 1,
+    )
 
 
 def _find_duplicates(
@@ -207,11 +272,13 @@ def _find_gaps(
     file_of: np.ndarray, outer: list[str], levels: list[np.ndarray], scan: Scan, first: np.ndarray,
     problems: dict[int, str],
 ) -> None:  # fmt: skip
-    for tile in np.flatnonzero((file_of < 0).any(axis=1)):
-        missing = np.flatnonzero(file_of[tile] < 0)
+    for tile in np.flatnonzero((file_of == -1).any(axis=1)):
+        missing = np.flatnonzero(file_of[tile] == -1)
         at = np.unravel_index(missing[:3], [len(labels) for labels in levels])
         said = [
-            " ".join(f"{dim}={labels[i[k]]}" for dim, labels, i in zip(outer, levels, at, strict=True))
+            " ".join(
+                f"{dim}={labels[i[k]]}" for dim, labels, i in zip(outer, levels, at, strict=True)
+            )
             for k in range(len(missing[:3]))
         ]
         problems.setdefault(
@@ -224,7 +291,11 @@ def _find_gaps(
 
 def _first_problem(problems: dict[int, str], scan: Scan, first: np.ndarray) -> SourceError:
     tile = min(problems)
-    more = f" ({len(problems) - 1} more tiles have problems; see them all with errors=\"mark\")" if len(problems) > 1 else ""
+    more = (
+        f' ({len(problems) - 1} more tiles have problems; see them all with errors="mark")'
+        if len(problems) > 1
+        else ""
+    )
     rows = [row for row, text in scan.problems.items() if text == problems[tile]]
     return SourceError(problems[tile] + more, scan.path(rows[0] if rows else int(first[tile])))
 
@@ -233,14 +304,17 @@ def _planes(
     parts: Parts, outer: list[str], levels: list[np.ndarray], facts: TiffFacts
 ) -> tuple[tuple[str, ...], tuple[int, ...], tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Dims and shape of a tile, and slot, page and sample of its planes."""
-    sizes = dict(zip(outer, map(len, levels), strict=True)) | dict(zip(parts.dims, parts.sizes, strict=True))
+    sizes = dict(zip(outer, map(len, levels), strict=True)) | dict(
+        zip(parts.dims, parts.sizes, strict=True)
+    )
     if facts.samples > 1:
         sizes["c"] = facts.samples
-    lead = tuple(dim for dim in ("c", "z") if dim in sizes)
+    lead: tuple[str, ...] = tuple(dim for dim in ("c", "z") if dim in sizes)
     grids = np.meshgrid(*(np.arange(sizes[dim]) for dim in lead), indexing="ij") if lead else []
     at = {dim: grid.ravel() for dim, grid in zip(lead, grids, strict=True)}
     count = int(np.prod([sizes[dim] for dim in lead]))
-    slot, page = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    slot: np.ndarray = np.zeros(count, np.int64)
+    page: np.ndarray = np.zeros(count, np.int64)
     for dim in outer:
         slot = slot * sizes[dim] + at[dim]
     for dim in parts.dims:
@@ -268,19 +342,28 @@ def _z_step(table: "pd.DataFrame", tile: np.ndarray) -> float | None:
 
 def placed(parts: Parts, scan: Scan) -> None:
     """Raise where nothing says where several tiles are."""
-    if not has_place(list(parts.table)) and len(parts.table) > 1:
+    if not has_place(parts.table) and len(parts.table) > 1:
         raise SourceError(no_place(str(scan.root), scan.names), scan.root)
 
 
-def unplaceable(parts: Parts, scan: Scan, placing: Placing) -> Any:
-    """Leave out (or refuse) files whose position was in metadata that cannot be read."""
-    columns = [f"{axis}_um" for axis in "yx" if f"{axis}_um" in parts.table]
-    lost = parts.table[columns].isna().any(axis=1) if columns else None
-    if lost is None or not lost.any() or parts.key == ("site",):
+def drop_unplaceable(parts: Parts, scan: Scan, placing: Placing) -> None:
+    """Refuse, or leave out, files whose position was in metadata that cannot be read."""
+    files = parts.table["file"].to_numpy()
+    lost = np.zeros(len(files), bool)
+    if parts.key != ("site",):  # other planes of a site know where it is
+        for axis in "yx":
+            if f"{axis}_um" in parts.table:
+                lost |= parts.table[f"{axis}_um"].isna().to_numpy()
+    rows = np.union1d(np.setdiff1d(list(scan.problems), files), files[lost]).astype(np.int64)
+    if not len(rows):
         return
-    row = int(parts.table["file"][lost].iloc[0])
-    text = scan.problems.get(row, f"{scan.path(row)} has no position; expected one as in the other files")
+    first = int(rows[0])
+    text = scan.problems.get(
+        first, f"{scan.path(first)} has no position; expected one as in the other files"
+    )
     if not placing.mark:
-        raise SourceError(text, scan.path(row))
-    warnings.warn(f"left out {int(lost.sum())} files that cannot be placed, first: {text}", UserWarning, stacklevel=5)
+        raise SourceError(text, scan.path(first))
+    warnings.warn(
+        f"left out {len(rows)} files that cannot be placed, first: {text}", UserWarning, stacklevel=4
+    )
     parts.table = parts.table[~lost].reset_index(drop=True)

@@ -7,10 +7,11 @@ named them. Time axes must have one time point.
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
 
@@ -18,23 +19,12 @@ from latticework.errors import LatticeError, SourceError
 from latticework.io.filenames import match_names, natural_key, unmatched_error
 from latticework.io.ome import MICROMETRES
 from latticework.io.placing import Placing, Tiles
-from latticework.io.sources import (
-    Strings,
-    hash_strings,
-    mix,
-    path_from_spec,
-    path_spec,
-    read_table,
-    write_table,
-)
-from latticework.io.tiff import Recent
+from latticework.io.sources import hash_strings, mix
+from latticework.io.zarr_source import ZarrBlockSource, ZarrSource, stamps_of
 from latticework.lattice import Lattice
-from latticework.lattice.geometry import Box
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
 _CANONICAL = ("c", "z", "y", "x")
-
-_open_stores: Recent[Any] = Recent(256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +76,9 @@ def _json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise SourceError(f"{path} cannot be read ({error}); expected Zarr metadata: write the image again", path) from error
+        raise SourceError(
+            f"{path} cannot be read ({error}); expected Zarr metadata: write the image again", path
+        ) from error
     return value if isinstance(value, dict) else {}
 
 
@@ -134,13 +126,23 @@ def image_facts(path: Path, dims: Sequence[str] | None = None) -> ZarrImage:
     position: dict[str, float] = {}
     if scales is not None:
         axes = scales.get("axes") or list("tczyx")[5 - len(shape) :]
-        named = tuple(str(axis["name"] if isinstance(axis, dict) else axis).lower() for axis in axes)
+        named = tuple(
+            str(axis["name"] if isinstance(axis, dict) else axis).lower() for axis in axes
+        )
         if len(named) == len(shape):
             size, position = _transforms(scales, axes, named)
-    stored = tuple(dims) if dims is not None else named or ("t", "c", "z", "y", "x")[5 - len(shape) :]
+    stored = (
+        tuple(dims) if dims is not None else named or ("t", "c", "z", "y", "x")[5 - len(shape) :]
+    )
     if len(stored) != len(shape):
-        raise SourceError(f"{path} has the shape {shape} but the dims {stored}: give dims= with one name for each", path)
-    labels = [str(channel.get("label", "")) for channel in _attributes(path).get("omero", {}).get("channels", [])]
+        raise SourceError(
+            f"{path} has the shape {shape} but the dims {stored}: give dims= with one name for each",
+            path,
+        )
+    labels = [
+        str(channel.get("label", ""))
+        for channel in _attributes(path).get("omero", {}).get("channels", [])
+    ]
     count = dict(zip(stored, shape, strict=True)).get("c", 0)
     good = len(labels) == count and count > 0 and all(labels)
     return ZarrImage(level, shape, dtype, stored, size, position, tuple(labels) if good else None)
@@ -148,15 +150,22 @@ def image_facts(path: Path, dims: Sequence[str] | None = None) -> ZarrImage:
 
 def _array_facts(path: Path) -> tuple[tuple[int, ...], np.dtype, tuple[str, ...] | None]:
     try:
-        if (old := _json(path / ".zarray")):
+        if old := _json(path / ".zarray"):
             names = _json(path / ".zattrs").get("_ARRAY_DIMENSIONS")
-            return tuple(old["shape"]), np.dtype(old["dtype"]).newbyteorder("="), tuple(names) if names else None
+            return (
+                tuple(old["shape"]),
+                np.dtype(old["dtype"]).newbyteorder("="),
+                tuple(names) if names else None,
+            )
         new = _json(path / "zarr.json")
         names = new.get("dimension_names")
         good = names and all(isinstance(name, str) for name in names)
         return tuple(new["shape"]), np.dtype(new["data_type"]), tuple(names) if good else None
     except (KeyError, TypeError, ValueError) as error:
-        raise SourceError(f"{path} has no usable Zarr metadata ({error!r}); expected zarr.json or .zarray of numbers", path) from error
+        raise SourceError(
+            f"{path} has no usable Zarr metadata ({error!r}); expected zarr.json or .zarray of numbers",
+            path,
+        ) from error
 
 
 def _transforms(
@@ -164,213 +173,32 @@ def _transforms(
 ) -> tuple[dict[str, float], dict[str, float]]:
     size, position = np.ones(len(names)), np.zeros(len(names))
     moved = False
-    steps = [*scales["datasets"][0].get("coordinateTransformations", []), *scales.get("coordinateTransformations", [])]
+    steps = [
+        *scales["datasets"][0].get("coordinateTransformations", []),
+        *scales.get("coordinateTransformations", []),
+    ]
     for step in steps:
         if step.get("type") == "scale" and "scale" in step:
             size, position = size * step["scale"], position * step["scale"]
         elif step.get("type") == "translation" and "translation" in step:
             position, moved = position + step["translation"], True
-    units = [MICROMETRES.get(str(axis.get("unit", "um")) if isinstance(axis, dict) else "um", 1.0) for axis in axes]
-    sizes = {n: float(s * u) for n, s, u in zip(names, size, units, strict=True) if n in "zyx"} if steps else {}
-    return sizes, {n: float(p * u) for n, p, u in zip(names, position, units, strict=True) if n in "zyx"} if moved else {}
+    units = [
+        MICROMETRES.get(str(axis.get("unit", "um")) if isinstance(axis, dict) else "um", 1.0)
+        for axis in axes
+    ]
+    sizes = (
+        {n: float(s * u) for n, s, u in zip(names, size, units, strict=True) if n in "zyx"}
+        if steps
+        else {}
+    )
+    return sizes, {
+        n: float(p * u) for n, p, u in zip(names, position, units, strict=True) if n in "zyx"
+    } if moved else {}
 
 
-def _open(path: Path) -> Any:
-    import tensorstore as ts
-
-    def make() -> Any:
-        driver = "zarr" if (path / ".zarray").is_file() else "zarr3"
-        spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{path}{os.sep}"}}
-        try:
-            return ts.open(spec, open=True, read=True).result()
-        except ValueError as error:
-            raise SourceError(
-                f"{path} cannot be opened ({error}); expected the Zarr array that was there when the acquisition was "
-                "opened: restore it or open the acquisition again",
-                path,
-            ) from error
-
-    return _open_stores.get(str(path), make)
-
-
-def _read(path: Path, dims: Sequence[str], box: Box, tile_dims: Sequence[str]) -> np.ndarray:
-    ranges = dict(zip(tile_dims, box.slices, strict=True))
-    store = _open(path)[tuple(ranges.get(dim, 0) for dim in dims)]
-    kept = [dim for dim in dims if dim in ranges]
-    try:
-        data = store.transpose([kept.index(dim) for dim in tile_dims]).read().result()
-    except (ValueError, IndexError) as error:
-        raise SourceError(f"{path} cannot be read at {box} ({error}): write the image again", path) from error
-    return np.asarray(data)
-
-
-def _stamps(paths: Iterable[Path]) -> np.ndarray:
-    """Sizes and times of change of arrays: of their metadata, their folder and its chunk folder."""
-    rows = []
-    for path in paths:
-        row = []
-        for part in (path / "zarr.json", path / ".zarray", path, path / "c"):
-            try:
-                stat = os.stat(part)
-                row += [stat.st_size, stat.st_mtime_ns]
-            except OSError:
-                row += [0, 0]
-        rows.append(row)
-    return np.array(rows, dtype=np.int64).reshape(-1, 8)
-
-
-@dataclass(frozen=True, slots=True)
-class ZarrSource:
-    """Tiles that are Zarr arrays, one each."""
-
-    kind: ClassVar[str] = "zarr"
-
-    root: Path
-    names: Sequence[str]
-    """Arrays (full-size levels), relative to the root."""
-    stored_dims: tuple[str, ...]
-    """Dims in the order of the arrays."""
-    dims: tuple[str, ...]
-    """Tile dims."""
-    stamps: np.ndarray
-    """One uint64 per tile from sizes and times of change."""
-
-    def read(self, tile: int, box: Box) -> np.ndarray:
-        """Pixels of `box` in tile `tile`; reads the chunks that it touches."""
-        return _read(self.root / self.names[tile], self.stored_dims, box, self.dims)
-
-    def fingerprints(self) -> np.ndarray:
-        """From name, size and time of change of each array's metadata and chunk folder."""
-        return mix(hash_strings(self.names), self.stamps)
-
-    def save(self, folder: Path, base: Path) -> dict[str, Any]:
-        """Write the table; see `latticework.io.sources.SavableSource`."""
-        column = self.names.column if isinstance(self.names, Strings) else list(self.names)
-        write_table(folder / "arrays.arrow", {"name": column, "stamp": self.stamps})
-        return {"root": path_spec(self.root, base), "stored_dims": self.stored_dims, "dims": self.dims}
-
-    @classmethod
-    def load(cls, folder: Path, base: Path, spec: Mapping[str, Any]) -> Self:
-        """Open the table, memory-mapped."""
-        table = read_table(folder / "arrays.arrow")
-        return cls(
-            path_from_spec(spec["root"], base),
-            Strings(table.column("name")),
-            tuple(spec["stored_dims"]),
-            tuple(spec["dims"]),
-            table.column("stamp").to_numpy(),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ZarrBlockSource:
-    """Tiles that are boxes of one Zarr array."""
-
-    kind: ClassVar[str] = "zarr-blocks"
-
-    path: Path
-    """The array."""
-    starts: np.ndarray
-    """First pixel of each tile, shape (n, ndim), in the order of `order`."""
-    shape: tuple[int, ...]
-    """Shape of the array, in the order of `order`."""
-    stamps: np.ndarray
-    """Fingerprint of each tile."""
-    order: tuple[int, ...] = ()
-    """Dims of the array in the order of the tile dims; as they are if empty."""
-    lead: int = 0
-    """Dims before the tile's own (a saved sequence of arrays has one)."""
-    singles: tuple[int, ...] = field(default=())
-    """Dims of size 1 that tiles do not have."""
-
-    def read(self, tile: int, box: Box) -> np.ndarray:
-        """Pixels of `box` in tile `tile`; reads the chunks that it touches."""
-        start = self.starts[tile].tolist()
-        at = tuple(start[: self.lead])
-        return self._box(at, box.shift(start[self.lead :]))
-
-    def read_volume(self, box: Box) -> np.ndarray:
-        """Pixels of any box of the array, at once."""
-        if self.lead:
-            raise LatticeError("tiles that were separate arrays make no volume")
-        return self._box((), box)
-
-    def _box(self, lead: tuple[int, ...], box: Box) -> np.ndarray:
-        store = _open(self.path)
-        if self.singles:
-            store = store[tuple(0 if d in self.singles else slice(None) for d in range(store.ndim))]
-        if self.order:
-            store = store.transpose(self.order)
-        try:
-            return np.asarray(store[(*lead, *box.slices)].read().result())
-        except (ValueError, IndexError) as error:
-            raise SourceError(f"{self.path} cannot be read at {box} ({error}): write the array again", self.path) from error
-
-    def fingerprints(self) -> np.ndarray:
-        """As given when the source was made."""
-        return self.stamps
-
-    def save(self, folder: Path, base: Path) -> dict[str, Any]:
-        """Write the table; see `latticework.io.sources.SavableSource`."""
-        write_table(folder / "blocks.arrow", {"start": self.starts.ravel(), "stamp": np.repeat(self.stamps, self.starts.shape[1])})
-        return {
-            "array": path_spec(self.path, base), "shape": self.shape, "order": self.order, "lead": self.lead,
-            "singles": self.singles,
-        }  # fmt: skip
-
-    @classmethod
-    def load(cls, folder: Path, base: Path, spec: Mapping[str, Any]) -> Self:
-        """Open the table, memory-mapped."""
-        table, ndim = read_table(folder / "blocks.arrow"), len(spec["shape"])
-        return cls(
-            path_from_spec(spec["array"], base),
-            table.column("start").to_numpy().reshape(-1, ndim),
-            tuple(spec["shape"]),
-            table.column("stamp").to_numpy()[::ndim],
-            tuple(spec["order"]), spec["lead"], tuple(spec["singles"]),
-        )  # fmt: skip
-
-
-def zarr_folder(array: Any) -> Path | None:
-    """Folder of a zarr array that lies on this file system, else None."""
-    root = getattr(getattr(array, "store", None), "root", None)
-    path = getattr(array, "path", None)
-    return Path(root) / path if root is not None and isinstance(path, str) else None
-
-
-def save_arrays(
-    folder: Path, base: Path, shape: tuple[int, ...], dtype: np.dtype, block: tuple[int, ...], starts: np.ndarray,
-    pieces: Iterable[tuple[tuple[int, ...], Any]], stamps: np.ndarray,
-) -> dict[str, Any]:  # fmt: skip
-    """Write pieces of an array as ``pixels.zarr`` in a folder; the spec of a `ZarrBlockSource`.
-
-    ``pieces`` are (first pixel, array); an array with fewer dims than `shape` is one row of it.
-    """
-    import tensorstore as ts
-
-    path = folder / "pixels.zarr"
-    inner = [min(n, 512 if d >= len(block) - 2 else 16) for d, n in enumerate(block)]
-    store = ts.open(
-        {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path}{os.sep}"}},
-        create=True,
-        delete_existing=True,
-        dtype=dtype.name,
-        shape=shape,
-        chunk_layout=ts.ChunkLayout(chunk_shape=[max(n, 1) for n in inner]),
-        codec=ts.CodecSpec(
-            {"driver": "zarr3", "codecs": [{"name": "blosc", "configuration": {"cname": "lz4", "shuffle": "bitshuffle", "clevel": 5}}]}
-        ),
-    ).result()
-    lead = 0
-    for start, piece in pieces:
-        data = np.asarray(piece[(slice(None),) * len(piece.shape)] if not isinstance(piece, np.ndarray) else piece)
-        lead = len(shape) - data.ndim
-        box = tuple(slice(a, a + n) for a, n in zip((*start, *[0] * len(shape))[lead : len(shape)], data.shape, strict=True))
-        store[(*start[:lead], *box)].write(data).result()
-    return ZarrBlockSource(path, starts, shape, stamps, lead=lead).save(folder, base)
-
-
-def zarr_tiles(root: Path, files: str | None, dims: Sequence[str] | None, pattern: Any, placing: Placing) -> Tiles:
+def zarr_tiles(
+    root: Path, files: str | None, dims: Sequence[str] | None, pattern: Any, placing: Placing
+) -> Tiles:
     """Tiles of a folder of Zarr images; one image is one tile."""
     import fnmatch
 
@@ -378,12 +206,25 @@ def zarr_tiles(root: Path, files: str | None, dims: Sequence[str] | None, patter
 
     names = [""] if is_zarr(root) else image_folders(root)
     if files is not None and names != [""]:
-        names = [name for name in names if fnmatch.fnmatch(name, files) or fnmatch.fnmatch(name.rpartition("/")[2], files)]
+        names = [
+            name
+            for name in names
+            if fnmatch.fnmatch(name, files) or fnmatch.fnmatch(name.rpartition("/")[2], files)
+        ]
     if not names:
         raise SourceError(f"{root} holds no Zarr images that fit files={files!r}: correct it", root)
     images, problems = _look(root, names, dims)
     if problems and not placing.mark:
         raise SourceError(problems[min(problems)], root / names[min(problems)])
+    if problems and pattern is None and placing.grid is None:
+        first_bad = problems[min(problems)]
+        warnings.warn(
+            f"left out {len(problems)} images that cannot be placed, first: {first_bad}",
+            UserWarning,
+            stacklevel=3,
+        )
+        names = [name for name, image in zip(names, images, strict=True) if image is not None]
+        images, problems = [image for image in images if image is not None], {}
     first = next(image for image in images if image is not None)
     tile_dims, shape = first.canonical(root / names[0])
     fields: dict[str, list[Any]] = {}
@@ -398,13 +239,26 @@ def zarr_tiles(root: Path, files: str | None, dims: Sequence[str] | None, patter
             if axis in first.dims:
                 table[f"{axis}_um"] = [position[axis] for position in positions]
     paths = [f"{name}/{first.array}".strip("/") for name in names]
-    stamps = mix(*_stamps(root / path for path in paths).T)
+    stamps = mix(*stamps_of(root / path for path in paths).T)
     source = ZarrSource(root, paths, first.dims, tile_dims, stamps)
     titles = names if names != [""] else [root.name]
-    return Tiles(table, titles, tile_dims, shape, first.dtype, first.pixel_size_um, first.channels, source, str(root), problems)
+    return Tiles(
+        table,
+        titles,
+        tile_dims,
+        shape,
+        first.dtype,
+        first.pixel_size_um,
+        first.channels,
+        source,
+        str(root),
+        problems,
+    )
 
 
-def _look(root: Path, names: Sequence[str], dims: Sequence[str] | None) -> tuple[list[ZarrImage | None], dict[int, str]]:
+def _look(
+    root: Path, names: Sequence[str], dims: Sequence[str] | None
+) -> tuple[list[ZarrImage | None], dict[int, str]]:
     images: list[ZarrImage | None] = []
     problems: dict[int, str] = {}
     for row, name in enumerate(names):
@@ -428,26 +282,33 @@ def _look(root: Path, names: Sequence[str], dims: Sequence[str] | None) -> tuple
     return images, problems
 
 
-def open_blocks(root: Path, block: Mapping[str, int], dims: Sequence[str] | None, placing: Placing) -> Lattice:
+def open_blocks(
+    root: Path, block: Mapping[str, int], dims: Sequence[str] | None, placing: Placing
+) -> Lattice:
     """One Zarr array or OME-Zarr image as a lattice of blocks."""
     if not is_zarr(root):
-        raise LatticeError(f"block= divides one Zarr image, but {root} holds several: open one of them, or leave block out")
+        raise LatticeError(
+            f"block= divides one Zarr image, but {root} holds several: open one of them, or leave block out"
+        )
     image = image_facts(root, dims)
     tile_dims, shape = image.canonical(root)
     path = root / image.array if image.array else root
     lattice = Lattice.from_array(
-        _Facade(shape, image.dtype), block=block, dims=tile_dims, pixel_size_um=placing.pixel_size(image.pixel_size_um)
+        _Facade(shape, image.dtype),
+        block=block,
+        dims=tile_dims,
+        pixel_size_um=placing.pixel_size(image.pixel_size_um),
     )
     starts: np.ndarray = lattice.source.starts  # type: ignore[union-attr]
     singles = tuple(i for i, dim in enumerate(image.dims) if dim not in tile_dims)
     kept = [dim for dim in image.dims if dim in tile_dims]
     order = tuple(kept.index(dim) for dim in tile_dims)
-    stamp = mix(*_stamps([path]).T, hash_strings([root.name]))
+    stamp = mix(*stamps_of([path]).T, hash_strings([root.name]))
     stamps = mix(*starts.T, np.broadcast_to(stamp, len(starts)))
     lattice.source = ZarrBlockSource(
         path, starts, shape, stamps, () if order == tuple(range(len(order))) else order, 0, singles
     )
-    lattice.channels = placing.channels and tuple(placing.channels) or image.channels
+    lattice.channels = (placing.channels and tuple(placing.channels)) or image.channels
     return lattice
 
 
