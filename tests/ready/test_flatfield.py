@@ -46,28 +46,31 @@ def test_a_dozen_3d_tiles_of_two_channels_are_enough():
     assert error.mean() < 0.03
 
 
-def test_tiles_are_read_once_and_one_at_a_time():
+@pytest.mark.parametrize("group", [1, 4])
+def test_tiles_are_read_once_and_a_chunk_at_a_time(group):
     reads = []
 
     def block(block_info=None):
-        reads.append(block_info[None]["array-location"][0][0])
-        return np.full((1, 256, 256), 500, dtype="uint16")
+        first, last = block_info[None]["array-location"][0]
+        reads.extend(range(first, last))
+        return np.full((last - first, 512, 512), 500, dtype="uint16")
 
     lazy = da.map_blocks(
         block,
-        chunks=((1,) * 300, (256,), (256,)),
+        chunks=((group,) * (240 // group), (512,), (512,)),
         dtype="uint16",
         meta=np.empty((0, 0, 0), "uint16"),
     )
     tiles = xr.DataArray(lazy, dims=("tile", "y", "x"))
+    estimate_flatfield(np.ones((2, 9, 9)))  # what is imported at first use does not count
     tracemalloc.start()
-    field = estimate_flatfield(tiles, max_tiles=100)
+    field = estimate_flatfield(tiles, max_tiles=60)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(reads) == len(set(reads)) == 100
-    assert min(reads) == 0
-    assert max(reads) == 299
-    assert peak < 8e6  # a tile has 0.13 MB, all have 39 MB
+    assert len(reads) == len(set(reads))
+    assert (min(reads), max(reads)) == (0, 239)
+    assert len(reads) == 60 if group == 1 else len(reads) <= 240
+    assert peak < 30e6  # a tile has 0.5 MB, all have 126 MB
     np.testing.assert_allclose(field, 1, rtol=1e-5)
 
 

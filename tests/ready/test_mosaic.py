@@ -41,6 +41,18 @@ def test_holes_are_nan_and_z_is_projected():
     assert mosaic(tiles, downsample=5, project="mean").values[0, 0] == 1.5
 
 
+def test_labels_and_steps_say_where_tiles_are():
+    tiles = xr.DataArray(
+        np.ones((2, 8, 8)),
+        dims=("tile", "y", "x"),
+        coords={"tile_y": ("tile", [3, 3]), "tile_x": ("tile", [1, 2])},
+        attrs={"step_px": {"y": 8, "x": 6}},
+    )
+    picture = mosaic(tiles.chunk(tile=1), downsample=2)
+    assert picture.shape == (4, 7)
+    assert picture.x.values[0] == 6.5
+
+
 def test_unknown_positions_are_refused():
     with pytest.raises(StageError, match="position_px"):
         mosaic(np.zeros((2, 8, 8)))

@@ -1,15 +1,19 @@
 """Uneven illumination: estimated from many tiles, and taken out of each."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from scipy import ndimage
 
 from latticework.errors import StageError
-from latticework.stages.ready.labelled import AnyTile, Pixels, labelled, like, to_dtype
+from latticework.stages.ready.labelled import (
+    AnyTile,
+    Pixels,
+    each_tile,
+    labelled,
+    like,
+    to_dtype,
+)
 
 Floats = npt.NDArray[np.float32]
 
@@ -75,7 +79,9 @@ def estimate_flatfield(
     chosen = np.unique(np.linspace(0, stack.sizes["tile"] - 1, count).round().astype(int))
     size = (stack.sizes["y"], stack.sizes["x"])
     grid = (min(blocks, size[0]), min(blocks, size[1]))
-    reduced = np.stack([_block_medians(tile, grid) for tile in _each(stack, chosen)])
+    reduced = np.stack(
+        [_block_medians(tile, grid) for _, tile in each_tile(stack, chosen, most_planes=8)]
+    )
     reduced -= offset
     fields = [_polish(reduced[:, channel], size, degree) for channel in range(reduced.shape[1])]
     coords = {dim: stack.coords[dim] for dim in ("c", "y", "x") if dim in stack.coords}
@@ -85,25 +91,14 @@ def estimate_flatfield(
     return xr.DataArray(fields[0], dims=("y", "x"), coords=coords, name="flatfield")
 
 
-def _each(stack: xr.DataArray, chosen: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[Any]]:
-    """Tiles one after the other as (c, z, y, x) arrays; of z, eight planes tell enough."""
-    for k in chosen.tolist():
-        tile = stack.isel(tile=k)
-        if "z" in tile.dims and tile.sizes["z"] > 8:
-            tile = tile.isel(z=slice(None, None, tile.sizes["z"] // 8))
-        pixels = np.asarray(tile.data)
-        yield pixels.reshape(
-            tile.sizes.get("c", 1), tile.sizes.get("z", 1), tile.sizes["y"], tile.sizes["x"]
-        )
-
-
 def _edges(size: int, pieces: int) -> npt.NDArray[np.int64]:
     return np.linspace(0, size, pieces + 1).round().astype(np.int64)
 
 
-def _block_medians(tile: npt.NDArray[Any], grid: tuple[int, int]) -> Floats:
-    """Medians of the pieces of a (c, z, y, x) tile, float32 (c, *grid)."""
-    rows, columns = _edges(tile.shape[2], grid[0]), _edges(tile.shape[3], grid[1])
+def _block_medians(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
+    """Medians of the pieces of a tile, float32 (c, *grid)."""
+    size = (tile.sizes["y"], tile.sizes["x"])
+    rows, columns = _edges(size[0], grid[0]), _edges(size[1], grid[1])
     high, wide = np.diff(rows).min(), np.diff(columns).min()
     step_y, step_x = (
         max(1, high // 8),
@@ -111,7 +106,8 @@ def _block_medians(tile: npt.NDArray[Any], grid: tuple[int, int]) -> Floats:
     )  # 64 pixels of a piece and plane are enough
     y = rows[:-1, None] + np.arange(0, high, step_y)
     x = columns[:-1, None] + np.arange(0, wide, step_x)
-    pieces = tile[:, :, y[:, None, :, None], x[None, :, None, :]]  # c z, grid, within the piece
+    pixels = np.asarray(tile.data).reshape(tile.sizes.get("c", 1), tile.sizes.get("z", 1), *size)
+    pieces = pixels[:, :, y[:, None, :, None], x[None, :, None, :]]  # c z, grid, within the piece
     # Nothing but zeros is a missing tile, NaN a masked one.
     medians = np.median(pieces, axis=(1, 4, 5)).astype(np.float32)
     return np.asarray(np.nan_to_num(medians, nan=0.0), dtype=np.float32)

@@ -1,6 +1,6 @@
 """Tiles with and without labels: what the ready stages share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -51,6 +51,39 @@ def labelled(tile: Pixels, *, first: tuple[str, ...] = ()) -> xr.DataArray:
             f"expected dims {', '.join((*first, 'y', 'x'))}, perhaps c and z, but found {tile.dims}"
         )
     return tile.transpose(*first, *(dim for dim in DIMS if dim in tile.dims))
+
+
+def each_tile(
+    stack: xr.DataArray, chosen: npt.ArrayLike | None = None, *, most_planes: int | None = None
+) -> Iterator[tuple[int, xr.DataArray]]:
+    """Tiles of a stack one after the other, in memory; of a dask array, one chunk at a time.
+
+    Parameters
+    ----------
+    stack
+        With a dim ``tile``.
+    chosen
+        Which, rising; all if not given.
+    most_planes
+        Of z, only so many planes, evenly spread.
+
+    Examples
+    --------
+    >>> [k for k, tile in each_tile(labelled(np.zeros((4, 8, 8)), first=("tile",)), [1, 3])]
+    [1, 3]
+    """
+    rows = np.arange(stack.sizes["tile"]) if chosen is None else np.asarray(chosen, dtype=np.int64)
+    if most_planes is not None and stack.sizes.get("z", 1) > most_planes:
+        stack = stack.isel(z=np.linspace(0, stack.sizes["z"] - 1, most_planes).round().astype(int))
+    ends = np.cumsum(stack.chunksizes["tile"]) if stack.chunks else rows + 1
+    groups = np.searchsorted(ends, rows, side="right")
+    for group in np.unique(groups):
+        members = rows[groups == group]
+        part = stack.isel(tile=members)
+        if part.chunks:  # by this thread: inside a worker there is nobody else to ask
+            part = part.compute(scheduler="synchronous")
+        for position, row in enumerate(members.tolist()):
+            yield row, part.isel(tile=position)
 
 
 def like(tile: AnyTile, pixels: npt.NDArray[Any]) -> AnyTile:

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from latticework.errors import StageError
-from latticework.stages.ready.labelled import Pixels, labelled
+from latticework.stages.ready.labelled import Pixels, each_tile, labelled
 
 
 def mosaic(
@@ -18,7 +18,7 @@ def mosaic(
 ) -> xr.DataArray:
     """A reduced picture of tiles, each where the stage says it is, averaged where they overlap.
 
-    For previews: nothing is aligned or blended. Tiles are read one at a time.
+    For previews: nothing is aligned or blended. Tiles are read one dask chunk at a time.
 
     Parameters
     ----------
@@ -62,10 +62,10 @@ def mosaic(
     small = tuple(-(-stack.sizes[axis] // downsample) for axis in ("y", "x"))
     total = np.zeros(tuple(places.max(axis=0) + small), dtype=np.float32)
     weight = np.zeros(total.shape, dtype=np.float32)
-    for k, (y, x) in enumerate(places.tolist()):
-        tile = stack.isel(tile=k)
-        if "c" in tile.dims:
-            tile = tile.isel(c=channel)
+    if "c" in stack.dims:
+        stack = stack.isel(c=channel)
+    for k, tile in each_tile(stack):
+        y, x = places[k].tolist()
         pixels = np.asarray(tile.data)
         if "z" in tile.dims:
             pixels = pixels.max(axis=0) if project == "max" else pixels.mean(axis=0)
@@ -109,10 +109,13 @@ def _corners(stack: xr.DataArray, position_px: npt.ArrayLike | None) -> npt.NDAr
                 f"position_px must have shape ({n}, 2) or ({n}, 3), but has {given.shape}"
             )
         return given[:, -2:]
-    sizes = stack.attrs.get("pixel_size_um", {})
+    sizes, steps = stack.attrs.get("pixel_size_um", {}), stack.attrs.get("step_px", {})
     columns = []
     for axis in ("y", "x"):
-        along = stack.coords.get(f"{axis}_um")
+        along, label = stack.coords.get(f"{axis}_um"), stack.coords.get(f"tile_{axis}")
+        if label is not None and along is None and axis in steps and label.dtype.kind in "iu":
+            columns.append(label.to_numpy() * float(steps[axis]))
+            continue
         if along is None or along.dims != ("tile",):
             raise StageError(
                 f"no positions of tiles: give position_px, or a coordinate {axis}_um along 'tile'"
