@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from math import log, prod
 
-INNER_BYTES = 256 * 1024
-"""Uncompressed size that inner chunks aim at."""
+INNER_BYTES = {1: 256 * 1024, 2: 256 * 1024, 3: 512 * 1024}
+"""Uncompressed size that inner chunks aim at, by number of spatial axes.
+
+Below it, whole tiles and margins take longer to read; above it, margins do.
+"""
 SHARD_BYTES = 1024**3
 """Uncompressed size above which a tile is split into several shards."""
 _ALIGN = 8
-"""Bitshuffle works on groups of 8 pixels; edges of inner chunks are multiples of it."""
+"""Bitshuffle works on groups of 8 pixels; where chunks are padded anyway, to a multiple of it."""
 
 
 def inner_chunk(
@@ -17,7 +20,7 @@ def inner_chunk(
     itemsize: int,
     *,
     divide: bool = False,
-    target_bytes: int = INNER_BYTES,
+    target_bytes: int | None = None,
 ) -> tuple[int, ...]:
     """Shape of the inner chunks of a tile: near `target_bytes`, about as long along each axis.
 
@@ -32,23 +35,24 @@ def inner_chunk(
         Bytes of a pixel.
     divide
         Whether chunks must divide the tile (blocks of a volume); otherwise the tile is split
-        evenly and its shard padded by less than 8 pixels for each chunk.
+        evenly, and its shard padded to whole chunks where no number near the ideal divides it.
     target_bytes
-        Uncompressed size to aim at.
+        Uncompressed size to aim at; default by number of axes, `INNER_BYTES`.
 
     Examples
     --------
     >>> inner_chunk(("y", "x"), (2048, 2048), 2)
-    (344, 416)
+    (256, 512)
     >>> inner_chunk(("c", "z", "y", "x"), (3, 128, 512, 512), 2)
-    (1, 48, 56, 56)
+    (1, 64, 64, 64)
     >>> inner_chunk(("z", "y", "x"), (64, 128, 128), 2, divide=True)
-    (64, 64, 32)
+    (64, 64, 64)
     """
     spatial = [axis for axis, dim in enumerate(dims) if dim in ("z", "y", "x")]
     spatial = spatial or list(range(len(dims)))
     chunk = [1 if axis < spatial[0] else int(n) for axis, n in enumerate(shape)]
     rest = [axis for axis in range(spatial[0], len(dims)) if axis not in spatial]
+    target_bytes = target_bytes or INNER_BYTES[min(len(spatial), 3)]
     budget = max(1.0, target_bytes / itemsize)
     for axis in rest:  # vectors of a pixel, such as colours, stay together while they fit
         chunk[axis] = min(chunk[axis], max(1, int(budget)))
@@ -94,11 +98,17 @@ def shard_shape(
 
 
 def _even(size: int, ideal: float) -> int:
-    """Edge of pieces that split `size` evenly, near `ideal`, a multiple of 8."""
-    if size <= ideal * 1.25:
-        return size
-    edge = -(-size // max(1, round(size / ideal)))
-    return min(size, -(-edge // _ALIGN) * _ALIGN)
+    """Edge of even pieces of `size`, near `ideal`; without padding where that is nearly as near."""
+    best, least = size, abs(log(size / ideal))
+    for pieces in range(max(1, int(size / ideal / 2)), int(2 * size / ideal) + 2):
+        edge = -(-size // pieces)
+        if edge * pieces != size:
+            edge = min(size, -(-edge // _ALIGN) * _ALIGN)
+        padded = -(-size // edge) * edge
+        cost = abs(log(edge / ideal)) + 4 * log(padded / size) + 0.3 * (padded != size)
+        if cost <= least + 1e-9:
+            best, least = edge, cost
+    return best
 
 
 def _divisor(size: int, ideal: float) -> int:
