@@ -31,8 +31,8 @@ def estimate_flatfield(
     Each tile is reduced to medians over ``blocks x blocks`` pieces, and the pieces that hold
     specimen are told from empty ones. Then ``log(piece) = field(place in tile) + level(tile)`` is
     solved by alternating medians, so that neither bright cells, nor edges of the specimen, nor many
-    empty tiles count; a polynomial is fitted to the field. Tiles are read one at a time and only
-    the medians are kept (4 kB per tile and channel).
+    empty tiles count; a polynomial is fitted to the field. Tiles are read one dask chunk at a time,
+    and only the medians are kept (4 kB per tile and channel).
 
     Alternating medians over rows and columns are Tukey's median polish (1977); that tiles share a
     smooth multiplicative field is the model of CIDRE (Smith et al., 2015) and BaSiC (Peng et al.,

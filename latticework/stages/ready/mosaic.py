@@ -27,7 +27,7 @@ def mosaic(
     position_px
         First pixels, shape (number of tiles, 2) in y x, or (.., 3) in z y x, where z is not used;
         by default the coordinates ``y_um`` and ``x_um`` along ``tile``, divided by the attribute
-        ``pixel_size_um``.
+        ``pixel_size_um``; or else the labels ``tile_y`` and ``tile_x``, times ``step_px``.
     downsample
         Pixels of a tile per pixel of the picture, along y and x.
     project
