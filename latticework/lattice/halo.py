@@ -206,6 +206,24 @@ class HaloGeometry:
             sizes[lattice.index[:, column]] = lattice.shapes[:, k]
         return [int(size) for size in sizes]
 
+    def reach(self, k: int) -> tuple[int, int]:
+        """Grid positions that halos along tile dim `k` can touch, before and after.
+
+        Only the last position of an axis can be smaller than the others: a halo that meets it
+        ends there, unless it goes around (``"periodic"``).
+        """
+        if self._columns[k] is None:
+            return 0, 0
+        sizes, n = self._sizes[k], len(self._sizes[k])
+        new = sizes[0] - self.lattice.overlap_px[self.lattice.tile_dims[k]]
+        mode = self.margins.modes[k]
+        need = [self.margins.before[k], self.margins.after[k]]
+        if mode == "reflect":
+            need = [max(need)] * 2
+        around = 1 + max(need) // sum(sizes) if mode == "periodic" and sizes[-1] < sizes[0] else 0
+        before, after = (min(-(-margin // new) + around, n - 1) if margin else 0 for margin in need)
+        return before, after
+
     def plan(self, tile: int) -> HaloPlan:
         """How to assemble tile `tile` (an id) with its halo."""
         lattice, margins = self.lattice, self.margins

@@ -16,7 +16,7 @@ from latticework.lattice.source import TileSource
 from latticework.lattice.tile import Tile
 
 if TYPE_CHECKING:
-    import matplotlib.axes
+    import matplotlib.figure
     import xarray as xr
 
 Label = int | str
@@ -515,7 +515,7 @@ class Lattice:
 
         return lattice_html(self)
 
-    def plot(self, **options: Any) -> "matplotlib.axes.Axes":
+    def plot(self, **options: Any) -> "matplotlib.figure.Figure":
         """A picture of the tiles at their positions; see `latticework.viz.plot_lattice`."""
         from latticework.viz.lattice_plot import plot_lattice
 

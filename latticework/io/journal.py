@@ -1,0 +1,250 @@
+"""The journal: the truth about a project, in one SQLite file that only the coordinator writes.
+
+Tables (all times are seconds since 1970, ids of tiles are the lattice's):
+
+==============  =====================================================================
+``meta``        format version
+``stages``      name, definition and settled output of every stage, by id
+``sessions``    one row for every start of a coordinator
+``batches``     batches that workers have and that have not come back
+``attempts``    one row per attempt, kept for ever; outcome 1 is success
+``errors``      messages and tracebacks, each kept once
+``records``     records that stages made
+``changes``     everything else that changed states: retries, cancellations, withdrawals
+``snapshots``   states of a stage up to an attempt, so that opening is quick
+``commands``    what other processes ask of the coordinator
+==============  =====================================================================
+
+SQLite's rollback journal is used, not its write-ahead log, which is unsafe on network file
+systems. Commits are grouped: what is lost in a crash is at most what the last fraction of a second
+brought, and every part of it is found and done again.
+"""
+
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from latticework.errors import StoreError
+
+FORMAT = 1
+
+LOST, KILLED, STOPPED = 10, 11, 12
+"""Outcomes without a worker's report: the coordinator ended, the worker died, the run was stopped."""
+
+OUTCOMES = {
+    1: "complete",
+    2: "exception",
+    3: "memory",
+    4: "unreadable input",
+    LOST: "coordinator ended",
+    KILLED: "worker lost",
+    STOPPED: "stopped",
+}
+"""Outcomes of attempts, in words."""
+
+SCHEMA = """
+create table meta (key text primary key, value text) without rowid;
+create table stages (
+    id integer primary key, name text not null, definition text not null, fingerprint text not null,
+    output text, created real not null, removed real
+);
+create unique index stage_names on stages (name) where removed is null;
+create table sessions (
+    id integer primary key, started real not null, host text, pid integer, version text, ended real
+);
+create table batches (
+    session integer not null, batch integer not null, stage integer not null,
+    units blob not null, attempts blob not null, dispatched real not null,
+    primary key (session, batch)
+);
+create table attempts (
+    id integer primary key, stage integer not null, unit integer not null, attempt integer not null,
+    outcome integer not null, session integer not null, started real, ended real, cpu_s real,
+    peak_memory integer, bytes_read integer, bytes_written integer, fingerprint integer,
+    worker integer, error integer
+);
+create index attempts_of on attempts (stage, unit);
+create table workers (id integer primary key, address text not null, host text);
+create table errors (
+    id integer primary key, type text not null, message text not null, traceback text not null,
+    unique (type, message, traceback)
+);
+create table records (
+    stage integer not null, unit integer not null, value text not null, primary key (stage, unit)
+) without rowid;
+create table changes (
+    id integer primary key, at real not null, stage integer not null, what text not null,
+    units blob not null, after integer not null
+);
+create table snapshots (
+    stage integer primary key, attempt integer not null, change integer not null, states blob not null
+);
+create table commands (
+    id integer primary key, at real not null, command text not null, arguments text not null,
+    done real, answer text
+);
+"""
+
+ATTEMPT_COLUMNS = (
+    "stage unit attempt outcome session started ended cpu_s peak_memory bytes_read "
+    "bytes_written fingerprint worker error"
+).split()
+_INSERT_ATTEMPT = (
+    f"insert into attempts ({', '.join(ATTEMPT_COLUMNS)}) "
+    f"values ({', '.join('?' * len(ATTEMPT_COLUMNS))})"
+)
+
+
+class Journal:
+    """One connection to a project's journal.
+
+    Parameters
+    ----------
+    path
+        The SQLite file.
+    read_only
+        Whether nothing may be written (every process but the coordinator).
+
+    Raises
+    ------
+    StoreError
+        If it is missing, damaged or of a later format.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._open_transaction = False
+        uri = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rw'}"
+        try:
+            self._db = sqlite3.connect(
+                uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False
+            )
+            if not read_only:
+                self._db.execute("pragma journal_mode=truncate")
+                self._db.execute("pragma synchronous=normal")
+            self._db.execute("pragma cache_size=-16000")
+            found = self._db.execute("select value from meta where key='format'").fetchone()
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"{path} cannot be opened as a journal: {error}. A project folder has one; if the "
+                "file is damaged, restore it from a backup (outputs on disk are not affected)"
+            ) from error
+        if found is None or int(found[0]) > FORMAT:
+            raise StoreError(
+                f"{path} has format {found and found[0]}, this latticework reads up to {FORMAT}: "
+                "use a newer latticework"
+            )
+
+    @classmethod
+    def create(cls, path: Path) -> "Journal":
+        """A new, empty journal."""
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.executescript(SCHEMA)
+            db.execute("insert into meta values ('format', ?)", (str(FORMAT),))
+            db.commit()
+        return cls(path)
+
+    def close(self) -> None:
+        """Commit and close."""
+        self.commit()
+        self._db.close()
+
+    # ---------------------------------------------------------------- transactions
+
+    def begin(self) -> None:
+        """Open a transaction, if none is open."""
+        if not self._open_transaction:
+            self._db.execute("begin immediate")
+            self._open_transaction = True
+
+    def commit(self) -> None:
+        """Make everything since `begin` durable."""
+        if self._open_transaction:
+            self._db.execute("commit")
+            self._open_transaction = False
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is durable at the end, or nothing is."""
+        self.begin()
+        try:
+            yield
+        except BaseException:
+            self._db.execute("rollback")
+            self._open_transaction = False
+            raise
+        self.commit()
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a query.
+
+        Raises
+        ------
+        StoreError
+            If the journal is damaged or stays locked.
+        """
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"the journal {self.path} cannot be read: {error}") from error
+
+    def write(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """One statement, in the transaction that is open or opened now; the row's id."""
+        self.begin()
+        return int(self._db.execute(sql, values).lastrowid or 0)
+
+    def write_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """One statement for many rows."""
+        self.begin()
+        self._db.executemany(sql, rows)
+
+    # ---------------------------------------------------------------- subjects
+
+    def start_session(self, host: str, pid: int, version: str) -> int:
+        """A coordinator starts; the session's number."""
+        sql = "insert into sessions (started, host, pid, version) values (?, ?, ?, ?)"
+        return self.write(sql, (time.time(), host, pid, version))
+
+    def add_attempts(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Attempts that ended, in the order of `ATTEMPT_COLUMNS`."""
+        self.write_many(_INSERT_ATTEMPT, rows)
+
+    def error_id(self, kind: str, message: str, traceback: str) -> int:
+        """Id of an error; the same one for the same text."""
+        self.write("insert or ignore into errors (type, message, traceback) values (?, ?, ?)", (kind, message, traceback))
+        sql = "select id from errors where type=? and message=? and traceback=?"
+        return int(self.query(sql, (kind, message, traceback))[0][0])
+
+    def worker_id(self, address: str, host: str) -> int:
+        """Id of a worker; a new one for an address not seen before."""
+        found = self.query("select id from workers where address=? and host=?", (address, host))
+        if found:
+            return int(found[0][0])
+        return self.write("insert into workers (address, host) values (?, ?)", (address, host))
+
+    def add_change(self, stage: int, what: str, units: bytes) -> None:
+        """States changed by something else than an attempt."""
+        after = self.query("select coalesce(max(id), 0) from attempts")[0][0]
+        self.write(
+            "insert into changes (at, stage, what, units, after) values (?, ?, ?, ?, ?)",
+            (time.time(), stage, what, units, after),
+        )
+
+    def ask(self, command: str, arguments: dict[str, Any]) -> int:
+        """Leave a command for whoever coordinates; durable at once."""
+        with self.transaction():
+            sql = "insert into commands (at, command, arguments) values (?, ?, ?)"
+            return self.write(sql, (time.time(), command, json.dumps(arguments)))
+
+    def asked(self) -> list[tuple[int, str, dict[str, Any]]]:
+        """Commands that nobody has carried out yet."""
+        rows = self.query("select id, command, arguments from commands where done is null order by id")
+        return [(row[0], row[1], json.loads(row[2])) for row in rows]
+
+    def answer(self, command: int, text: str) -> None:
+        """A command has been carried out, or refused."""
+        self.write("update commands set done=?, answer=? where id=?", (time.time(), text, command))

@@ -1,0 +1,6 @@
+"""The run: project, pipeline, coordinator, clusters."""
+
+from latticework.project.project import Project, create, open_project
+from latticework.project.summary import RunSummary
+
+__all__ = ["Project", "RunSummary", "create", "open_project"]

@@ -1,0 +1,512 @@
+"""The coordinator: decides what runs next, and alone writes state.
+
+One loop in the caller's thread. Dask sees only ready work, in batches, inside a bounded window;
+what comes back is published by rename, then written to the journal, then what it makes ready is
+sent. The order matters: a crash between any two steps costs at most the repetition of units whose
+outputs were not yet recorded.
+
+::
+
+    ready units ──dispatch──> workers ──reports──> publish ──> journal ──> states ──> ready units
+"""
+
+import queue
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latticework.errors import ProjectError, StageError
+from latticework.io.journal import KILLED, STOPPED
+from latticework.io.publish import publish
+from latticework.io.tables import table_key
+from latticework.io.tile_array import TileArray
+from latticework.lattice.states import ACTIVE, State
+from latticework.project.dispatch import Batch, Pace, ReadyUnits, window
+from latticework.project.ledger import COMPLETE, save_snapshot
+from latticework.project.pipeline import Node, Pipeline
+from latticework.stages.bench import plan_layout
+from latticework.stages.order import SealedOrder, WorkOrder, seal
+from latticework.stages.outputs import Output
+from latticework.stages.paths import array_folder, stage_folder, staging_folder, table_folder
+from latticework.stages.worker import REPORT, TOPIC, BatchReport, Failure, run_batch
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from latticework.project.project import Project
+
+COMMIT_S = 0.2
+"""Seconds between commits of the journal."""
+SNAPSHOT_ATTEMPTS = 50_000
+"""Attempts after which the states are kept as a snapshot."""
+DEATHS = 3
+"""Workers that a unit may take with it, alone, before it counts as failed."""
+
+
+class Coordinator:
+    """One session of running a project.
+
+    Parameters
+    ----------
+    project
+        The project; its lock is held by the caller.
+    client
+        Where the work goes.
+    only
+        Names of the stages to run; all if None.
+    watch
+        Called now and then, for progress and the status array.
+    """
+
+    def __init__(
+        self,
+        project: "Project",
+        client: "Client",
+        *,
+        only: Iterable[str] | None = None,
+        watch: Callable[[bool], None] = lambda _final: None,
+    ) -> None:
+        self.project, self.client, self.watch = project, client, watch
+        self.journal, self.pipeline = project.writable_journal(), project.pipeline
+        self.session = project.start_session()
+        self.staging = staging_folder(project.path, self.session)
+        self.chosen = [node for node in self.pipeline if only is None or node.name in set(only)]
+        self.ready = {node.name: ReadyUnits(len(node.units)) for node in self.chosen}
+        self.alone: dict[str, list[int]] = {node.name: [] for node in self.chosen}
+        self.deaths: dict[tuple[str, int], int] = {}
+        self.pace = {node.name: Pace() for node in self.chosen}
+        self.flying: dict[int, tuple[Batch, Any]] = {}
+        self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self.stopping = False
+        self.slots = 0
+        self._orders: dict[str, SealedOrder] = {}
+        self._stores: dict[str, TileArray] = {}
+        self._workers: dict[tuple[str, str], int] = {}
+        self._batches = 0
+        self._since_snapshot = 0
+        self._deadline = float("inf")
+        self._due = {"commit": 0.0, "slots": 0.0, "watch": 0.0}
+
+    # ---------------------------------------------------------------- the loop
+
+    def run(self) -> None:
+        """Run until nothing is ready and nothing is out, or until told to stop."""
+        self.client.subscribe_topic(TOPIC, self._on_event)
+        try:
+            for node in self.chosen:
+                self._find_ready(node, np.arange(len(node.units)))
+            while True:
+                self._refresh_slots()
+                if not self.stopping:
+                    self._dispatch()
+                self._watch()
+                if not self.flying or time.monotonic() > self._deadline:
+                    break
+                self._collect()
+                self._commit()
+        finally:
+            self.client.unsubscribe_topic(TOPIC)
+            self._land()
+        self.watch(True)
+
+    def stop(self) -> None:
+        """Send nothing more; the loop ends when what is out has come back."""
+        self.stopping = True
+
+    def drop(self, *, after: float = 0.0) -> None:
+        """Do not wait longer than this, in seconds, for what is out."""
+        self._deadline = time.monotonic() + after
+
+    def _watch(self) -> None:
+        if self._is_due("watch", 0.2):
+            self.watch(False)
+
+    def _is_due(self, what: str, every: float) -> bool:
+        now = time.monotonic()
+        if now < self._due[what]:
+            return False
+        self._due[what] = now + every
+        return True
+
+    def _refresh_slots(self) -> None:
+        if not self._is_due("slots", 1.0):
+            return
+        if self.client.status != "running":
+            raise ProjectError(
+                f"the Dask scheduler is gone (client {self.client.status}): start a cluster and "
+                "run again; everything finished so far is kept"
+            )
+        self.slots = sum(self.client.nthreads().values())
+
+    def _commit(self) -> None:
+        if self._since_snapshot >= SNAPSHOT_ATTEMPTS:
+            self._snapshot()
+        if self._is_due("commit", COMMIT_S):
+            self.journal.commit()
+
+    def _snapshot(self) -> None:
+        for node in self.chosen:
+            save_snapshot(self.journal, node)
+        self._since_snapshot = 0
+
+    def _land(self) -> None:
+        """Give up what is still out, keep the states, drop the staging area."""
+        for batch, future in list(self.flying.values()):
+            future.cancel()
+            self._give_up(batch, STOPPED)
+        self.flying.clear()
+        self._snapshot()
+        self.journal.write("update sessions set ended=? where id=?", (time.time(), self.session))
+        self.journal.commit()
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+    # ---------------------------------------------------------------- out
+
+    def _dispatch(self) -> None:
+        """Fill the window, the deepest stages first, so that what was just written is read soon."""
+        free = window(self.slots) - len(self.flying)
+        for node in reversed(self.chosen):
+            while free > 0 and (self.ready[node.name] or self.alone[node.name]):
+                if not node.settled and self._is_out(node):
+                    break  # the first tile decides what the stage makes
+                self._send(node)
+                free -= 1
+
+    def _is_out(self, node: Node) -> bool:
+        return any(batch.stage == node.name for batch, _ in self.flying.values())
+
+    def _send(self, node: Node) -> None:
+        suspects = self.alone[node.name]
+        if suspects:
+            units = np.array([suspects.pop()], dtype=np.int64)
+            alone = True
+        else:
+            ready = self.ready[node.name]
+            n = 1 if not node.settled else self.pace[node.name].batch_size(len(ready), self.slots)
+            units, alone = ready.take(n), False
+        node.units.state[units] = State.QUEUED
+        node.units.attempts[units] += 1
+        self._batches += 1
+        batch = Batch(
+            number=self._batches,
+            stage=node.name,
+            units=units,
+            attempts=node.units.attempts[units],
+            fingerprints=self.pipeline.expected(node, units),
+            dispatched=time.time(),
+            alone=alone,
+        )
+        self.journal.write(
+            "insert into batches values (?, ?, ?, ?, ?, ?)",
+            (
+                *(self.session, batch.number, node.id),
+                *(units.astype("<i8").tobytes(), batch.attempts.astype("<u2").tobytes()),
+                batch.dispatched,
+            ),
+        )
+        future = self.client.submit(
+            run_batch,
+            self._order(node),
+            batch.number,
+            units.astype("<i8").tobytes(),
+            batch.attempts.astype("<u2").tobytes(),
+            self._records(node, units),
+            key=(node.name, self.project.key, self.session, batch.number),
+            pure=False,
+            retries=0,
+        )
+        self.flying[batch.number] = batch, future
+        future.add_done_callback(lambda _, number=batch.number: self.events.put(("done", number)))
+
+    def _order(self, node: Node) -> SealedOrder:
+        if node.name not in self._orders:
+            stage = node.stage
+            assert stage is not None  # run() refuses stages whose code is missing
+            self._orders[node.name] = seal(
+                WorkOrder(
+                    project=self.project.path,
+                    stage=node.name,
+                    function=stage.function,
+                    params=stage.params,
+                    numpy=stage.takes_numpy,
+                    inputs=self.pipeline.inputs_of(node),
+                    reduction=node.reduction,
+                    output=node.output if node.settled else None,
+                    declared=stage.output,
+                    trim=stage.trim,
+                    staging=self.staging,
+                    lattice_version=self.project.lattice_version,
+                    cores=1,
+                )
+            )
+        return self._orders[node.name]
+
+    def _records(self, node: Node, units: np.ndarray) -> list[dict[str, list[str]]]:
+        """For each unit the records that it reads."""
+        found: list[dict[str, list[str]]] = []
+        for edge, parent in zip(node.dependencies, node.parents, strict=True):
+            made = self.pipeline[parent]
+            if made.output is None or made.output.kind != "record":
+                continue
+            found = found or [{} for _ in range(len(units))]
+            which, read = edge.inputs(units)
+            values = self.project.records(made, np.unique(read))
+            for row in range(len(units)):
+                found[row][parent] = []
+            for row, unit in zip(which.tolist(), read.tolist(), strict=True):
+                found[row][parent].append(values[unit])
+        return found
+
+    # ---------------------------------------------------------------- back
+
+    def _on_event(self, event: tuple[float, Any]) -> None:
+        self.events.put(("started", event[1]))
+
+    def _collect(self) -> None:
+        """Wait a moment for batches that come back, and take in all that did."""
+        try:
+            what, number = self.events.get(timeout=0.1)
+        except queue.Empty:
+            return
+        while True:
+            if number in self.flying:
+                if what == "started":
+                    self._started(self.flying[number][0])
+                else:
+                    self._done(*self.flying.pop(number))
+            try:
+                what, number = self.events.get_nowait()
+            except queue.Empty:
+                return
+
+    def _started(self, batch: Batch) -> None:
+        batch.started = True
+        self.pipeline[batch.stage].units.state[batch.units] = State.RUNNING
+
+    def _done(self, batch: Batch, future: Any) -> None:
+        if future.status == "finished":
+            report = future.result()
+            future.release()
+            self._take_in(batch, report)
+        elif future.status == "cancelled":
+            self._give_up(batch, STOPPED)
+        else:
+            self._broken(batch, future.exception())
+
+    def _take_in(self, batch: Batch, report: BatchReport) -> None:
+        node = self.pipeline[batch.stage]
+        rows = np.frombuffer(report.rows, dtype=REPORT)
+        good = rows["outcome"] == COMPLETE
+        if not node.settled and report.output is not None:
+            self._settle(node, report.output)
+        if report.staging:
+            staging = Path(report.staging)
+            for unit in rows["unit"][good].tolist():
+                self._publish(node, unit, staging)
+            shutil.rmtree(staging, ignore_errors=True)
+        if report.records:
+            units = rows["unit"].tolist()
+            self.journal.write_many(
+                "insert or replace into records values (?, ?, ?)",
+                [(node.id, units[row], text) for row, text in report.records],
+            )
+        errors = {failure.row: self._error(failure) for failure in report.failures}
+        self._record(node, batch, rows, self._worker(report.worker, report.host), errors)
+        self.pace[node.name].see(float((rows["ended"] - rows["started"]).mean()))
+        self._apply(node, batch, rows, good)
+
+    def _publish(self, node: Node, unit: int, staging: Path) -> None:
+        assert node.output is not None
+        if node.output.kind == "table":
+            publish(staging, table_folder(self.project.path, node.name), (table_key(unit),))
+            return
+        store = self._stores.get(node.name)
+        if store is None:
+            store = self._stores[node.name] = TileArray.open(array_folder(self.project.path, node.name))
+        index = tuple(node.lattice.index[unit].tolist())
+        publish(staging, store.path, store.layout.keys(index))
+
+    def _settle(self, node: Node, output: Output) -> None:
+        """The first tile decides what the stage makes: create its store."""
+        if node.output is not None and node.output != output:
+            self._drop_outputs(node)
+        node.output, node.settled_for = output, node.fingerprint
+        self.project.keep_output(node)
+        if output.kind == "array":
+            layout = plan_layout(node.lattice, output, node.name)
+            TileArray.create(array_folder(self.project.path, node.name), layout, node.lattice)
+        self._orders.pop(node.name, None)
+        for child, _ in self.pipeline.children(node.name):
+            self.pipeline.relink(child)
+            self._orders.pop(child.name, None)
+
+    def _drop_outputs(self, node: Node) -> None:
+        """The stage was changed and makes something else now: what it made before goes."""
+        published = np.flatnonzero(node.units.published)
+        self.journal.add_change(node.id, "drop", published.astype("<i8").tobytes())
+        self.journal.commit()
+        node.units.published[published] = 0
+        node.generation += 1
+        self._stores.pop(node.name, None)
+        shutil.rmtree(stage_folder(self.project.path, node.name), ignore_errors=True)
+
+    def _error(self, failure: Failure) -> int:
+        return self.journal.error_id(failure.error, failure.message, failure.text)
+
+    def _worker(self, address: str, host: str) -> int:
+        key = (address, host)
+        if key not in self._workers:
+            self._workers[key] = self.journal.worker_id(address, host)
+        return self._workers[key]
+
+    def _record(
+        self, node: Node, batch: Batch, rows: np.ndarray, worker: int, errors: dict[int, int]
+    ) -> None:
+        n = len(rows)
+        names = ("unit", "attempt", "outcome")
+        costs = ("started", "ended", "cpu_s", "peak_memory", "bytes_read", "bytes_written")
+        self.journal.add_attempts(
+            zip(
+                [node.id] * n,
+                *(rows[name].tolist() for name in names),
+                [self.session] * n,
+                *(rows[name].tolist() for name in costs),
+                batch.fingerprints.view("i8").tolist(),
+                [worker] * n,
+                [errors.get(row) for row in range(n)] if errors else [None] * n,
+                strict=True,
+            )
+        )
+        self._forget(batch)
+        self._since_snapshot += n
+
+    def _forget(self, batch: Batch) -> None:
+        self.journal.write(
+            "delete from batches where session=? and batch=?", (self.session, batch.number)
+        )
+
+    # ---------------------------------------------------------------- states
+
+    def _apply(self, node: Node, batch: Batch, rows: np.ndarray, good: np.ndarray) -> None:
+        units, done = node.units, batch.units[good]
+        units.duration_s[batch.units] = rows["ended"] - rows["started"]
+        units.ended[batch.units] = rows["ended"]
+        again = done[units.published[done] > 0]
+        units.state[done] = State.COMPLETE
+        units.tries[done] = 0
+        units.published[done] = batch.attempts[good]
+        units.fingerprint[done] = batch.fingerprints[good]
+        if len(again):
+            self._spread_stale(node, again)
+        self._mark_outdated(node, done, batch.fingerprints[good])
+        for child, number in self.pipeline.children(node.name):
+            if child.name in self.ready:
+                self._find_ready(child, child.dependencies[number].readers(done))
+        if not good.all():
+            self._failed(node, batch.units[~good])
+
+    def _mark_outdated(self, node: Node, done: np.ndarray, made_with: np.ndarray) -> None:
+        """Units whose inputs or stage changed while they ran are stale at once."""
+        outdated = done[self.pipeline.expected(node, done) != made_with]
+        if len(outdated):
+            node.units.state[outdated] = State.STALE
+            self._find_ready(node, outdated)
+
+    def _failed(self, node: Node, failed: np.ndarray) -> None:
+        units = node.units
+        units.tries[failed] += 1
+        final = failed[units.tries[failed] > node.retries]
+        units.state[failed] = State.WAITING
+        units.state[final] = State.FAILED
+        self._block_readers(node, final)
+        self._find_ready(node, np.setdiff1d(failed, final))
+
+    def _block_readers(self, node: Node, broken: np.ndarray) -> None:
+        if not len(broken):
+            return
+        for child, number in self.pipeline.children(node.name):
+            readers = child.dependencies[number].readers(broken)
+            open_ones = np.isin(child.units.state[readers], (State.WAITING, State.STALE))
+            child.units.state[readers[open_ones]] = State.BLOCKED
+            self._block_readers(child, readers[open_ones])
+
+    def _spread_stale(self, node: Node, again: np.ndarray) -> None:
+        """What had read units that were made again is stale."""
+        node.generation += 1
+        for child, number in self.pipeline.children(node.name):
+            self._orders.pop(child.name, None)
+            readers = child.dependencies[number].readers(again)
+            done = readers[child.units.state[readers] == State.COMPLETE]
+            child.units.state[done] = State.STALE
+
+    def _find_ready(self, node: Node, candidates: np.ndarray) -> None:
+        """Queue those candidates that wait and whose inputs are all complete."""
+        state = node.units.state[candidates]
+        open_ones = candidates[(state == State.WAITING) | (state == State.STALE)]
+        if len(open_ones):
+            self.ready[node.name].add(open_ones[~self.pipeline.unready(node, open_ones)])
+
+    # ---------------------------------------------------------------- mishaps
+
+    def _give_up(self, batch: Batch, outcome: int, error: int | None = None) -> None:
+        """A batch that no worker reported on: recorded, not charged, waiting again."""
+        node = self.pipeline[batch.stage]
+        now = time.time()
+        self.journal.add_attempts(
+            (
+                *(node.id, unit, attempt, outcome, self.session, batch.dispatched, now),
+                *(None, None, None, None, fingerprint, None, error),
+            )
+            for unit, attempt, fingerprint in zip(
+                batch.units.tolist(),
+                batch.attempts.tolist(),
+                batch.fingerprints.view("i8").tolist(),
+                strict=True,
+            )
+        )
+        self._forget(batch)
+        active = np.isin(node.units.state[batch.units], ACTIVE)
+        node.units.state[batch.units[active]] = State.WAITING
+
+    def _broken(self, batch: Batch, error: BaseException | None) -> None:
+        """A batch whose task failed as a whole: its worker died, or could not even begin."""
+        from distributed import KilledWorker
+
+        node = self.pipeline[batch.stage]
+        text = f"{type(error).__name__}: {error}"
+        if not isinstance(error, KilledWorker):
+            return self._refused(node, batch, error)
+        self._give_up(batch, KILLED, self.journal.error_id("KilledWorker", text, text))
+        if len(batch.units) > 1 or not batch.alone:
+            if batch.started:
+                self.alone[node.name].extend(batch.units.tolist())
+            else:
+                self._find_ready(node, batch.units)
+            return None
+        unit = int(batch.units[0])
+        deaths = self.deaths[node.name, unit] = self.deaths.get((node.name, unit), 0) + 1
+        if deaths < DEATHS:
+            self.alone[node.name].append(unit)
+            return None
+        self.journal.add_change(node.id, "fail", batch.units.astype("<i8").tobytes())
+        node.units.state[unit] = State.FAILED
+        self._block_readers(node, batch.units)
+        return None
+
+    def _refused(self, node: Node, batch: Batch, error: BaseException | None) -> None:
+        """The worker could not begin: every unit is charged with what it said."""
+        message = str(error) if isinstance(error, StageError) else f"{type(error).__name__}: {error}"
+        rows = np.zeros(len(batch.units), dtype=REPORT)
+        rows["unit"], rows["attempt"], rows["outcome"] = batch.units, batch.attempts, 2
+        rows["started"], rows["ended"] = batch.dispatched, time.time()
+        error_id = self.journal.error_id(type(error).__name__, message[:2000], message[-20000:])
+        errors = dict.fromkeys(range(len(rows)), error_id)
+        self._record(node, batch, rows, self._worker("no worker", ""), errors)
+        self._apply(node, batch, rows, np.zeros(len(rows), dtype=bool))
+
+
+__all__ = ["Coordinator", "Pipeline"]

@@ -1,0 +1,175 @@
+"""From the journal to states in memory, and back: snapshots and what came after them."""
+
+import json
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from latticework.errors import StageError
+from latticework.io.journal import OUTCOMES, Journal
+from latticework.lattice.lattice import Lattice
+from latticework.lattice.states import State
+from latticework.project.pipeline import Node, Pipeline
+from latticework.project.units import Units
+from latticework.stages.callables import Reference
+from latticework.stages.outputs import Output
+from latticework.stages.reads import same_tile
+from latticework.stages.stage import Stage
+
+COMPLETE = 1
+CHARGED = (2, 3, 4)
+"""Outcomes that count against a unit's retries."""
+
+Row = tuple[int, int, int, int, float | None, float | None, int | None]
+
+
+def load_nodes(journal: Journal, pipeline: Pipeline, known: Mapping[str, Node]) -> None:
+    """Add every stage of the journal to a pipeline, with the states of its units.
+
+    Callables are taken from `known` nodes of the same definition, else imported.
+    """
+    rows = journal.query(
+        "select id, name, definition, fingerprint, output from stages where removed is null order by id"
+    )
+    for node_id, name, definition, fingerprint, output in rows:
+        values = json.loads(definition)
+        lattice = Lattice.unit() if values["reads"] == "all tiles" else pipeline.lattice
+        same = known.get(name)
+        if same is not None and same.stage is not None and same.fingerprint == int(fingerprint, 16):
+            stage, missing = same.stage, None
+        else:
+            stage, missing = recover_stage(name, values)
+        made = {} if output is None else json.loads(output)
+        node = Node(
+            id=node_id,
+            name=name,
+            stage=stage,
+            definition=values,
+            fingerprint=int(fingerprint, 16),
+            parents=tuple(values["parents"]),
+            lattice=lattice,
+            units=Units.waiting(len(lattice)),
+            output=Output.from_json(made["output"]) if made else None,
+            settled_for=int(made["fingerprint"], 16) if made else None,
+            missing=missing,
+        )
+        pipeline.add(node)
+        load_states(journal, node)
+
+
+def recover_stage(name: str, definition: dict) -> tuple[Stage | None, str | None]:  # type: ignore[type-arg]
+    """The stage of a stored definition, or why it cannot be had without adding it again."""
+    reference = Reference.from_json(definition["function"])
+    try:
+        params = {key: recover_param(key, value) for key, value in definition["params"].items()}
+        function = reference.load()
+    except StageError as error:
+        return None, str(error)
+    overlap = definition["overlap"]
+    if isinstance(overlap, dict):
+        overlap = {axis: tuple(v) if isinstance(v, list) else v for axis, v in overlap.items()}
+    declared = definition["output"]
+    stage = Stage(
+        function,
+        name,
+        params=params,
+        reads=type(same_tile())(definition["reads"]),
+        overlap=overlap,
+        boundary=definition["boundary"],
+        trim=definition["trim"],
+        output=None if declared is None else Output.from_json(declared),
+        retries=definition["retries"],
+        numpy=definition["numpy"],
+    )
+    if stage.reference.code != reference.code:
+        return stage, None  # the code has changed: the caller sees it by the fingerprint
+    return stage, None
+
+
+def recover_param(name: str, value: object) -> object:
+    """A parameter from its description, where that is the value itself."""
+    if isinstance(value, dict) and set(value) in ({"array"}, {"object"}, {"function"}):
+        raise StageError(
+            f"parameter {name!r} is {next(iter(value))} data that the project does not keep: "
+            "add the stage again from the notebook or script that made it"
+        )
+    if isinstance(value, list):
+        return [recover_param(name, item) for item in value]
+    if isinstance(value, dict):
+        return {key: recover_param(name, item) for key, item in value.items()}
+    return value
+
+
+def load_states(journal: Journal, node: Node) -> None:
+    """States of a node's units: its snapshot, then every attempt and change since."""
+    found = journal.query("select attempt, change, states from snapshots where stage=?", (node.id,))
+    attempt, change = 0, 0
+    if found:
+        attempt, change, states = found[0]
+        node.units = Units.from_bytes(states)
+        if len(node.units) < len(node.lattice):
+            node.units = node.units.grown(len(node.lattice))
+    replay(journal, node, attempt, change)
+
+
+def replay(journal: Journal, node: Node, attempt: int, change: int) -> None:
+    """Apply attempts and changes with greater ids than these, in their order."""
+    rows = journal.query(
+        "select id, unit, attempt, outcome, started, ended, fingerprint from attempts "
+        "where id > ? and stage = ? order by id",
+        (attempt, node.id),
+    )
+    changes = journal.query(
+        "select after, what, units from changes where id > ? and stage = ? order by id",
+        (change, node.id),
+    )
+    position = 0
+    ids = np.array([row[0] for row in rows], dtype=np.int64)
+    for after, what, units in changes:
+        stop = int(np.searchsorted(ids, after, side="right"))
+        apply_attempts(node, [row[1:] for row in rows[position:stop]])
+        apply_change(node, what, np.frombuffer(units, dtype="<i8"))
+        position = max(position, stop)
+    apply_attempts(node, [row[1:] for row in rows[position:]])
+
+
+def apply_attempts(node: Node, rows: Iterable[Row]) -> None:
+    """Attempts that ended, as (unit, attempt, outcome, started, ended, fingerprint)."""
+    units = node.units
+    for unit, attempt, outcome, started, ended, fingerprint in rows:  # type: ignore[misc]
+        units.attempts[unit] = max(units.attempts[unit], attempt)
+        if ended is not None and started is not None:
+            units.duration_s[unit], units.ended[unit] = ended - started, ended
+        if outcome == COMPLETE:
+            units.state[unit], units.tries[unit] = State.COMPLETE, 0
+            units.published[unit] = attempt
+            units.fingerprint[unit] = fingerprint & 0xFFFFFFFFFFFFFFFF  # type: ignore[operator]
+        elif outcome in CHARGED:
+            units.tries[unit] = min(255, int(units.tries[unit]) + 1)
+            failed = units.tries[unit] > node.retries
+            units.state[unit] = State.FAILED if failed else State.WAITING
+        elif units.state[unit] != State.COMPLETE:
+            units.state[unit] = State.WAITING
+
+
+def apply_change(node: Node, what: str, ids: np.ndarray) -> None:
+    """A change that is no attempt: ``retry``, ``fail`` or ``drop`` (outputs were removed)."""
+    if what == "retry":
+        node.units.state[ids], node.units.tries[ids] = State.WAITING, 0
+    elif what == "fail":
+        node.units.state[ids] = State.FAILED
+    elif what == "drop":
+        node.units.state[ids], node.units.published[ids] = State.WAITING, 0
+
+
+def save_snapshot(journal: Journal, node: Node) -> None:
+    """Keep the states of a node's units as they are now."""
+    attempt = journal.query("select coalesce(max(id), 0) from attempts")[0][0]
+    change = journal.query("select coalesce(max(id), 0) from changes")[0][0]
+    journal.write(
+        "insert or replace into snapshots (stage, attempt, change, states) values (?, ?, ?, ?)",
+        (node.id, attempt, change, node.units.to_bytes()),
+    )
+
+
+__all__ = ["OUTCOMES", "load_nodes", "replay", "save_snapshot"]

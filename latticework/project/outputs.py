@@ -1,0 +1,229 @@
+"""What a stage has made, as people look at it: ``project["clean"]``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latticework.errors import ProjectError
+from latticework.io.records import from_json
+from latticework.io.tables import TILE_COLUMN, read_tables
+from latticework.io.tile_array import TileArray, open_labelled
+from latticework.lattice.geometry import Box
+from latticework.lattice.lattice import Lattice
+from latticework.lattice.states import State
+from latticework.project.pipeline import SOURCE, Node
+from latticework.stages.bench import open_array_input
+from latticework.stages.gathered import all_arrays, all_records, label_columns
+from latticework.stages.labelled import labelled_tile
+from latticework.stages.order import Input
+from latticework.stages.outputs import Output
+from latticework.stages.paths import array_folder, stage_folder, table_folder
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from latticework.project.project import Project
+
+
+class StageOutputs:
+    """One stage of a project: its results, states and address as a parent.
+
+    Parameters
+    ----------
+    project
+        The project.
+    name
+        Name of the stage, or ``"source"``.
+    """
+
+    def __init__(self, project: "Project", name: str) -> None:
+        self.project = project
+        self.name = name
+
+    @property
+    def _node(self) -> Node:
+        return self.project.pipeline[self.name]
+
+    @property
+    def _output(self) -> Output:
+        output = self._node.output
+        if output is None:
+            raise ProjectError(
+                f"stage {self.name!r} has made nothing yet: {self.project.why(self.name, 0)}"
+            )
+        return output
+
+    @property
+    def kind(self) -> str | None:
+        """``"array"``, ``"table"``, ``"record"`` or ``"nothing"``; None before the first tile."""
+        return None if self._node.output is None else self._node.output.kind
+
+    @property
+    def path(self) -> Path:
+        """Folder of what it made: for arrays a Zarr group that `xarray.open_zarr` opens."""
+        if self.name == SOURCE:
+            raise ProjectError("the source lies where it was acquired: see project.lattice.source")
+        if self.kind == "array":
+            return array_folder(self.project.path, self.name)
+        if self.kind == "table":
+            return table_folder(self.project.path, self.name)
+        return stage_folder(self.project.path, self.name)
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Names of its parents."""
+        return self._node.parents
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Units in each state."""
+        return {state.label: n for state, n in self._node.units.count().items()}
+
+    @property
+    def status(self) -> "xr.Dataset":
+        """State, attempts, duration and end of its units."""
+        from latticework.project.status import node_dataset
+
+        return node_dataset(self._node)
+
+    # ---------------------------------------------------------------- data
+
+    @property
+    def data(self) -> Any:
+        """Everything it has made.
+
+        Returns
+        -------
+        xarray.DataArray or pandas.DataFrame or object
+            For arrays a lazy array over the lattice dims and the tile dims (over the volume, for
+            blocks of one), with 0 (NaN for floats) where there is no tile yet. For tables and
+            records one table with the tiles' names and labels. For a reduction, what it made.
+        """
+        node, output = self._node, self._output
+        if self.name == SOURCE:
+            return self._source_data()
+        if node.reduction:
+            return self.tile()
+        if output.kind == "array":
+            return open_labelled(self.path, node.lattice, name=self.name)
+        return self._table(np.flatnonzero(node.units.published > 0))
+
+    def _source_data(self) -> "xr.DataArray":
+        lattice = self.project.lattice
+        stacked = all_arrays(self._reader(), 1)
+        if len(lattice) == int(np.prod(lattice.shape)):
+            order = np.argsort(np.ravel_multi_index(tuple(lattice.index.T), lattice.shape))
+            names = [dim for dim in lattice.dims]
+            return (
+                stacked.isel(tile=order)
+                .drop_vars("name")
+                .set_index(tile=names)
+                .unstack("tile")
+                .transpose(*names, *lattice.tile_dims)
+            )
+        return stacked
+
+    def _table(self, units: np.ndarray) -> Any:
+        node, output = self._node, self._output
+        lattice = node.lattice.take(units)
+        if output.kind == "table":
+            table = read_tables(table_folder(self.project.path, self.name), units.tolist())
+            rows = lattice.rows_of(table.pop(TILE_COLUMN).to_numpy())
+            for k, (name, column) in enumerate(label_columns(lattice).items()):
+                if name not in table:
+                    table.insert(min(k, table.shape[1]), name, column[rows])
+            return table
+        if output.kind == "record":
+            records = self.project.records(node, units)
+            return all_records([records[unit] for unit in units.tolist()], lattice)
+        raise ProjectError(f"stage {self.name!r} keeps nothing: its callable returns None")
+
+    def tile(self, id: int | None = None, /, **labels: Any) -> Any:
+        """What it made of one tile.
+
+        Parameters
+        ----------
+        id
+            Tile id.
+        **labels
+            Label by axis, as in ``tile(z=3, y=1, x=2)``; none for a reduction.
+
+        Returns
+        -------
+        xarray.DataArray or pandas.DataFrame or object
+            A labelled tile, a table, or a record.
+
+        Raises
+        ------
+        ProjectError
+            If it has made nothing of that tile yet; says why.
+        """
+        node = self._node
+        unit = self.project.unit_row(node, id, labels)
+        if self.name != SOURCE and not node.units.published[unit]:
+            raise ProjectError(
+                f"stage {self.name!r} has no result for this tile: {self.project.why(self.name, unit)}"
+            )
+        if self._output.kind == "table":
+            folder = table_folder(self.project.path, self.name)
+            return read_tables(folder, [unit]).drop(columns=TILE_COLUMN)
+        if self._output.kind == "record":
+            return from_json(self.project.records(node, np.array([unit]))[unit])
+        if self._output.kind == "nothing":
+            return None
+        return self._pixels(node, unit)
+
+    def _pixels(self, node: Node, unit: int) -> "xr.DataArray":
+        if node.reduction:
+            import xarray as xr
+
+            store = TileArray.open(self.path)
+            return xr.DataArray(store.read(()), dims=store.layout.dims, name=self.name)
+        reader = self._reader()
+        tile = node.lattice.tile(unit)
+        array, _ = reader.read(unit)
+        made = reader.lattice
+        return labelled_tile(tile, array, made.tile_dims, name=self.name, channels=made.channels)
+
+    def read(self, box: Mapping[str, tuple[int, int]], id: int | None = None, /, **labels: Any) -> np.ndarray:
+        """Part of one tile, in pixels: ``read({"y": (0, 10), "x": (5, 20)}, z=3, y=1, x=2)``.
+
+        Touches only the part of the file that it needs, where the format allows.
+        """
+        unit = self.project.unit_row(self._node, id, labels)
+        reader = self._reader()
+        shape = dict(reader.lattice.tile_shape)
+        spans = [box.get(dim, (0, size)) for dim, size in shape.items()]
+        return reader._box(unit, Box(tuple(a for a, _ in spans), tuple(b for _, b in spans)))
+
+    def _reader(self) -> Any:
+        spec = Input(self.name, "tile", self._output)
+        lattice: Lattice = self.project.lattice
+        return open_array_input(
+            self.project.path, spec, lattice, self.project.lattice_version, cores=2
+        )
+
+    # ---------------------------------------------------------------- looking
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        node = self._node
+        made = "nothing yet" if node.output is None else node.output.kind
+        if node.output is not None and node.output.dims is not None:
+            sizes = zip(node.output.dims, node.output.shape or (), strict=True)
+            made += f" {np.dtype(node.output.dtype)} ({', '.join(f'{d}: {n}' for d, n in sizes)})"
+        counts = ", ".join(f"{n} {state}" for state, n in self.counts.items())
+        after = f" after {', '.join(node.parents)}" if node.parents else ""
+        return f"<stage {self.name!r}{after}: {made}; {counts}>"
+
+    def _repr_html_(self) -> str:
+        from latticework.viz.summary import summary_html
+
+        return summary_html({self.name: self._node.units.count()}, title=repr(self))
+
+
+__all__ = ["StageOutputs", "State"]

@@ -1,0 +1,225 @@
+"""A run from the outside: a client, progress, Ctrl-C, the status array, and a summary."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from latticework.errors import ProjectError, StageError
+from latticework.io.status_array import StatusArray
+from latticework.lattice.states import State
+from latticework.project.adding import definition_of
+from latticework.project.clusters import client_for
+from latticework.project.coordinator import Coordinator
+from latticework.project.pipeline import Node
+from latticework.project.status import status_columns
+from latticework.project.summary import FailedTile, RunSummary
+from latticework.stages.paths import status_folder
+from latticework.stages.stage import fingerprint
+from latticework.stages.worker import check_order
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from latticework.project.project import Project
+
+GRACE_S = 5.0
+"""Seconds that Ctrl-C gives to what is out."""
+STATUS_S = 1.0
+"""Seconds between updates of the status array, at least."""
+LISTED = 20
+"""Failures that a summary lists."""
+
+
+def run_project(
+    project: "Project", where: Any, *, stages: Iterable[str] | None, progress: Any
+) -> RunSummary:
+    """See `Project.run`."""
+    if project.running:
+        raise ProjectError("this project is running already, in this process")
+    only = None if stages is None else [stages] if isinstance(stages, str) else list(stages)
+    with project.lock().held():
+        refresh_code(project)
+        chosen = chosen_nodes(project, only)
+        with client_for(where) as client:
+            preflight(client, chosen)
+            return _run(project, client, chosen, only, progress)
+
+
+def chosen_nodes(project: "Project", only: list[str] | None) -> list[Node]:
+    """The nodes to run.
+
+    Raises
+    ------
+    ProjectError
+        If there are none, or the callable of one is not at hand.
+    """
+    nodes = list(project.pipeline) if only is None else [project.pipeline[name] for name in only]
+    if not nodes:
+        raise ProjectError("there is no stage to run: add one with project.add")
+    for node in nodes:
+        todo = node.units.count()
+        if node.missing and any(todo.get(state) for state in (State.WAITING, State.STALE)):
+            raise ProjectError(f"stage {node.name!r} cannot run: {node.missing}")
+    return [node for node in nodes if node.stage is not None]
+
+
+def refresh_code(project: "Project") -> None:
+    """Notice callables whose code changed since they were added: their units become stale."""
+    changed = False
+    for node in list(project.pipeline):
+        if node.stage is None:
+            continue
+        values = definition_of(node.stage, node.parents)
+        if fingerprint(values) != node.fingerprint:
+            import json
+
+            node.definition, node.fingerprint = values, fingerprint(values)
+            project.add_node(node, json.dumps(values))
+            changed = True
+    if changed:
+        project.pipeline.derive()
+
+
+def preflight(client: "Client", nodes: Iterable[Node]) -> None:
+    """See that the workers can use every stage before anything is sent.
+
+    Raises
+    ------
+    StageError
+        Naming the stage and the module that is missing.
+    """
+    workers = list(client.nthreads())
+    if not workers:
+        return
+    for node in nodes:
+        assert node.stage is not None
+        try:
+            payload = cloudpickle.dumps((node.stage.function, dict(node.stage.params)))
+        except Exception as error:
+            raise StageError(
+                f"stage {node.name!r} cannot travel to the workers: {error}; give it what it needs "
+                "as parameters instead of holding open files, locks or clients"
+            ) from error
+        try:
+            client.run(check_order, payload, workers=workers[:1])
+        except ImportError as error:
+            raise StageError(
+                f"stage {node.name!r}: the workers cannot import its code ({error}). Install it "
+                "where they run, or define the function in the notebook or script itself"
+            ) from error
+
+
+def _run(
+    project: "Project", client: "Client", chosen: list[Node], only: list[str] | None, progress: Any
+) -> RunSummary:
+    from latticework.viz.progress import make_progress
+
+    shown = make_progress(progress) if isinstance(progress, str) else progress
+    status = StatusWriter(project)
+    started = time.perf_counter()
+    names = [node.name for node in chosen]
+
+    def watch(final: bool) -> None:
+        for node in chosen:
+            shown.update(node.name, node.units.count())
+        status.write(force=final)
+
+    coordinator = Coordinator(project, client, only=names, watch=watch)
+    before = project.attempts_made()
+    project.running = True
+    summary = None
+    try:
+        shown.start({node.name: len(node.units) for node in chosen})
+        with interrupts(coordinator) as interrupted:
+            coordinator.run()
+        attempts = project.attempts_made() - before
+        seconds = time.perf_counter() - started
+        summary = summarise(project, seconds, attempts, interrupted.is_set())
+    finally:
+        status.write(force=True)
+        project.running = False
+        project.pipeline.derive()
+        project.close_writer()
+        project.seen_now()
+        shown.finish(summary)
+    return summary
+
+
+@contextlib.contextmanager
+def interrupts(coordinator: Coordinator) -> Iterator[threading.Event]:
+    """Turn Ctrl-C into an orderly stop; a second one, or the end of the grace, drops what is out."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+
+    def on_interrupt(_number: int, _frame: Any) -> None:
+        again = pressed.is_set()
+        pressed.set()
+        coordinator.stop()
+        if again:
+            coordinator.drop()
+        else:
+            coordinator.drop(after=GRACE_S)
+
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in old:
+            signal.signal(number, on_interrupt)
+        yield pressed
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+class StatusWriter:
+    """Keeps the status array up to date, at a rate that its own cost allows."""
+
+    def __init__(self, project: "Project") -> None:
+        self.project = project
+        self._array = StatusArray(status_folder(project.path), project.lattice)
+        self._next = 0.0
+        self._written: dict[str, bytes] = {}
+
+    def write(self, *, force: bool = False) -> None:
+        """Write what changed, if it is time."""
+        begun = time.monotonic()
+        if not force and begun < self._next:
+            return
+        nodes = [node for node in self.project.pipeline if node.lattice.dims]
+        columns, seen = {}, {}
+        for node in nodes:
+            seen[node.name] = node.units.state.tobytes() + node.units.attempts.tobytes()
+            if self._written.get(node.name) != seen[node.name]:
+                columns[node.name] = status_columns(node)
+        if columns or force:
+            self._array.write(columns, order=[node.name for node in nodes])
+            self._written = seen
+        spent = time.monotonic() - begun
+        self._next = time.monotonic() + max(STATUS_S, 20 * spent)
+
+
+def summarise(
+    project: "Project", seconds: float, attempts: int, interrupted: bool
+) -> RunSummary:
+    """The summary of a run that just ended."""
+    failures, n_failures = [], 0
+    for node in project.pipeline:
+        failed = (node.units.state == State.FAILED).nonzero()[0]
+        n_failures += len(failed)
+        for unit in failed[: max(0, LISTED - len(failures))].tolist():
+            tile = node.lattice.tile(unit)
+            message = project.last_error(node, unit)
+            failures.append(
+                FailedTile(node.name, f"{tile.name} {tile.address}", message, int(node.units.attempts[unit]))
+            )
+    counts = {node.name: node.units.count() for node in project.pipeline}
+    return RunSummary(
+        Path(project.path).name, counts, seconds, attempts, interrupted, tuple(failures), n_failures
+    )

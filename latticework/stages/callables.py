@@ -1,0 +1,201 @@
+"""Callables as stages: what they are called, what they take, what code they are."""
+
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from latticework.errors import StageError
+
+ARRAY_LIBRARIES = ("numpy", "scipy", "skimage", "cupy", "cucim", "cv2", "numba", "SimpleITK")
+"""Libraries whose functions take and return NumPy arrays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where a callable comes from and which code it is."""
+
+    module: str
+    """Module, such as ``scipy.ndimage``."""
+    qualname: str
+    """Name in the module, dotted."""
+    code: str
+    """Hash of its source; for installed libraries, their version."""
+    importable: bool
+    """Whether another process can import it; if not, it travels by value and is not kept."""
+    file: str | None = None
+    """For code outside installed packages, the file it stands in."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """From `to_json`."""
+        return cls(**values)
+
+    def load(self) -> Callable[..., Any]:
+        """Import the callable.
+
+        Raises
+        ------
+        StageError
+            If it cannot be imported, with what to do.
+        """
+        if not self.importable:
+            raise StageError(
+                f"{self.qualname} was defined in a notebook or script and is not kept in the "
+                "project: run that again (project.add with the same name picks up where it was)"
+            )
+        try:
+            found: Any = importlib.import_module(self.module)
+            for part in self.qualname.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as error:
+            raise StageError(
+                f"cannot import {self.qualname} from {self.module}: {error}; "
+                "install it, or add the stage again from where it is defined"
+            ) from error
+        return getattr(found, "function", found)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Name of a callable, as a stage is called by default."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__name__", None) or type(function).__name__
+    return "stage" if name == "<lambda>" else str(name)
+
+
+def reference_to(function: Callable[..., Any]) -> Reference:
+    """Where a callable comes from; see `Reference`."""
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    module = getattr(inner, "__module__", None) or type(inner).__module__
+    qualname = getattr(inner, "__qualname__", None) or type(inner).__qualname__
+    if isinstance(inner, np.ufunc):
+        module, qualname = "numpy", inner.__name__
+    importable = inner is function and _imports_back(module, qualname, function)
+    return Reference(module, qualname, _code(function, inner, module), importable, _file(inner, module))
+
+
+def _imports_back(module: str, qualname: str, function: Callable[..., Any]) -> bool:
+    if module == "__main__" or "<" in qualname:
+        return False
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found is function or getattr(found, "function", None) is function
+
+
+def _code(function: Callable[..., Any], inner: Any, module: str) -> str:
+    package = module.partition(".")[0]
+    if package != "latticework":
+        try:
+            return f"{package} {importlib.metadata.version(package)}"
+        except importlib.metadata.PackageNotFoundError:
+            pass
+        if package in ("skimage", "cv2"):
+            return f"{package} {getattr(importlib.import_module(package), '__version__', '?')}"
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(_source(inner).encode())
+    if isinstance(function, functools.partial):
+        digest.update(repr((function.args, sorted(function.keywords.items()))).encode())
+    for cell in getattr(inner, "__closure__", None) or ():
+        digest.update(_cell(cell).encode())
+    digest.update(repr(getattr(inner, "__defaults__", None)).encode())
+    return digest.hexdigest()
+
+
+def _source(inner: Any) -> str:
+    target = inner if inspect.isroutine(inner) or inspect.isclass(inner) else type(inner)
+    try:
+        return inspect.getsource(target)
+    except (OSError, TypeError):
+        code = getattr(inner, "__code__", None)
+        return repr(type(inner)) if code is None else _bytecode(code)
+
+
+def _bytecode(code: Any) -> str:
+    consts = [_bytecode(c) if hasattr(c, "co_code") else repr(c) for c in code.co_consts]
+    return repr((code.co_code, consts, code.co_names))
+
+
+def _cell(cell: Any) -> str:
+    try:
+        value = cell.cell_contents
+    except ValueError:
+        return "empty"
+    if callable(value) and hasattr(value, "__code__"):
+        return _source(value)
+    if isinstance(value, np.ndarray):
+        return hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=8).hexdigest()
+    return repr(value) if isinstance(value, str | int | float | bool | tuple | list | dict) else repr(type(value))
+
+
+def _file(inner: Any, module: str) -> str | None:
+    try:
+        path = inspect.getsourcefile(inner)
+    except TypeError:
+        return None
+    if path is None or "site-packages" in path or module.startswith("latticework"):
+        return None
+    return str(Path(path).resolve())
+
+
+def takes_numpy(function: Callable[..., Any]) -> bool:
+    """Whether a callable wants NumPy arrays: by its annotation, else by its library."""
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    annotation = _first_annotation(inner)
+    if annotation is not None:
+        return "ndarray" in annotation or "ArrayLike" in annotation or "NDArray" in annotation
+    if isinstance(inner, np.ufunc):
+        return True
+    module = getattr(inner, "__module__", None) or type(inner).__module__ or ""
+    return module.partition(".")[0].lstrip("_") in ARRAY_LIBRARIES
+
+
+def _first_annotation(inner: Any) -> str | None:
+    hints = getattr(inner, "__annotations__", None) or {}
+    try:
+        first = next(iter(inspect.signature(inner).parameters), None)
+    except (TypeError, ValueError):
+        return None
+    hint = hints.get(first)
+    if hint is None:
+        return None
+    return hint if isinstance(hint, str) else getattr(hint, "__name__", "") + repr(hint)
+
+
+def check_call(function: Callable[..., Any], n_inputs: int, params: Mapping[str, Any], name: str) -> None:
+    """Refuse parameters that a callable does not take, before anything runs.
+
+    Raises
+    ------
+    StageError
+        Listing what it takes.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # some functions written in C cannot be asked
+    try:
+        signature.bind(*([None] * n_inputs), **params)
+    except TypeError as error:
+        takes = ", ".join(str(p) for p in signature.parameters.values())
+        raise StageError(
+            f"stage {name!r} cannot be called with {n_inputs} input(s) and the parameters "
+            f"{sorted(params)}: {error}; {name_of(function)} takes ({takes})"
+        ) from error

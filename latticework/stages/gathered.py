@@ -1,0 +1,93 @@
+"""All tiles at once, for reductions: lazily for arrays, as one table for tables and records."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latticework.io.records import from_json
+from latticework.io.tables import TILE_COLUMN, read_tables
+from latticework.lattice.lattice import Lattice
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from latticework.stages.bench import ArrayInput
+
+CHUNK_BYTES = 32 * 2**20
+"""Tiles are read in groups of about this size."""
+
+
+def all_arrays(source: "ArrayInput", cores: int) -> "xr.DataArray":
+    """Every tile of a parent as one lazy array with a leading dim ``tile``.
+
+    Labels, names and ids are coordinates of ``tile``. Tiles smaller than the largest are padded
+    with 0 (NaN for floats). Nothing is read before it is computed, and then group by group.
+    """
+    import dask.array as da
+    import xarray as xr
+
+    lattice = source.lattice
+    shape = tuple(lattice.tile_shape.values())
+    nbytes = int(np.prod(shape)) * lattice.dtype.itemsize
+    per_chunk = max(1, min(len(lattice), CHUNK_BYTES // max(nbytes, 1)))
+    rows = da.from_array(np.arange(len(lattice)), chunks=per_chunk)
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        blank = np.nan if lattice.dtype.kind in "fc" else 0
+        group = np.full((len(rows), *shape), blank, dtype=lattice.dtype)
+        for k, row in enumerate(rows.tolist()):
+            tile = source._box(row, None)
+            group[(k, *(slice(0, n) for n in tile.shape))] = tile
+        return group
+
+    stack = rows.map_blocks(
+        read,
+        dtype=lattice.dtype,
+        chunks=(rows.chunks[0], *((n,) for n in shape)),
+        new_axis=list(range(1, len(shape) + 1)),
+        meta=np.zeros((0,) * (len(shape) + 1), dtype=lattice.dtype),
+        name=f"{source.spec.parent}-{id(source)}",
+    )
+    coords: dict[str, Any] = {
+        dim: ("tile", lattice.labels[dim][lattice.index[:, k]]) for k, dim in enumerate(lattice.dims)
+    }
+    coords["name"] = ("tile", lattice.names.astype(str))
+    attrs = {"pixel_size_um": dict(lattice.pixel_size_um), "step_px": dict(lattice.step_px)}
+    return xr.DataArray(stack, coords, ("tile", *lattice.tile_dims), source.spec.parent, attrs)
+
+
+def label_columns(lattice: Lattice) -> dict[str, np.ndarray]:
+    """Name and labels of every tile, as columns."""
+    columns: dict[str, np.ndarray] = {"tile": lattice.names.astype(str)}
+    for k, dim in enumerate(lattice.dims):
+        columns[dim] = lattice.labels[dim][lattice.index[:, k]]
+    return columns
+
+
+def all_tables(folder: Path, lattice: Lattice) -> "pd.DataFrame":
+    """The tables of every tile as one, each row with its tile's name and labels."""
+    table = read_tables(folder, lattice.ids.tolist())
+    rows = lattice.rows_of(table.pop(TILE_COLUMN).to_numpy())
+    for k, (name, column) in enumerate(label_columns(lattice).items()):
+        if name not in table:
+            table.insert(min(k, table.shape[1]), name, column[rows])
+    return table
+
+
+def all_records(texts: Sequence[str], lattice: Lattice) -> "pd.DataFrame":
+    """The records of every tile as a table, a row per tile, with its name and labels.
+
+    A record that is no dict becomes a column ``value``.
+    """
+    import pandas as pd
+
+    records = [from_json(text) for text in texts]
+    rows = [record if isinstance(record, dict) else {"value": record} for record in records]
+    table = pd.DataFrame(rows)
+    for k, (name, column) in enumerate(label_columns(lattice).items()):
+        if name not in table:
+            table.insert(min(k, table.shape[1]), name, column)
+    return table

@@ -1,0 +1,67 @@
+"""Tiles as stages see them: labelled arrays, with the address in coordinates and attributes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from latticework.lattice.tile import Tile
+
+
+def labelled_tile(
+    tile: Tile,
+    array: np.ndarray,
+    dims: Sequence[str],
+    *,
+    before: Sequence[int] | None = None,
+    name: str | None = None,
+    channels: Sequence[str] | None = None,
+) -> xr.DataArray:
+    """One tile as an `xarray.DataArray`.
+
+    Parameters
+    ----------
+    tile
+        Its address.
+    array, dims
+        Its pixels and their dims.
+    before
+        Pixels of halo before the tile along each dim: coordinates ``z y x`` count the tile's own
+        pixels from 0, so the halo's are negative (before) or reach beyond the tile (after).
+    name
+        Name of the stage that made it.
+    channels
+        Names of the channels.
+
+    Returns
+    -------
+    xarray.DataArray
+        With coordinates ``z y x`` (pixels) and the lattice labels (``tile_y`` ...), and the
+        attributes ``tile`` (name), ``tile_id``, ``position_um``, ``pixel_size_um``, ``halo_px``.
+
+    Examples
+    --------
+    >>> from latticework import Lattice
+    >>> lattice = Lattice.from_grid({"y": 1, "x": 2}, tile_shape={"y": 4, "x": 4}, dtype="u1")
+    >>> pixels = np.zeros((5, 4), "u1")
+    >>> tile = labelled_tile(lattice.tile(x=1), pixels, ("y", "x"), before=(1, 0))
+    >>> tile.y.values.tolist(), int(tile.tile_x)
+    ([-1, 0, 1, 2, 3], 1)
+    """
+    before = before or (0,) * array.ndim
+    coords: dict[str, Any] = {}
+    for dim, size, first in zip(dims, array.shape, before, strict=True):
+        if dim in ("z", "y", "x"):
+            coords[dim] = np.arange(-first, size - first)
+        elif dim == "c" and channels is not None and len(channels) == size:
+            coords[dim] = list(channels)
+    coords |= tile.labels
+    attrs = {
+        "tile": tile.name,
+        "tile_id": tile.id,
+        "position_um": dict(tile.position_um),
+        "pixel_size_um": dict(tile.pixel_size_um),
+        "halo_px": {dim: n for dim, n in zip(dims, before, strict=True) if n},
+    }
+    return xr.DataArray(array, coords, dims, name, attrs)

@@ -1,0 +1,137 @@
+"""The work order: all that a worker needs to run units of one stage, as one value.
+
+The coordinator makes it, cloudpickle carries it (functions of a notebook by value, others by
+reference), and a worker keeps what it opened for it (`latticework.stages.bench`). It is never
+written to disk.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from latticework.lattice.halo import Halo
+from latticework.lattice.lattice import Lattice
+from latticework.lattice.offsets import spatial_axis
+from latticework.stages.outputs import Output
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One parent, as a unit reads it."""
+
+    parent: str
+    """Name of the parent stage, or ``"source"``."""
+    how: str
+    """``"tile"`` (the same), ``"all"`` (every one), ``"only"`` (the one a reduction made) or
+    ``"nothing"`` (no pixels, just the address)."""
+    output: Output
+    """What the parent makes."""
+    halo: Halo | None = None
+    """Margin to read from the neighbours."""
+    generation: int = 0
+    """Counts the parent's rewritings, so that nothing old is read from a cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrder:
+    """How to run units of one stage."""
+
+    project: Path
+    """The project folder."""
+    stage: str
+    """Name of the stage."""
+    function: Callable[..., Any]
+    """What is called."""
+    params: Mapping[str, Any]
+    """Keyword arguments of every call."""
+    numpy: bool
+    """Whether it takes NumPy arrays."""
+    inputs: tuple[Input, ...]
+    """Its parents, in order of the call's arguments."""
+    reduction: bool
+    """Whether its one unit reads all tiles."""
+    output: Output | None
+    """What it makes, once that is settled."""
+    declared: Output | None
+    """What the user declared: arrays are converted to a declared dtype."""
+    trim: bool | None
+    """See `Stage.trim`."""
+    staging: Path
+    """Folder below which attempts write."""
+    lattice_version: int
+    """Counts changes of the project's lattice."""
+    cores: int
+    """Threads for decoding and encoding."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedOrder:
+    """A work order as bytes, with the key under which workers keep it."""
+
+    key: str
+    """Hash of the bytes."""
+    payload: bytes
+    """The pickled order."""
+
+
+def seal(order: WorkOrder) -> SealedOrder:
+    """Pickle a work order for the way to the workers."""
+    payload = cloudpickle.dumps(order)
+    return SealedOrder(hashlib.blake2b(payload, digest_size=12).hexdigest(), payload)
+
+
+def output_lattice(lattice: Lattice, output: Output) -> Lattice:
+    """The lattice with the tiles that a stage makes: its dims, shapes, steps and pixel sizes.
+
+    Where a stage changes the number of pixels along an axis, the step and the pixel size change
+    in proportion.
+    """
+    if output.dims is None or output.shape is None or output.dtype is None:
+        return lattice
+    new = dict(zip(output.dims, output.shape, strict=True))
+    ratio = {
+        axis: new[axis] / lattice.tile_shape[axis]
+        for axis in lattice.spatial_dims
+        if axis in new and axis in lattice.tile_shape
+    }
+    axes = [axis for axis in map(spatial_axis, lattice.dims) if axis is not None]
+    shapes = None
+    if lattice.shapes is not None:
+        old = lattice.shapes
+        columns = [
+            old[:, lattice.tile_dims.index(dim)]
+            if dim in lattice.tile_shape and lattice.tile_shape[dim] == size
+            else old[:, 0] * 0 + size
+            for dim, size in new.items()
+        ]
+        shapes = [list(row) for row in zip(*columns, strict=True)]
+    same = output.dims == lattice.tile_dims and output.shape == tuple(lattice.tile_shape.values())
+    return lattice.replace(
+        tile_dims=output.dims,
+        tile_shape=output.shape,
+        dtype=output.dtype,
+        shapes=shapes,
+        step_px={axis: max(1, round(lattice.step_px[axis] * ratio.get(axis, 1))) for axis in axes},
+        pixel_size_um={
+            axis: size / ratio.get(axis, 1) for axis, size in lattice.pixel_size_um.items()
+        },
+        position_um=_positions(lattice, output),
+        volume_shape=lattice.volume_shape if same else None,
+        source=lattice.source if same else None,
+    )
+
+
+def _positions(lattice: Lattice, output: Output) -> Any:
+    if not lattice.dims:
+        return None
+    axes = {axis for axis in map(spatial_axis, lattice.dims) if axis is not None}
+    keep = [
+        column
+        for column, axis in enumerate(lattice.spatial_dims)
+        if axis in axes or axis in (output.dims or ())
+    ]
+    return lattice.position_um[:, keep]

@@ -1,0 +1,176 @@
+"""The stage: a named step, a callable with parameters, what it reads and what it makes."""
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, overload
+
+import numpy as np
+
+from latticework.errors import StageError
+from latticework.lattice.halo import Mode
+from latticework.stages.callables import Reference, name_of, reference_to, takes_numpy
+from latticework.stages.outputs import KINDS, Output
+from latticework.stages.reads import Reads, same_tile
+
+Overlap = Mapping[str, int | tuple[int, int]] | int
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One named step of a pipeline; still callable like the function it holds.
+
+    A stage's callable takes one labelled tile per parent and keyword parameters, and returns an
+    array, a table, a record or nothing. It knows of no project, cluster or file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> @stage(overlap={"y": 1, "x": 1})
+    ... def blur(tile, *, weight=0.5):
+    ...     return tile * weight
+    >>> blur.name, blur.overlap
+    ('blur', {'y': 1, 'x': 1})
+    >>> blur(np.ones(3), weight=0.25)
+    array([0.25, 0.25, 0.25])
+    """
+
+    function: Callable[..., Any]
+    """What is called."""
+    name: str
+    """Name in the pipeline; letters, digits, ``_``, ``-`` and ``.``."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of every call."""
+    reads: Reads = field(default_factory=same_tile)
+    """What it reads of its parents."""
+    overlap: Overlap | None = None
+    """Halo in pixels by axis, or one number for all spatial axes."""
+    boundary: Mapping[str, Mode] | Mode = "none"
+    """What fills the halo at the lattice's edge: a mode of `dask.array.map_overlap`, by axis."""
+    trim: bool | None = None
+    """Whether latticework cuts the halo off the result; None: if the result still has it."""
+    output: Output | None = None
+    """What it makes; found from the first tile if None."""
+    retries: int = 1
+    """How often a unit is tried again after an exception."""
+    numpy: bool | None = None
+    """Whether it takes NumPy arrays; None: as its annotation or library says."""
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise StageError(f"stage {self.name!r}: {self.function!r} cannot be called")
+        if not NAME.fullmatch(self.name):
+            raise StageError(
+                f"{self.name!r} is no name for a stage: use letters, digits, '_', '-' and '.', "
+                "starting with a letter or digit (name=...)"
+            )
+        if self.name.lower() == "source":
+            raise StageError("the name 'source' means the acquisition: call the stage something else")
+        if not isinstance(self.retries, int) or self.retries < 0:
+            raise StageError(f"stage {self.name!r}: retries={self.retries!r} is no number of retries")
+        if self.output is not None and self.output.kind not in KINDS:
+            raise StageError(f"stage {self.name!r}: output kind {self.output.kind!r} is none of {KINDS}")
+
+    def __call__(self, *inputs: Any, **params: Any) -> Any:
+        """Call the function, with the stage's parameters unless others are given."""
+        return self.function(*inputs, **{**self.params, **params})
+
+    @property
+    def takes_numpy(self) -> bool:
+        """Whether the callable is given NumPy arrays instead of labelled ones."""
+        return takes_numpy(self.function) if self.numpy is None else self.numpy
+
+    @property
+    def reference(self) -> Reference:
+        """Where the callable comes from and which code it is."""
+        return reference_to(self.function)
+
+    def with_options(self, **changes: Any) -> "Stage":
+        """The stage with some fields replaced."""
+        return replace(self, **changes)
+
+    def definition(self) -> dict[str, Any]:
+        """Everything that decides what the stage makes, as plain values."""
+        overlap = self.overlap
+        if isinstance(overlap, Mapping):
+            overlap = {axis: overlap[axis] for axis in sorted(overlap)}
+        return {
+            "function": self.reference.to_json(),
+            "params": {name: describe(value) for name, value in sorted(self.params.items())},
+            "reads": self.reads.pattern,
+            "overlap": overlap,
+            "boundary": dict(self.boundary) if isinstance(self.boundary, Mapping) else self.boundary,
+            "trim": self.trim,
+            "output": None if self.output is None else self.output.to_json(),
+            "numpy": self.takes_numpy,
+        }
+
+
+def describe(value: Any) -> Any:
+    """A parameter as a plain value; large or special ones by their type and a hash of their content."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return [describe(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray) or (hasattr(value, "dims") and hasattr(value, "dtype")):
+        array = np.ascontiguousarray(value)
+        digest = hashlib.blake2b(array.tobytes(), digest_size=8).hexdigest()
+        return {"array": [array.dtype.str, list(array.shape), digest]}
+    if callable(value):
+        return {"function": reference_to(value).to_json()}
+    import cloudpickle
+
+    digest = hashlib.blake2b(cloudpickle.dumps(value), digest_size=8).hexdigest()
+    return {"object": [type(value).__qualname__, digest]}
+
+
+def fingerprint(definition: Mapping[str, Any]) -> int:
+    """A 64-bit fingerprint of a stage's definition (with whatever else decides what it makes)."""
+    relevant = {**definition, "function": {**definition["function"], "file": None}}
+    text = json.dumps(relevant, sort_keys=True, default=repr)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+@overload
+def stage(function: Callable[..., Any], /) -> Stage: ...
+@overload
+def stage(**options: Any) -> Callable[[Callable[..., Any]], Stage]: ...
+def stage(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a stage of a function, with its options where it is defined.
+
+    Parameters
+    ----------
+    **options
+        Fields of `Stage`: ``name``, ``params``, ``reads``, ``overlap``, ``boundary``, ``trim``,
+        ``output``, ``retries``, ``numpy``.
+    """
+    if function is None:
+        return functools.partial(_make, options)
+    return _make(options, function)
+
+
+def _make(options: Mapping[str, Any], function: Callable[..., Any]) -> Stage:
+    try:
+        return Stage(function, **{"name": name_of(function), **options})
+    except TypeError as error:
+        fields = [name for name in Stage.__slots__ if name != "function"]
+        raise StageError(f"@stage takes {', '.join(fields)}: {error}") from error
+
+
+def as_stage(function: Callable[..., Any] | Stage, **options: Any) -> Stage:
+    """A stage from a callable, or from a stage with some options replaced."""
+    options = {key: value for key, value in options.items() if value is not None}
+    if isinstance(function, Stage):
+        params = {**function.params, **options.pop("params", {})}
+        return function.with_options(params=params, **options)
+    if not callable(function):
+        raise StageError(f"a stage is a callable, not {type(function).__name__} {function!r}")
+    return _make(options, function)
