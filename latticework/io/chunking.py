@@ -8,10 +8,12 @@ INNER_BYTES = {1: 256 * 1024, 2: 256 * 1024, 3: 512 * 1024}
 
 Below it, whole tiles and margins take longer to read; above it, margins do.
 """
+LEAST_EDGE = 16
+"""Edge, in pixels, below which inner chunks do not go unless they must."""
 SHARD_BYTES = 1024**3
 """Uncompressed size above which a tile is split into several shards."""
-_ALIGN = 8
-"""Bitshuffle works on groups of 8 pixels; where chunks are padded anyway, to a multiple of it."""
+_EVEN = 2
+"""Bitshuffle works on groups of 8 pixels: edges are even, so that a chunk is such groups."""
 
 
 def inner_chunk(
@@ -22,10 +24,11 @@ def inner_chunk(
     divide: bool = False,
     target_bytes: int | None = None,
 ) -> tuple[int, ...]:
-    """Shape of the inner chunks of a tile: near `target_bytes`, about as long along each axis.
+    """Shape of the inner chunks of a tile: near `target_bytes`, with the proportions of the tile.
 
-    A margin of a tile costs the inner chunks that it meets, so they are cubes (squares in 2-D);
-    channels are apart, and a short axis is taken whole.
+    A margin along an axis costs ``chunk / tile`` of the pixels along it. The sum over the axes is
+    least where this is the same for all: chunks have the proportions of the tile, but no edge
+    below 16 pixels, which margins would cross. Channels are apart.
 
     Parameters
     ----------
@@ -44,9 +47,9 @@ def inner_chunk(
     >>> inner_chunk(("y", "x"), (2048, 2048), 2)
     (256, 512)
     >>> inner_chunk(("c", "z", "y", "x"), (3, 128, 512, 512), 2)
-    (1, 64, 64, 64)
+    (1, 32, 64, 128)
     >>> inner_chunk(("z", "y", "x"), (64, 128, 128), 2, divide=True)
-    (64, 64, 64)
+    (32, 128, 64)
     """
     spatial = [axis for axis, dim in enumerate(dims) if dim in ("z", "y", "x")]
     spatial = spatial or list(range(len(dims)))
@@ -59,8 +62,10 @@ def inner_chunk(
         budget = max(1.0, budget / chunk[axis])
     order = sorted(spatial, key=lambda axis: shape[axis])
     for done, axis in enumerate(order):
-        ideal = budget ** (1 / (len(order) - done))
-        chunk[axis] = (_divisor if divide else _even)(int(shape[axis]), ideal)
+        left = order[done:]
+        part = (budget / prod(shape[other] for other in left)) ** (1 / len(left))
+        ideal = min(budget, max(shape[axis] * part, LEAST_EDGE))
+        chunk[axis] = (_divisor if divide else _even)(int(shape[axis]), max(1.0, ideal))
         budget = max(1.0, budget / chunk[axis])
     return tuple(chunk)
 
@@ -103,7 +108,7 @@ def _even(size: int, ideal: float) -> int:
     for pieces in range(max(1, int(size / ideal / 2)), int(2 * size / ideal) + 2):
         edge = -(-size // pieces)
         if edge * pieces != size:
-            edge = min(size, -(-edge // _ALIGN) * _ALIGN)
+            edge = min(size, -(-edge // _EVEN) * _EVEN)
         padded = -(-size // edge) * edge
         cost = abs(log(edge / ideal)) + 4 * log(padded / size) + 0.3 * (padded != size)
         if cost <= least + 1e-9:
