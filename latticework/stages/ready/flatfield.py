@@ -47,7 +47,7 @@ def estimate_flatfield(
         too even.
     degree
         Degree of the polynomial: what bends more often within a tile is not seen as illumination.
-        If not given, 2 with fewer than 50 tiles of specimen (more would follow the specimen
+        If not given, 2 with fewer than 24 tiles of specimen (more would follow the specimen
         itself), else 4.
     max_tiles
         At most so many tiles, evenly spread over all, are read.
@@ -145,7 +145,7 @@ def _polish(reduced: Floats, size: tuple[int, int], degree: int | None) -> Float
     logs = np.where(inside, np.log(np.where(inside, reduced, 1.0)), np.nan)[enough]
     seen = (~np.isnan(logs)).sum(axis=0)
     if degree is None:
-        degree = 2 if len(logs) < 50 else 4
+        degree = 2 if len(logs) < 24 else 4
     field = np.zeros(logs.shape[1:])
     for _ in range(8):
         level = np.nanmedian((logs - field).reshape(len(logs), -1), axis=1)
