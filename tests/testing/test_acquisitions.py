@@ -11,6 +11,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 
 from latticework.errors import LatticeError
+from latticework.io.open_tiles import open_tiles
 from latticework.lattice import Box
 from latticework.testing import (
     simulate,
@@ -112,3 +113,26 @@ def test_any_lattice_can_be_written_and_read_back(lattice, tmp_path_factory):
     paths = sorted(folder.iterdir())
     for tile, path in zip(lattice, paths, strict=True):
         np.testing.assert_array_equal(zarr.open_array(path, mode="r")[...], whole(lattice, tile))
+
+
+@pytest.mark.parametrize("form", ["ome-tiff", "tiff and table", "pattern", "ome-zarr"])
+def test_our_own_reader_finds_the_same_acquisition(acquisition, tmp_path, form):
+    lattice, _ = acquisition
+    options = {"pixel_size_um": {"z": 2.0, "y": 0.5, "x": 0.5}}
+    if form == "ome-tiff":
+        opened = open_tiles(write_ome_tiff(lattice, tmp_path))
+    elif form == "ome-zarr":
+        opened = open_tiles(write_zarr(lattice, tmp_path))
+    elif form == "tiff and table":
+        opened = open_tiles(write_tiff_csv(lattice, tmp_path), positions="positions.csv", **options)
+    else:
+        pattern = "l{tile_z}_r{tile_y}_s{tile_x}_w{c}_z{z}.tif"
+        write_pattern(lattice, tmp_path, pattern=pattern)
+        opened = open_tiles(tmp_path, pattern=pattern, overlap=lattice.overlap_px, **options)
+    assert opened.tile_dims == lattice.tile_dims
+    assert opened.n_tiles == lattice.n_tiles
+    for tile in lattice:
+        same = opened.tile(**{axis: tile.labels[f"tile_{axis}"] for axis in ("z", "y", "x")})
+        assert dict(same.pixel_size_um) == dict(tile.pixel_size_um)
+        assert dict(same.position_um) == pytest.approx(dict(tile.position_um))
+        np.testing.assert_array_equal(whole(opened, same), whole(lattice, tile))

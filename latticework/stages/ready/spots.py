@@ -170,17 +170,24 @@ def _peaks(
     score: npt.NDArray[np.float32], level: float, spans: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.int64]:
     """Indices (n, ndim) of local maxima above a level and within spans; one for each plateau."""
-    above = score > level
-    if not above.any():
-        return np.zeros((0, score.ndim), dtype=np.int64)
-    highest = ndimage.maximum_filter(score, size=3, mode="nearest")
-    peak = (score == highest) & above
-    found = np.argwhere(peak)
+    rim = np.pad(score, 1, mode="edge")
+    found = np.argwhere(score > level)
     # First the halo, then the plateaus: a spot on the rim of the whole picture is mirrored in the
     # halo, and the two halves are one plateau, of which the half inside must stay.
     found = found[np.all((found >= spans[:, 0]) & (found < spans[:, 1]), axis=1)]
-    if not len(found):
+    height = score[tuple(found.T)]
+    level_with = np.zeros(len(found), dtype=bool)  # as high as a neighbour
+    for step in np.ndindex(*(3,) * score.ndim):  # only bright pixels are compared: they are few
+        if all(s == 1 for s in step):
+            continue
+        other = rim[tuple((found + step).T)]
+        higher = height >= other
+        level_with |= height == other
+        found, height, level_with = found[higher], height[higher], level_with[higher]
+    if not level_with.any():
         return found
+    peak = np.zeros(score.shape, dtype=bool)
+    peak[tuple(found.T)] = True
     groups, _ = ndimage.label(peak, structure=np.ones((3,) * score.ndim))
     _, first = np.unique(groups[tuple(found.T)], return_index=True)
     return found[np.sort(first)]
