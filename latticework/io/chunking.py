@@ -49,7 +49,7 @@ def inner_chunk(
     >>> inner_chunk(("c", "z", "y", "x"), (3, 128, 512, 512), 2)
     (1, 32, 64, 128)
     >>> inner_chunk(("z", "y", "x"), (64, 128, 128), 2, divide=True)
-    (32, 128, 64)
+    (32, 64, 128)
     """
     spatial = [axis for axis, dim in enumerate(dims) if dim in ("z", "y", "x")]
     spatial = spatial or list(range(len(dims)))
@@ -117,6 +117,6 @@ def _even(size: int, ideal: float) -> int:
 
 
 def _divisor(size: int, ideal: float) -> int:
-    """The divisor of `size` nearest to `ideal`, by ratio."""
+    """The divisor of `size` nearest to `ideal`, by ratio; the smaller of two as near."""
     divisors = [n for n in range(1, size + 1) if size % n == 0]
-    return min(divisors, key=lambda n: abs(log(n / ideal)))
+    return min(divisors, key=lambda n: round(abs(log(n / ideal)), 6))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from latticework import Lattice, State
 from latticework.errors import StoreError
+from latticework.io import plain_zarr
 from latticework.io.status_array import StatusArray, write_status
 from latticework.testing import strategies
 
@@ -92,6 +93,15 @@ def test_a_grown_lattice_and_a_deleted_folder_are_written_anew(tmp_path, lattice
     grown = Lattice.from_grid({"y": 4, "x": 4}, tile_shape={"y": 8, "x": 8}, dtype="u2")
     write_status(status.path, grown, {"a": columns(grown, 4)})
     assert xarray.open_zarr(status.path).state.shape == (1, 4, 4)
+
+
+def test_where_folders_cannot_be_exchanged_they_are_renamed(tmp_path, lattice, monkeypatch):
+    monkeypatch.setattr(plain_zarr, "_exchange", lambda a, b: False)
+    path = tmp_path / "s.zarr"
+    write_status(path, lattice, {"a": columns(lattice, 1)})
+    write_status(path, lattice, {"b": columns(lattice, 2)})
+    assert xarray.open_zarr(path).state[:, 0, 0].values.tolist() == [1, 2]
+    assert [file.name for file in tmp_path.iterdir()] == ["s.zarr"]
 
 
 def test_people_plot_states_with_stages_along_an_axis(tmp_path, lattice):
