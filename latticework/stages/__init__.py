@@ -1,8 +1,23 @@
-"""What is done to a tile: stages, what they read and make, and how a worker runs them."""
+"""What is done to a tile: stages, what they read and make, and how a worker runs them.
+
+Ready stages, plain functions on labelled tiles, are here by name as well:
+``estimate_flatfield``, ``correct_flatfield``, ``subtract_background``, ``detect_spots``,
+``count_spots``, ``mosaic`` (`latticework.stages.ready`).
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from latticework.stages.outputs import Output, array_output, record_output, table_output
 from latticework.stages.reads import Reads, all_tiles, nothing, same_tile
 from latticework.stages.stage import Stage, stage
+
+if TYPE_CHECKING:
+    from latticework.stages.ready import correct_flatfield as correct_flatfield
+    from latticework.stages.ready import count_spots as count_spots
+    from latticework.stages.ready import detect_spots as detect_spots
+    from latticework.stages.ready import estimate_flatfield as estimate_flatfield
+    from latticework.stages.ready import mosaic as mosaic
+    from latticework.stages.ready import subtract_background as subtract_background
 
 __all__ = [
     "Output",
@@ -16,3 +31,24 @@ __all__ = [
     "stage",
     "table_output",
 ]
+
+_READY = (
+    "correct_flatfield",
+    "count_spots",
+    "detect_spots",
+    "estimate_flatfield",
+    "mosaic",
+    "subtract_background",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _READY:
+        from latticework.stages import ready
+
+        return getattr(ready, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_READY])
