@@ -19,7 +19,7 @@ def tiles_of(lattice):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_lamp_is_found_with_half_the_tiles_empty(seed):
     lattice, truth = simulate(
-        {"y": 16, "x": 16}, tile_shape={"y": 96, "x": 128}, empty=0.5, seed=seed
+        {"y": 12, "x": 12}, tile_shape={"y": 96, "x": 128}, empty=0.5, seed=seed
     )
     field = estimate_flatfield(tiles_of(lattice), offset=truth.offset)
     assert field.dims == ("y", "x")

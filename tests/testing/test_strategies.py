@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from latticework.lattice import Box, Lattice
@@ -17,7 +17,7 @@ from latticework.testing.strategies import (
     tile_lattices,
 )
 
-QUICK = settings(max_examples=2000, database=None)
+QUICK = settings(max_examples=2000, database=None, phases=[Phase.generate])
 
 
 @given(lattices(pixels=True, ragged=True))
