@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.clock import Stopwatch
 from benchmarks.cluster import bytes_read, local_cluster
 from benchmarks.functions import REACH, gradient_tile, nothing
-from benchmarks.volume import VolumePlan, check_result
+from benchmarks.volume import VolumePlan, check_result, write_specimen
 
 
 def noop(scratch: Path, watch: Stopwatch, *, tiles: int) -> dict[str, float]:
@@ -35,46 +35,59 @@ def halo(
     scratch: Path, watch: Stopwatch, *, source: str, truth: str, plan: dict[str, Any]
 ) -> dict[str, float]:
     """A stage with `overlap=` from a Zarr array into the project's own."""
+    volume = VolumePlan.from_arguments(**plan)
+    few = VolumePlan((16, 32, 32), (16, 16, 16), None)
+    write_specimen(scratch / "few.zarr", few)
+    with local_cluster(scratch) as client:
+        _halo_project(scratch / "warm.lw", str(scratch / "few.zarr"), few).run(
+            client, progress="none"
+        )
+        project = _halo_project(scratch / "halo.lw", source, volume)
+        before = bytes_read(client)
+        with watch:
+            project.run(client, progress="none")
+        read = bytes_read(client) - before
+        result = Path(project["gradient_tile"].path) / "gradient_tile"
+    check_result(result, volume, truth)
+    return {"bytes_read": float(read)}
+
+
+def _halo_project(path: Path, source: str, plan: VolumePlan) -> Any:
     import zarr
 
     import latticework as lw
 
-    volume = VolumePlan.from_arguments(**plan)
-    with local_cluster(scratch, warm=("latticework", "tensorstore", "xarray")) as client:
-        block = dict(zip("zyx", volume.block, strict=True))
-        lattice = lw.Lattice.from_array(zarr.open_array(source, mode="r"), block=block)
-        project = lw.create(scratch / "halo.lw", lattice)
-        stage = project.add(gradient_tile, overlap=dict.fromkeys("zyx", REACH))
-        before = bytes_read(client)
-        with watch:
-            project.run(client, progress="silent")
-        read = bytes_read(client) - before
-        result = Path(project[stage.name].path)
-    check_result(result, volume, truth)
-    return {"bytes_read": float(read)}
+    block = dict(zip("zyx", plan.block, strict=True))
+    lattice = lw.Lattice.from_array(zarr.open_array(source, mode="r"), block=block)
+    project = lw.create(path, lattice)
+    project.add(gradient_tile, overlap=REACH)
+    return project
 
 
 def _run_nothing(scratch: Path, watch: Stopwatch, path: Path, tiles: int) -> dict[str, float]:
     import latticework as lw
 
     with local_cluster(scratch, warm=("latticework",)) as client:
-        _project_of(scratch / "warm.lw", 4).run(client, progress="silent")
+        _project_of(scratch / "warm.lw", 4).run(client, progress="none")
         project = _project_of(path, tiles)
         with watch:
-            project.run(client, progress="silent")
+            project.run(client, progress="none")
         complete = int((project.status.state.values == int(lw.State.COMPLETE)).sum())
     assert complete == tiles, f"{complete:,} of {tiles:,} complete"
     return {"peak_rss_bytes": _peak_rss()}
 
 
 def _project_of(path: Path, tiles: int) -> Any:
+    import zarr
+
     import latticework as lw
 
     rows = max(k for k in range(1, int(tiles**0.5) + 1) if tiles % k == 0)
-    lattice = lw.Lattice.from_grid(
-        {"y": rows, "x": tiles // rows}, tile_shape={"y": 64, "x": 64}, dtype="uint16"
+    shape = (8 * rows, 8 * (tiles // rows))
+    empty = zarr.create_array(
+        path.with_suffix(".zarr"), shape=shape, chunks=shape, dtype="u1", dimension_names=["y", "x"]
     )
-    project = lw.create(path, lattice)
+    project = lw.create(path, lw.Lattice.from_array(empty, block={"y": 8, "x": 8}))
     project.add(nothing, reads=lw.nothing())
     return project
 
