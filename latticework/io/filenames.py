@@ -13,7 +13,7 @@ path below the acquisition's folder, others against the file's name. What the na
 ``tile_x ix x col column``             lattice label along x
 ``z_um y_um x_um``                     position in micrometres
 ``z_px y_px x_px``                     position in pixels
-``tile site field position number``    number in acquisition order (for ``grid=`` and ``positions=``)
+``tile site field position number``    number in acquisition order, for ``grid=``
 ``t time timepoint``                   lattice axis ``time``
 anything else (``well``, ``sheet``)    a lattice axis of that name
 ====================================== ============================================================
@@ -103,7 +103,8 @@ def compile_pattern(pattern: str | re.Pattern[str]) -> re.Pattern[str]:
             raise LatticeError(f"pattern={pattern!r} is not a pattern: {error}") from error
     if not compiled.groupindex:
         raise LatticeError(
-            f"pattern={pattern!r} names no field; expected some such as {{row:d}}, {{col:d}}, {{z:d}}, {{c}}"
+            f"pattern={pattern!r} names no field; expected some such as {{row:d}}, {{col:d}}, "
+            f"{{z:d}}, {{c}}"
         )
     return compiled
 
@@ -111,7 +112,7 @@ def compile_pattern(pattern: str | re.Pattern[str]) -> re.Pattern[str]:
 def match_names(
     names: Sequence[str], pattern: str | re.Pattern[str]
 ) -> tuple[dict[str, list[Any]], list[int]]:
-    """Fields of every name by meaning, and the rows whose name does not match (their fields are None).
+    """Fields of every name by meaning, and the rows whose name does not match (fields are None).
 
     Numbers become integers where every name has one there.
 
@@ -189,7 +190,8 @@ def unmatched_error(
     text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
     examples = ", ".join(repr(names[row]) for row in bad[:3])
     return SourceError(
-        f"{len(bad)} of {len(names)} file names in {folder} do not fit pattern={text!r}, such as {examples}: "
+        f"{len(bad)} of {len(names)} file names in {folder} do not fit pattern={text!r}, such as "
+        f"{examples}: "
         'correct the pattern, choose files with files="...", or leave them out with errors="mark"',
         folder / names[bad[0]],
     )

@@ -64,16 +64,22 @@ class MemorySource:
         return np.array([fingerprint(array) for array in self.arrays], dtype=np.uint64)
 
     def save(self, folder: Path, base: Path) -> dict[str, Any]:
-        """Write the arrays as one Zarr array with a leading dim ``tile``, one tile after another."""
+        """Write the arrays as one Zarr array with a leading dim for the tile, one by one."""
         from latticework.io.zarr_source import save_arrays
 
         shape = tuple(np.max([array.shape for array in self.arrays], axis=0).tolist())
         starts = np.zeros((len(self.arrays), 1 + len(shape)), np.int64)
         starts[:, 0] = np.arange(len(self.arrays))
         return save_arrays(
-            folder, base, (len(self.arrays), *shape), np.dtype(self.arrays[0].dtype), (1, *shape), starts,
-            (((i,), array) for i, array in enumerate(self.arrays)), self.fingerprints(),
-        )  # fmt: skip
+            folder,
+            base,
+            shape=(len(self.arrays), *shape),
+            dtype=np.dtype(self.arrays[0].dtype),
+            block=(1, *shape),
+            starts=starts,
+            pieces=(((i,), array) for i, array in enumerate(self.arrays)),
+            stamps=self.fingerprints(),
+        )
 
     @classmethod
     def load(cls, folder: Path, base: Path, spec: Mapping[str, Any]) -> TileSource:
@@ -128,12 +134,12 @@ class SavableBlocks:
         return save_arrays(
             folder,
             base,
-            shape,
-            np.dtype(array.dtype),
-            tuple(size),
-            starts,
-            pieces(),
-            self.fingerprints(),
+            shape=shape,
+            dtype=np.dtype(array.dtype),
+            block=tuple(size),
+            starts=starts,
+            pieces=pieces(),
+            stamps=self.fingerprints(),
         )
 
     @classmethod
@@ -174,7 +180,8 @@ def array_tiles(given: Any, dims: Sequence[str] | None, pattern: Any, placing: P
     for i, array in enumerate(arrays):
         if tuple(array.shape) != shape or np.dtype(array.dtype) != dtype:
             problems[i] = (
-                f"array {names[i]!r} is {tuple(array.shape)} {array.dtype}; expected {shape} {dtype} as the first: "
+                f"array {names[i]!r} is {tuple(array.shape)} {array.dtype}; expected {shape} "
+                f"{dtype} as the first: "
                 "crop, pad or convert it"
             )
     if problems and not placing.mark:
@@ -209,11 +216,13 @@ def _named(given: Any) -> tuple[list[str], list[Any]]:
         return [f"tile_{i:0{width}d}" for i in range(len(given))], list(given)
     if hasattr(given, "shape") and hasattr(given, "dtype"):
         raise LatticeError(
-            f'one array of shape {tuple(given.shape)}: give block={{"y": 256, "x": 256}} to divide it into blocks, or a '
+            f'one array of shape {tuple(given.shape)}: give block={{"y": 256, "x": 256}} to divide '
+            "it into blocks, or a "
             "list of arrays, one for each tile"
         )
     raise LatticeError(
-        f"open_tiles cannot open a {type(given).__name__}: expected a path, a list of paths, a sequence or mapping of "
+        f"open_tiles cannot open a {type(given).__name__}: expected a path, a list of paths, a "
+        "sequence or mapping of "
         "arrays, or one array with block="
     )
 
@@ -226,7 +235,8 @@ def _check_dims(tile_dims: tuple[str, ...], array: Any) -> None:
         or not {"y", "x"} <= set(tile_dims)
     ):
         raise LatticeError(
-            f"dims {tile_dims} for arrays of shape {tuple(array.shape)}: expected some of c, z, y, x, in that order, "
+            f"dims {tile_dims} for arrays of shape {tuple(array.shape)}: expected some of c, z, y, "
+            "x, in that order, "
             "with y and x; name them with dims= or transpose the arrays"
         )
 
@@ -237,7 +247,8 @@ def open_blocks(
     """One array as a lattice of blocks; see `Lattice.from_array`."""
     if not hasattr(array, "shape"):
         raise LatticeError(
-            f"block= divides one array, not a {type(array).__name__}: leave it out, or give the array"
+            f"block= divides one array, not a {type(array).__name__}: leave it out, or give the "
+            "array"
         )
     given = placing.pixel_size({})
     return Lattice.from_array(array, block=block, dims=dims, pixel_size_um=given or None)

@@ -43,7 +43,7 @@ def parse_plane_info(description: str) -> PlaneInfo | None:
     Examples
     --------
     >>> info = parse_plane_info('<MetaData><PlaneInfo><prop id="stage-position-x" type="float" '
-    ...     'value="79813.4"/><prop id="image-name" type="string" value="FITC"/></PlaneInfo></MetaData>')
+    ...     'value="79813.4"/><prop id="image-name" value="FITC"/></PlaneInfo></MetaData>')
     >>> info.position_um, info.channel
     ({'x': 79813.4}, 'FITC')
     """

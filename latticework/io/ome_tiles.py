@@ -47,7 +47,8 @@ def ome_parts(scan: Scan, *, mark: bool) -> Parts | None:
         odd = next(entry for entry in placed if entry.files.shape != usual)
         text = "{} x {} x {}".format(*odd.files.shape)
         raise SourceError(
-            f"image {odd.image.name!r} of {scan.path(int(odd.files.flat[0]))} has {text} planes (t, c, z); expected "
+            f"image {odd.image.name!r} of {scan.path(int(odd.files.flat[0]))} has {text} planes "
+            "(t, c, z); expected "
             f"{'{} x {} x {}'.format(*usual)} as most images: exclude it with files=...",
             scan.root,
         )
@@ -119,6 +120,7 @@ def _titles(placed: list[_Placed], scan: Scan) -> list[str]:
 def _images(scan: Scan) -> list[_Placed]:
     row_of = {name: row for row, name in enumerate(scan.names)}
     done: set[int] = set()
+    companions: dict[str, OmeDocument] = {}
     placed = []
     for row, facts in enumerate(scan.facts):
         if facts is None or facts.ome is None:
@@ -126,7 +128,10 @@ def _images(scan: Scan) -> list[_Placed]:
         document = facts.ome
         folder = scan.names[row].rpartition("/")[0]
         if document.metadata_file is not None:
-            document = _companion(scan, row, folder, document.metadata_file, done)
+            key = f"{folder}/{document.metadata_file}"
+            if key not in companions:
+                companions[key] = _companion(scan, row, folder, document.metadata_file)
+            document = companions[key]
         files = {p.file for image in document.images for p in image.planes if p.file is not None}
         here = {file: row_of.get(f"{folder}/{file}" if folder else file, -1) for file in files}
         if len(here) == 1 and -1 in here.values():  # a file that was renamed after writing
@@ -139,22 +144,18 @@ def _images(scan: Scan) -> list[_Placed]:
     return placed
 
 
-_companions: dict[str, OmeDocument] = {}
-
-
-def _companion(scan: Scan, row: int, folder: str, name: str, done: set[int]) -> OmeDocument:
+def _companion(scan: Scan, row: int, folder: str, name: str) -> OmeDocument:
     path = scan.root / folder / name
-    key = str(path)
-    if key not in _companions or id(_companions[key]) not in done:
-        try:
-            _companions[key] = parse_ome(path.read_text(encoding="utf-8"), path)
-        except OSError as error:
-            raise SourceError(
-                f"{scan.path(row)} has its metadata in {path}, which cannot be read ({error.strerror}); expected that "
-                "file beside it: copy it there, or open the folder with pattern=, positions= or grid=",
-                path,
-            ) from error
-    return _companions[key]
+    try:
+        return parse_ome(path.read_text(encoding="utf-8"), path)
+    except OSError as error:
+        raise SourceError(
+            f"{scan.path(row)} has its metadata in {path}, which cannot be read "
+            f"({error.strerror}); "
+            "expected that file beside it: copy it there, or open the folder with pattern=, "
+            "positions= or grid=",
+            path,
+        ) from error
 
 
 def _locate(image: OmeImage, row: int, here: Mapping[str, int]) -> _Placed:

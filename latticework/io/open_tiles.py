@@ -61,7 +61,8 @@ def open_tiles(
         every other one runs backwards, and the overlap in pixels ``{"y": 51, "x": 51}`` or as a
         fraction (0.1; of y and x).
     positions, columns, unit
-        CSV file or table; ``columns="true_*"`` (``*`` for z, y, x) or a mapping of roles
+        CSV file, table, or Fiji's ``TileConfiguration.txt``; ``columns="true_*"`` (``*`` for z,
+        y, x) or a mapping of roles
         (``file number tile_z tile_y tile_x z y x``) to columns; ``"um"`` or ``"px"``.
         Rows are matched by file name, by tile number, or by order.
     pattern
@@ -111,6 +112,8 @@ def open_tiles(
         raise LatticeError(f"errors={errors!r}: expected 'raise' or 'mark'")
     if set(flip) - set("zyx"):
         raise LatticeError(f"flip={flip!r}: expected some of z, y, x")
+    if flip and grid is not None:
+        raise LatticeError(f"flip={flip!r} turns positions; with grid= say where it begins: start=")
     placing = Placing(
         grid, start, order, snake, overlap, flip, pixel_size_um, channels, errors == "mark"
     )
@@ -131,11 +134,12 @@ def open_tiles(
         )
     if block is not None:
         raise LatticeError(
-            f"block={dict(block)} divides one array or Zarr image; {root} holds TIFF files, which are tiles"
+            f"block={dict(block)} divides one array or Zarr image; {root} holds TIFF files, which "
+            "are tiles"
         )
     scan = scan_tiffs(root, names, progress)
     return to_lattice(
-        _place(_tiff_tiles(scan, dims, pattern, positions is not None, placing), where, root),
+        _place(_tiff_tiles(scan, dims, pattern, placing, table=positions is not None), where, root),
         placing,
     )
 
@@ -171,7 +175,8 @@ def _files(path: Any, files: str | None) -> tuple[Path, list[str] | None]:
         others = sorted(entry.name for entry in root.iterdir())[:5]
         chosen = f" that fit files={files!r}" if files else ""
         raise SourceError(
-            f"{root} holds no TIFF files or Zarr images{chosen}; it has {', '.join(others) or 'nothing'}: check the path",
+            f"{root} holds no TIFF files or Zarr images{chosen}; it has "
+            f"{', '.join(others) or 'nothing'}: check the path",
             root,
         )
     return root, names
@@ -190,14 +195,15 @@ def _tiff_tiles(
     scan: Scan,
     dims: Sequence[str] | None,
     pattern: str | re.Pattern[str] | None,
-    table: bool,
     placing: Placing,
+    *,
+    table: bool,
 ) -> Tiles:
     facts = scan.common()
     parts = tiff_tiles.file_parts(scan, facts, dims)
     given = placing.grid is not None or table
     if pattern is not None:
-        tiff_tiles.add_name_fields(parts, scan, pattern, placing.mark)
+        tiff_tiles.add_name_fields(parts, scan, pattern, mark=placing.mark)
     if not given and not has_place(parts.table):
         from_ome = ome_tiles.ome_parts(scan, mark=placing.mark) if pattern is None else None
         if from_ome is not None and has_place(from_ome.table):
@@ -205,7 +211,7 @@ def _tiff_tiles(
         elif not tiff_tiles.add_metamorph(parts, scan, facts, named=pattern is not None):
             known = tiff_tiles.known_pattern(scan.names) if pattern is None else None
             if known is not None:
-                tiff_tiles.add_name_fields(parts, scan, known, placing.mark)
+                tiff_tiles.add_name_fields(parts, scan, known, mark=placing.mark)
             elif pattern is None:
                 tiff_tiles.placed(parts, scan)
         tiff_tiles.drop_unplaceable(parts, scan, placing)
@@ -226,7 +232,8 @@ def _place(tiles: Tiles, where: Mapping[str, Any], folder: Path) -> Tiles:
     lost = table.isna().any(axis=1).to_numpy()
     if lost.any():
         raise SourceError(
-            f"the positions table has no row for {int(lost.sum())} of {len(tiles.names)} tiles, such as "
+            f"the positions table has no row for {int(lost.sum())} of {len(tiles.names)} tiles, "
+            "such as "
             f"{tiles.names[int(lost.argmax())]!r}: add it, or choose files with files="
         )
     pixel = tiles.pixel_size_um

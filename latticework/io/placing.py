@@ -103,7 +103,6 @@ def to_lattice(tiles: Tiles, placing: Placing) -> Lattice:
     tiles.pixel_size_um = pixel
     columns = [str(column) for column in tiles.table]
     labels, index = _other_axes(tiles)
-    steps: dict[str, int] | None
     if placing.grid is not None:
         dims, grid_labels, positions = _by_grid(tiles, placing)
         steps = overlap_steps(placing.overlap, tiles.size, [d.removeprefix("tile_") for d in dims])
@@ -127,7 +126,7 @@ def to_lattice(tiles: Tiles, placing: Placing) -> Lattice:
         dtype=tiles.dtype,
         pixel_size_um=pixel,
         step_px=steps,
-        position_um=_position_array(tiles, dims, grid_labels, positions, steps or {}),
+        position_um=_position_array(tiles, dims, positions, steps),
         names=tiles.titles or (None if tiles.labelled else tiles.names),
         problems=tiles.problems,
         channels=tiles.channels,
@@ -138,8 +137,10 @@ def to_lattice(tiles: Tiles, placing: Placing) -> Lattice:
 def no_place(where: str, names: Sequence[str]) -> str:
     """The message for an acquisition that does not say where its tiles are."""
     return (
-        f"{where} holds {len(names)} tiles ({names[0]!r} ...) but nothing says where they are (no OME-XML or MetaMorph "
-        'positions, no row and column in the names): give grid={"y": rows, "x": columns}, positions="table.csv", or '
+        f"{where} holds {len(names)} tiles ({names[0]!r} ...) but nothing says where they are (no "
+        "OME-XML or MetaMorph "
+        'positions, no row and column in the names): give grid={"y": rows, "x": columns}, '
+        'positions="table.csv", or '
         'pattern="{row:d}_{col:d}.tif"'
     )
 
@@ -164,7 +165,8 @@ def _codes(values: np.ndarray, dim: str) -> tuple[np.ndarray, np.ndarray]:
         return unique, np.array([place[value] for value in text.tolist()], np.int64)
     if not np.isfinite(numbers).all() or (numbers != np.rint(numbers)).any():
         raise LatticeError(
-            f"{dim} has the label {numbers[numbers != np.rint(numbers)][0]}; expected whole numbers or text"
+            f"{dim} has the label {numbers[numbers != np.rint(numbers)][0]}; expected whole "
+            "numbers or text"
         )
     whole = numbers.astype(np.int64)
     unique, inverse = np.unique(whole, return_inverse=True)
@@ -189,7 +191,8 @@ def _by_grid(
     dims = tuple(lattice_dim(axis) for axis in placing.grid)
     if any(spatial_axis(dim) is None for dim in dims) or dims[-2:] != ("tile_y", "tile_x"):
         raise LatticeError(
-            f'grid={dict(placing.grid)}: expected y and x, or z, y and x, such as {{"y": 7, "x": 9}}'
+            f"grid={dict(placing.grid)}: expected y and x, or z, y and x, such as "
+            f'{{"y": 7, "x": 9}}'
         )
     shape = tuple(int(n) for n in placing.grid.values())
     order = scan_order(shape, placing.order, placing.snake, placing.start)
@@ -214,7 +217,8 @@ def _ranks(
         numbers = name_numbers([tiles.names[row] for row in rows])
     if len(rows) > places or numbers is None:
         raise LatticeError(
-            f"{said} ({tiles.names[rows[0]]!r} to {tiles.names[rows[-1]]!r}): correct grid=, or choose files="
+            f"{said} ({tiles.names[rows[0]]!r} to {tiles.names[rows[-1]]!r}): correct grid=, or "
+            "choose files="
         )
     ranks = np.asarray(numbers, np.int64)
     ranks = ranks - (
@@ -228,7 +232,9 @@ def _ranks(
     if len(missing) and not placing.mark:
         first = min(numbers) - ranks.min()
         raise SourceError(
-            f"{said}: number {', '.join(str(first + m) for m in missing[:5])}{' ...' if len(missing) > 5 else ''} is missing "
+            f"{said}: number "
+            f"{', '.join(str(first + m) for m in missing[:5])}{' ...' if len(missing) > 5 else ''} "
+            "is missing "
             'beside {!r}; complete the folder, or leave holes with errors="mark"'.format(
                 tiles.names[rows[0]]
             )
@@ -271,10 +277,11 @@ def _step(position_um: np.ndarray, column: np.ndarray, pixel_um: float, default:
     step = np.median(np.diff(centres) / np.diff(lines)) / pixel_um
     if not step >= 0.5:
         raise LatticeError(
-            f"positions grow against the grid labels (step {step:.1f} px): the table contradicts itself, or an axis runs "
+            f"positions grow against the grid labels (step {step:.1f} px): the table contradicts "
+            "itself, or an axis runs "
             'backwards; turn it with flip="y" or "x"'
         )
-    return max(1, int(round(step)))
+    return max(1, round(float(step)))
 
 
 def _by_positions(
@@ -288,7 +295,8 @@ def _by_positions(
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
             raise LatticeError(
-                f"{tiles.where}: tile {tiles.names[row]!r} has no position along {axis}; expected a number"
+                f"{tiles.where}: tile {tiles.names[row]!r} has no position along {axis}; expected "
+                "a number"
             )
         values *= -1 if axis in placing.flip else 1
         tiles.table[f"{axis}_um"] = values.copy()
@@ -308,7 +316,6 @@ def _by_positions(
 def _position_array(
     tiles: Tiles,
     dims: Sequence[str],
-    labels: Mapping[str, np.ndarray],
     index: np.ndarray,
     steps: Mapping[str, int],
 ) -> np.ndarray | None:

@@ -57,6 +57,8 @@ def find_table(positions: Any, folder: Path) -> "tuple[pd.DataFrame, str]":
     if found is None:
         looked = ", ".join(str(place) for place in places)
         raise SourceError(f"no positions table {path}; looked for {looked}: give its path", path)
+    if (fiji := _tile_configuration(found)) is not None:
+        return pd.DataFrame(fiji), str(found)
     try:
         table = pd.read_csv(found, sep=None, engine="python", encoding="utf-8-sig", comment="#")
     except (ValueError, UnicodeDecodeError) as error:
@@ -66,6 +68,24 @@ def find_table(positions: Any, folder: Path) -> "tuple[pd.DataFrame, str]":
     if table.empty:
         raise SourceError(f"{found} has no rows; expected one row per tile", found)
     return table, str(found)
+
+
+def _tile_configuration(path: Path) -> dict[str, list[Any]] | None:
+    """Columns of a TileConfiguration.txt of Fiji's stitching (``name; ; (x, y)``), else None."""
+    if path.suffix.lower() != ".txt":
+        return None
+    number = r"\s*([-+.\deE]+)\s*"
+    line = re.compile(
+        rf"^\s*([^;#]+?)\s*;[^;]*;\s*\({number},{number}(?:,{number})?\)\s*$", re.MULTILINE
+    )
+    rows = line.findall(path.read_text(encoding="utf-8-sig"))
+    if not rows:
+        return None
+    table: dict[str, list[Any]] = {"file": [row[0] for row in rows]}
+    for column, axis in enumerate("xyz", start=1):
+        if all(row[column] for row in rows):
+            table[f"{axis}_px"] = [float(row[column]) for row in rows]
+    return table
 
 
 def read_positions(
@@ -139,7 +159,8 @@ def _roles(
         }
         if wrong:
             raise LatticeError(
-                f"columns={dict(columns)}: {wrong} is not a role ({', '.join(_ROLES)}) with a column of {called}, "
+                f"columns={dict(columns)}: {wrong} is not a role ({', '.join(_ROLES)}) with a "
+                f"column of {called}, "
                 f"which has {', '.join(found)}"
             )
         roles |= columns
@@ -171,12 +192,14 @@ def _roles(
         unit = _unit(roles[axes[-1]])
     if axes and unit not in ("um", "px"):
         raise LatticeError(
-            f"{called}: are the positions in {[roles[axis] for axis in axes]} pixels or micrometres? "
+            f"{called}: are the positions in {[roles[axis] for axis in axes]} pixels or "
+            "micrometres? "
             f'say unit="px" or unit="um"{"" if unit is None else f", not {unit!r}"}'
         )
     if not axes and not any(role in roles for role in _INDEX):
         raise LatticeError(
-            f"{called} has the columns {', '.join(found)}; expected positions (x_um, y_um ...), grid indices "
+            f"{called} has the columns {', '.join(found)}; expected positions (x_um, y_um ...), "
+            "grid indices "
             '(row, col ...), or columns={"y": ..., "x": ...} that say which they are'
         )
     return roles, unit if axes else None
@@ -222,7 +245,8 @@ def _match(
             return np.array(sorted(range(len(numbers)), key=lambda i: natural_key(str(numbers[i]))))
     if len(table) != len(names):
         raise LatticeError(
-            f"{called} has {len(table)} rows for {len(names)} tiles ({names[0][0]} ...): give one row per tile, "
+            f"{called} has {len(table)} rows for {len(names)} tiles ({names[0][0]} ...): give one "
+            "row per tile, "
             "or a column with the file names"
         )
     return np.arange(len(names))
@@ -253,7 +277,8 @@ def _match_files(listed: list[str], names: Sequence[Sequence[str]], called: str)
                 break
     if (rows < 0).all():
         raise LatticeError(
-            f"{called} names none of the files: it has {listed[0]!r}, the acquisition {names[0][0]!r}; expected "
+            f"{called} names none of the files: it has {listed[0]!r}, the acquisition "
+            f"{names[0][0]!r}; expected "
             "the same names"
         )
     return rows

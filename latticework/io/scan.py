@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".tf2")
 SCAN_THREADS = 8
+FILES_AT_ONCE = 64
+"""Files that a thread looks at before it says so."""
+SILENCE_S = 5.0
+"""Longest time without a word in the log."""
 LARGEST_PIXEL_UM = 50.0
 """A resolution in inches or centimetres that says more is a default of some program, not a size."""
 
@@ -70,7 +74,8 @@ class TiffFacts:
         """The form, as messages show it."""
         planes = " x ".join(f"{n} {dim}" for dim, n in zip(self.dims, self.sizes, strict=True))
         rgb = f", {self.samples} samples per pixel" if self.samples > 1 else ""
-        return f"{planes + ' x ' if planes else ''}{self.length} x {self.width} {self.dtype.newbyteorder('=')}{rgb}"
+        dtype = self.dtype.newbyteorder("=")
+        return f"{planes + ' x ' if planes else ''}{self.length} x {self.width} {dtype}{rgb}"
 
 
 @dataclass(slots=True)
@@ -104,7 +109,8 @@ class Scan:
         for row, facts in enumerate(self.facts):
             if facts is not None and facts.form != usual:
                 self.problems[row] = (
-                    f"{self.path(row)} is {facts.text}; expected {expected.text}, as {forms[usual]} of "
+                    f"{self.path(row)} is {facts.text}; expected {expected.text}, as "
+                    f"{forms[usual]} of "
                     f"{len(self.names)} files are: exclude it with files=..., or acquire it again"
                 )
         return expected
@@ -156,7 +162,7 @@ def file_stats(root: Path, names: Iterable[str]) -> tuple[np.ndarray, np.ndarray
     rows = []
     for name in names:
         try:
-            stat = os.stat(root / name)
+            stat = (root / name).stat()
             rows.append((stat.st_size, stat.st_mtime_ns))
         except OSError:
             rows.append((0, 0))
@@ -196,32 +202,46 @@ def scan_tiffs(root: Path, names: list[str], progress: Progress | None = None) -
     documents = _Documents()
     began = said = time.monotonic()
 
-    def look(row: int) -> TiffFacts | str:
-        try:
-            return tiff_facts(root / names[row], documents.get)
-        except SourceError as error:
-            return str(error)
+    def look(rows: range) -> list[TiffFacts | str]:
+        found: list[TiffFacts | str] = []
+        for row in rows:
+            try:
+                found.append(tiff_facts(root / names[row], documents.get))
+            except SourceError as error:
+                found.append(str(error))
+        return found
 
-    with ThreadPoolExecutor(SCAN_THREADS if len(names) > SCAN_THREADS else 1) as pool:
-        for row, found in enumerate(pool.map(look, range(len(names)), chunksize=1)):
-            if isinstance(found, str):
-                scan.problems[row] = found
-            else:
-                scan.facts[row] = found
-            if row % 256 == 255 or row + 1 == len(names):
-                now = time.monotonic()
-                if progress is not None:
-                    progress(row + 1, len(names))
-                elif now - said > 5:
-                    said = now
-                    log.info(
-                        "looked at %d of %d files of %s in %.0f s",
-                        row + 1,
-                        len(names),
-                        root,
-                        now - began,
-                    )
+    runs = [
+        range(at, min(at + FILES_AT_ONCE, len(names))) for at in range(0, len(names), FILES_AT_ONCE)
+    ]
+    alike: dict[tuple[object, ...], TiffFacts] = {}
+    with ThreadPoolExecutor(SCAN_THREADS) as pool:
+        for rows, results in zip(runs, pool.map(look, runs), strict=True):
+            for row, found in zip(rows, results, strict=True):
+                if isinstance(found, str):
+                    scan.problems[row] = found
+                else:
+                    scan.facts[row] = _shared(found, alike)
+            now = time.monotonic()
+            if progress is not None:
+                progress(rows.stop, len(names))
+            elif now - said > SILENCE_S:
+                said = now
+                log.info(
+                    "looked at %d of %d files of %s in %.0f s",
+                    rows.stop,
+                    len(names),
+                    root,
+                    now - began,
+                )
     return scan
+
+
+def _shared(facts: TiffFacts, alike: dict[tuple[object, ...], TiffFacts]) -> TiffFacts:
+    """One object for all files that say the same, which are most."""
+    if facts.plane is not None or facts.ome is not None:
+        return facts
+    return alike.setdefault((facts.form, facts.pages, *sorted(facts.pixel_size_um.items())), facts)
 
 
 def tiff_facts(path: Path, parse: Callable[[str, Path], OmeDocument] = parse_ome) -> TiffFacts:
@@ -233,7 +253,7 @@ def tiff_facts(path: Path, parse: Callable[[str, Path], OmeDocument] = parse_ome
         If the file is empty, truncated, not a TIFF, or has pixels of an unknown type.
     """
     try:
-        with open(path, "rb", buffering=0) as handle:
+        with path.open("rb", buffering=0) as handle:
             reader = TiffReader(handle, path)
             offsets = [offset for offset, reduced in reader.directories() if not reduced]
             if not offsets:
@@ -249,7 +269,8 @@ def tiff_facts(path: Path, parse: Callable[[str, Path], OmeDocument] = parse_ome
                 end = int(page.offsets[0]) + pages * page.page_bytes
                 if end > reader.size:
                     raise SourceError(
-                        f"{path} is truncated: {reader.size:,} bytes, but its {pages} planes end at byte {end:,}; "
+                        f"{path} is truncated: {reader.size:,} bytes, but its {pages} planes end "
+                        f"at byte {end:,}; "
                         "expected a whole file: copy or acquire it again",
                         path,
                     )

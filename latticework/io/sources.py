@@ -1,4 +1,4 @@
-"""Sources on disk: how workers find the pixels of an acquisition, in milliseconds and without pickle.
+"""Sources on disk: how workers find the pixels of an acquisition, in milliseconds, no pickle.
 
 A saved source is a folder with ``source.json`` (what kind, and the little facts) and Arrow IPC
 files (one row per file), which are memory-mapped: a worker of a project with a million tiles opens
@@ -7,7 +7,6 @@ the source at once and touches only the rows that it reads.
 
 import importlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload, runtime_checkable
@@ -94,7 +93,7 @@ def save_source(source: TileSource, folder: Path, *, base: Path | None = None) -
     text = json.dumps({"kind": savable.kind, "version": VERSION, **spec}, indent=1)
     partial = folder / f"{SPEC}.partial"
     partial.write_text(text, encoding="utf-8")
-    os.replace(partial, folder / SPEC)
+    partial.replace(folder / SPEC)
 
 
 def _savable(source: TileSource) -> SavableSource:
@@ -104,7 +103,8 @@ def _savable(source: TileSource) -> SavableSource:
         return as_savable_blocks(source)
     if not isinstance(source, SavableSource):
         raise SourceError(
-            f"a {type(source).__name__} cannot be written to a project; expected a source of open_tiles, arrays, "
+            f"a {type(source).__name__} cannot be written to a project; expected a source of "
+            "open_tiles, arrays, "
             "or a class with kind, save() and load() registered by register_source"
         )
     return source
@@ -132,8 +132,10 @@ def load_source(folder: Path, *, base: Path | None = None) -> TileSource:
         ) from error
     if spec.get("version") != VERSION or spec.get("kind") not in _KINDS:
         raise StoreError(
-            f"{folder / SPEC} holds a source of kind {spec.get('kind')!r}, version {spec.get('version')}; this "
-            f"latticework reads version {VERSION} of {', '.join(_KINDS)}: update it, or register_source() the kind"
+            f"{folder / SPEC} holds a source of kind {spec.get('kind')!r}, version "
+            f"{spec.get('version')}; this "
+            f"latticework reads version {VERSION} of {', '.join(_KINDS)}: update it, or "
+            "register_source() the kind"
         )
     module, _, name = _KINDS[spec["kind"]].partition(":")
     loaded: TileSource = getattr(importlib.import_module(module), name).load(
@@ -144,7 +146,7 @@ def load_source(folder: Path, *, base: Path | None = None) -> TileSource:
 
 def path_spec(path: Path, base: Path) -> dict[str, str | None]:
     """How a path is remembered: absolute, and relative to `base` where it lies below."""
-    absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(base))
+    absolute, base = Path(path).absolute(), Path(base).absolute()
     relative = absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else None
     return {"absolute": str(absolute), "relative": relative}
 
@@ -153,7 +155,7 @@ def path_from_spec(spec: Mapping[str, str | None], base: Path) -> Path:
     """The path that `path_spec` remembered, wherever `base` is now."""
     relative, absolute = spec.get("relative"), spec.get("absolute")
     if relative is not None:
-        return Path(os.path.abspath(base)) / relative
+        return Path(base).absolute() / relative
     return Path(absolute or ".")
 
 
@@ -165,7 +167,7 @@ def write_table(path: Path, columns: Mapping[str, Any]) -> None:
     partial = path.with_name(path.name + ".partial")
     with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def read_table(path: Path) -> "pa.RecordBatch":
@@ -205,7 +207,7 @@ class Strings(Sequence[str]):
             return Strings(self.column[key])
         return str(self.column[int(key)].as_py())
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return np.asarray(self.column.to_numpy(zero_copy_only=False), dtype=dtype)
 
 

@@ -71,6 +71,9 @@ class ByteCount:
         with self._lock:
             self.total += count
 
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        return type(self), (self.total,)
+
 
 _chains: Recent[np.ndarray] = Recent(256)
 _pages: Recent[TiffPage] = Recent(2048)
@@ -102,10 +105,11 @@ class TiffFile:
         self.path = path
         self.count = count or ByteCount()
         try:
-            self._handle: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115
+            self._handle: BinaryIO = path.open("rb", buffering=0)
         except OSError as error:
             raise SourceError(
-                f"cannot open {path}: {error.strerror or error}; expected the TIFF file that was there "
+                f"cannot open {path}: {error.strerror or error}; expected the TIFF file that was "
+                "there "
                 "when the acquisition was opened: restore it or open the acquisition again",
                 path,
             ) from error
@@ -155,7 +159,7 @@ class TiffFile:
         )
 
     def read(self, number: int, y: tuple[int, int], x: tuple[int, int]) -> np.ndarray:
-        """Pixels of page `number` in rows `y` and columns `x` (half-open), shape (samples, y, x)."""
+        """Pixels of a page in rows `y` and columns `x` (half-open), shape (samples, y, x)."""
         page = self.page(number)
         out = np.empty((page.samples, y[1] - y[0], x[1] - x[0]), page.dtype.newbyteorder("="))
         if out.size == 0:
@@ -260,7 +264,8 @@ class TiffFile:
                 return page.decode, page.jpegtables  # made while the file is open
 
         decode, tables = _slow_pages.get((*self._key, number), load)
-        return np.asarray(decode(data, segment, jpegtables=tables)[0])[0]
+        pixels: np.ndarray = np.asarray(decode(data, segment, jpegtables=tables)[0])[0]
+        return pixels
 
 
 def contiguous(page: TiffPage) -> TiffPage:

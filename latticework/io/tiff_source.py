@@ -100,7 +100,8 @@ class TiffSource:
         if row < 0:
             index = np.unravel_index(int(planes[rows[0]]), self.shape[:-2] or (1,))
             raise SourceError(
-                f"tile {tile} has no file for plane {tuple(map(int, index))}: it was missing when the acquisition was "
+                f"tile {tile} has no file for plane {tuple(map(int, index))}: it was missing when "
+                "the acquisition was "
                 "opened; complete the folder and open it again"
             )
         with TiffFile(self.root / self.names[row], self.count) as file:
@@ -111,8 +112,10 @@ class TiffSource:
                     "="
                 ) != self.dtype:
                     raise SourceError(
-                        f"page {first + int(page)} of {file.path} is {layout.length} x {layout.width} {layout.dtype}; "
-                        f"expected {self.shape[-2]} x {self.shape[-1]} {self.dtype}: open the acquisition again",
+                        f"page {first + int(page)} of {file.path} is {layout.length} x "
+                        f"{layout.width} {layout.dtype}; "
+                        f"expected {self.shape[-2]} x {self.shape[-1]} {self.dtype}: open the "
+                        "acquisition again",
                         file.path,
                     )
                 out[there] = file.read(first + int(page), y, x)[self.sample[planes[there]]]
@@ -141,7 +144,7 @@ class TiffSource:
         return mix(*columns)
 
     def refreshed(self) -> Self:
-        """The same source with sizes and times of change as they are now (0 where a file is gone)."""
+        """The same source with the files' sizes and times of change as they are now."""
         from dataclasses import replace
 
         from latticework.io.scan import file_stats

@@ -48,7 +48,8 @@ def file_parts(scan: Scan, facts: TiffFacts, dims: Sequence[str] | None) -> Part
             lead.remove("c")
         if len(lead) != len(inner) or set(lead) - {"c", "z", "t", "time"}:
             raise LatticeError(
-                f"dims={tuple(dims)}, but the files hold {facts.text}: expected {len(inner)} of c, z, t and then y, x"
+                f"dims={tuple(dims)}, but the files hold {facts.text}: expected {len(inner)} of c, "
+                "z, t and then y, x"
             )
         inner = [
             ("time" if dim == "t" else dim, n) for dim, (_, n) in zip(lead, inner, strict=True)
@@ -70,7 +71,9 @@ def file_parts(scan: Scan, facts: TiffFacts, dims: Sequence[str] | None) -> Part
     )
 
 
-def add_name_fields(parts: Parts, scan: Scan, pattern: str | re.Pattern[str], mark: bool) -> None:
+def add_name_fields(
+    parts: Parts, scan: Scan, pattern: str | re.Pattern[str], *, mark: bool
+) -> None:
     """Columns from the files' names; files that do not fit are refused or left out."""
     fields, bad = match_names(scan.names, pattern)
     if bad:
@@ -134,7 +137,8 @@ def add_metamorph(parts: Parts, scan: Scan, facts: TiffFacts, *, named: bool) ->
         if "site" in parts.table:
             parts.key = ("site",)
             parts.table["title"] = [
-                f"{address.get('well', '')}_s{address.get('site', '')}".lstrip("_") for address in kept
+                f"{address.get('well', '')}_s{address.get('site', '')}".lstrip("_")
+                for address in kept
             ]
     rows = parts.table["file"].to_numpy()
     for axis in "zyx":
@@ -188,11 +192,14 @@ def assemble(parts: Parts, scan: Scan, facts: TiffFacts, placing: Placing) -> Ti
     )
     if twice:
         raise LatticeError(
-            f"{scan.path(0)} holds {facts.text}, and {' and '.join(twice)} is in the files' names or pages too: "
+            f"{scan.path(0)} holds {facts.text}, and {' and '.join(twice)} is in the files' names "
+            "or pages too: "
             "name one of them differently in pattern="
         )
     facets = [
-        str(c) for c in table if c not in ("file", "page", "c", "z", "title") and not str(c).endswith("_um")
+        str(c)
+        for c in table
+        if c not in ("file", "page", "c", "z", "title") and not str(c).endswith("_um")
     ]
     if (
         has_place(table)
@@ -263,7 +270,8 @@ def _find_duplicates(
         a, b = order[at], order[at + 1]
         problems.setdefault(
             int(tile[a]),
-            f"{scan.path(files[a])} and {scan.path(files[b])} are the same plane of one tile; expected one file for "
+            f"{scan.path(files[a])} and {scan.path(files[b])} are the same plane of one tile; "
+            "expected one file for "
             "each: remove one, or tell them apart in pattern=",
         )
 
@@ -283,8 +291,10 @@ def _find_gaps(
         ]
         problems.setdefault(
             int(tile),
-            f"the tile of {scan.path(first[tile])} lacks {len(missing)} of {file_of.shape[1]} planes: {', '.join(said)}"
-            f"{' ...' if len(missing) > 3 else ''}; expected a file for each: complete the folder, or go on with "
+            f"the tile of {scan.path(first[tile])} lacks {len(missing)} of {file_of.shape[1]} "
+            f"planes: {', '.join(said)}"
+            f"{' ...' if len(missing) > 3 else ''}; expected a file for each: complete the folder, "
+            "or go on with "
             'errors="mark"',
         )
 
@@ -364,6 +374,8 @@ def drop_unplaceable(parts: Parts, scan: Scan, placing: Placing) -> None:
     if not placing.mark:
         raise SourceError(text, scan.path(first))
     warnings.warn(
-        f"left out {len(rows)} files that cannot be placed, first: {text}", UserWarning, stacklevel=4
+        f"left out {len(rows)} files that cannot be placed, first: {text}",
+        UserWarning,
+        stacklevel=4,
     )
     parts.table = parts.table[~lost].reset_index(drop=True)

@@ -49,7 +49,8 @@ class ZarrImage:
         extra = {dim: n for dim, n in sizes.items() if dim not in _CANONICAL}
         if any(n != 1 for n in extra.values()) or not {"y", "x"} <= set(sizes):
             raise SourceError(
-                f"{path} has the dims {sizes}; expected some of c, z, y, x (others of size 1): name them with dims=, or "
+                f"{path} has the dims {sizes}; expected some of c, z, y, x (others of size 1): "
+                "name them with dims=, or "
                 "write one image per time point",
                 path,
             )
@@ -136,7 +137,8 @@ def image_facts(path: Path, dims: Sequence[str] | None = None) -> ZarrImage:
     )
     if len(stored) != len(shape):
         raise SourceError(
-            f"{path} has the shape {shape} but the dims {stored}: give dims= with one name for each",
+            f"{path} has the shape {shape} but the dims {stored}: give dims= with one name for "
+            "each",
             path,
         )
     labels = [
@@ -155,15 +157,16 @@ def _array_facts(path: Path) -> tuple[tuple[int, ...], np.dtype, tuple[str, ...]
             return (
                 tuple(old["shape"]),
                 np.dtype(old["dtype"]).newbyteorder("="),
-                tuple(names) if names else None,
+                tuple(map(str, names)) if names else None,
             )
         new = _json(path / "zarr.json")
-        names = new.get("dimension_names")
-        good = names and all(isinstance(name, str) for name in names)
+        names = new.get("dimension_names") or [None]
+        good = all(isinstance(name, str) for name in names)
         return tuple(new["shape"]), np.dtype(new["data_type"]), tuple(names) if good else None
     except (KeyError, TypeError, ValueError) as error:
         raise SourceError(
-            f"{path} has no usable Zarr metadata ({error!r}); expected zarr.json or .zarray of numbers",
+            f"{path} has no usable Zarr metadata ({error!r}); expected zarr.json or .zarray of "
+            "numbers",
             path,
         ) from error
 
@@ -275,8 +278,10 @@ def _look(
         if image is not None and (image.dims, image.shape, image.dtype, image.array) != usual:
             sizes = dict(zip(usual[0], usual[1], strict=True))
             problems[row] = (
-                f"{root / names[row]} is {dict(zip(image.dims, image.shape, strict=True))} {image.dtype}; expected {sizes} "
-                f"{usual[2]} as {forms.count(usual)} of {len(names)} images are: exclude it with files=..."
+                f"{root / names[row]} is {dict(zip(image.dims, image.shape, strict=True))} "
+                f"{image.dtype}; expected {sizes} "
+                f"{usual[2]} as {forms.count(usual)} of {len(names)} images are: exclude it with "
+                "files=..."
             )
             images[row] = None
     return images, problems
@@ -288,7 +293,8 @@ def open_blocks(
     """One Zarr array or OME-Zarr image as a lattice of blocks."""
     if not is_zarr(root):
         raise LatticeError(
-            f"block= divides one Zarr image, but {root} holds several: open one of them, or leave block out"
+            f"block= divides one Zarr image, but {root} holds several: open one of them, or leave "
+            "block out"
         )
     image = image_facts(root, dims)
     tile_dims, shape = image.canonical(root)
@@ -308,7 +314,7 @@ def open_blocks(
     lattice.source = ZarrBlockSource(
         path, starts, shape, stamps, () if order == tuple(range(len(order))) else order, 0, singles
     )
-    lattice.channels = (placing.channels and tuple(placing.channels)) or image.channels
+    lattice.channels = image.channels if placing.channels is None else tuple(placing.channels)
     return lattice
 
 

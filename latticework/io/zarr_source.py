@@ -34,7 +34,8 @@ def _open(path: Path) -> Any:
             return ts.open(spec, open=True, read=True).result()
         except ValueError as error:
             raise SourceError(
-                f"{path} cannot be opened ({error}); expected the Zarr array that was there when the acquisition was "
+                f"{path} cannot be opened ({error}); expected the Zarr array that was there when "
+                "the acquisition was "
                 "opened: restore it or open the acquisition again",
                 path,
             ) from error
@@ -50,7 +51,8 @@ def _open(path: Path) -> Any:
 
 def _read(path: Path, dims: Sequence[str], box: Box, tile_dims: Sequence[str]) -> np.ndarray:
     ranges = dict(zip(tile_dims, box.slices, strict=True))
-    store = _open(path)[tuple(ranges.get(dim, 0) for dim in dims)]
+    index: tuple[slice | int, ...] = tuple(ranges.get(dim, 0) for dim in dims)
+    store = _open(path)[index]
     kept = [dim for dim in dims if dim in ranges]
     try:
         data = store.transpose([kept.index(dim) for dim in tile_dims]).read().result()
@@ -68,7 +70,7 @@ def stamps_of(paths: Iterable[Path]) -> np.ndarray:
         row = []
         for part in (path / "zarr.json", path / ".zarray", path, path / "c"):
             try:
-                stat = os.stat(part)
+                stat = part.stat()
                 row += [stat.st_size, stat.st_mtime_ns]
             except OSError:
                 row += [0, 0]
@@ -180,9 +182,12 @@ class ZarrBlockSource:
             {"start": self.starts.ravel(), "stamp": np.repeat(self.stamps, self.starts.shape[1])},
         )
         return {
-            "array": path_spec(self.path, base), "shape": self.shape, "order": self.order, "lead": self.lead,
+            "array": path_spec(self.path, base),
+            "shape": self.shape,
+            "order": self.order,
+            "lead": self.lead,
             "singles": self.singles,
-        }  # fmt: skip
+        }
 
     @classmethod
     def load(cls, folder: Path, base: Path, spec: Mapping[str, Any]) -> Self:
@@ -205,9 +210,16 @@ def zarr_folder(array: Any) -> Path | None:
 
 
 def save_arrays(
-    folder: Path, base: Path, shape: tuple[int, ...], dtype: np.dtype, block: tuple[int, ...], starts: np.ndarray,
-    pieces: Iterable[tuple[tuple[int, ...], Any]], stamps: np.ndarray,
-) -> dict[str, Any]:  # fmt: skip
+    folder: Path,
+    base: Path,
+    *,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    block: tuple[int, ...],
+    starts: np.ndarray,
+    pieces: Iterable[tuple[tuple[int, ...], Any]],
+    stamps: np.ndarray,
+) -> dict[str, Any]:
     """Write pieces of an array as ``pixels.zarr`` in a folder; the spec of a `ZarrBlockSource`.
 
     ``pieces`` are (first pixel, array); an array with fewer dims than `shape` is one row of it.
@@ -245,5 +257,6 @@ def save_arrays(
             slice(a, a + n)
             for a, n in zip((*start, *[0] * len(shape))[lead : len(shape)], data.shape, strict=True)
         )
-        store[(*start[:lead], *box)].write(data).result()
+        where: tuple[int | slice, ...] = (*start[:lead], *box)
+        store[where].write(data).result()
     return ZarrBlockSource(path, starts, shape, stamps, lead=lead).save(folder, base)

@@ -130,7 +130,7 @@ KINDS = {
     "numpy": lambda array: array,
     "dask": lambda array: da.from_array(array, chunks=7),
     "xarray": lambda array: xr.DataArray(array, dims=("y", "x")),
-    "zarr": lambda array: zarr.array(array),
+    "zarr": zarr.array,
 }
 
 

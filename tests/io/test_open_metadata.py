@@ -42,8 +42,11 @@ def test_each_file_has_its_own_position(tmp_path):
 def test_pages_of_c_and_z_are_told_apart(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 9999, (3, 2, 16, 20), dtype="u2")
     tifffile.imwrite(
-        tmp_path / "a.ome.tif", pixels, photometric="minisblack", metadata=metadata(0, 0, planes=6, axes="ZCYX")
-    )  # fmt: skip
+        tmp_path / "a.ome.tif",
+        pixels,
+        photometric="minisblack",
+        metadata=metadata(0, 0, planes=6, axes="ZCYX"),
+    )
     lattice = open_tiles(tmp_path)
     assert lattice.tile_shape == {"c": 2, "z": 3, "y": 16, "x": 20}
     box = Box((1, 1, 2, 3), (2, 3, 9, 20))
@@ -79,15 +82,16 @@ def ome_set(files):
     images = ""
     for i in range(4):
         data = "".join(
-            f'<TiffData FirstZ="{z}" IFD="{i % 2 * 2 + z}" PlaneCount="1"><UUID FileName="{files[i // 2]}">'
+            f'<TiffData FirstZ="{z}" IFD="{i % 2 * 2 + z}" PlaneCount="1">'
+            f'<UUID FileName="{files[i // 2]}">'
             f"urn:uuid:{i // 2}</UUID></TiffData>"
             for z in range(2)
         )
         images += (
-            f'<Image ID="Image:{i}" Name="pos {i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" Type="uint16" '
-            f'SizeX="30" SizeY="20" SizeZ="2" SizeC="1" SizeT="1">{data}'
-            f'<Plane TheZ="0" TheC="0" TheT="0" PositionX="{i * 27}" PositionXUnit="pixel" PositionY="0" '
-            f'PositionYUnit="pixel"/></Pixels></Image>'
+            f'<Image ID="Image:{i}" Name="pos {i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" '
+            f'Type="uint16" SizeX="30" SizeY="20" SizeZ="2" SizeC="1" SizeT="1">{data}'
+            f'<Plane TheZ="0" TheC="0" TheT="0" PositionX="{i * 27}" PositionXUnit="pixel" '
+            f'PositionY="0" PositionYUnit="pixel"/></Pixels></Image>'
         )
     return (
         f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="o" UUID="urn:uuid:{{}}">{images}</OME>'
@@ -108,7 +112,8 @@ def test_a_set_of_files_that_share_their_metadata(tmp_path, companion):
     xml = ome_set(["first.ome.tif", "second.ome.tif"])
     if companion:
         (tmp_path / "set.companion.ome").write_text(xml.format(9))
-        xml = '<OME UUID="urn:uuid:{}"><BinaryOnly MetadataFile="set.companion.ome" UUID="urn:uuid:9"/></OME>'
+        only = '<BinaryOnly MetadataFile="set.companion.ome" UUID="urn:uuid:9"/>'
+        xml = '<OME UUID="urn:uuid:{}">' + only + "</OME>"
     for i, name in enumerate(["first", "second"]):
         write_pages(tmp_path / f"{name}.ome.tif", pixels[i], xml.format(i))
     lattice = open_tiles(tmp_path)
@@ -128,8 +133,11 @@ def test_a_set_of_files_that_share_their_metadata(tmp_path, companion):
 def test_time_points_become_a_lattice_axis(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 9999, (4, 3, 16, 20), dtype="u2")
     tifffile.imwrite(
-        tmp_path / "a.ome.tif", pixels, photometric="minisblack", metadata=metadata(0, 0, planes=12, axes="TZYX")
-    )  # fmt: skip
+        tmp_path / "a.ome.tif",
+        pixels,
+        photometric="minisblack",
+        metadata=metadata(0, 0, planes=12, axes="TZYX"),
+    )
     lattice = open_tiles(tmp_path)
     assert lattice.sizes["time"] == 4
     tile = lattice.tile(time=2, y=0, x=0)

@@ -185,6 +185,15 @@ def test_columns_can_be_named(folder):
     assert index(lattice)[4] == (1, 1)
 
 
+def test_a_tile_configuration_of_fiji(folder):
+    lines = [f"tile {i + 1} µm.tif; ; ({i % 3 * 18}.0, {i // 3 * 14}.5)" for i in range(6)]
+    text = "# Define the number of dimensions\ndim = 2\n\n# Define the image coordinates\n"
+    (folder / "TileConfiguration.txt").write_text(text + "\n".join(lines))
+    lattice = open_tiles(folder, positions="TileConfiguration.txt")
+    assert lattice.sizes == {"tile_y": 2, "tile_x": 3}
+    assert dict(lattice.step_px) == {"y": 14, "x": 18}
+
+
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
@@ -313,6 +322,7 @@ def test_a_folder_of_nothing(tmp_path):
         ({"grid": GRID, "dims": ("z", "y", "x")}, "dims="),
         ({"pattern": "tile*.tif"}, "names no field"),
         ({"flip": "q"}, "flip="),
+        ({"grid": GRID, "flip": "y"}, "start="),
     ],
 )
 def test_arguments_are_checked(folder, options, message):

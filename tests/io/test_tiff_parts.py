@@ -130,8 +130,8 @@ def test_threads_read_the_same_pixels(tmp_path):
 def test_an_imagej_stack_with_one_directory_is_read_plane_by_plane(tmp_path):
     pixels = np.random.default_rng(1).integers(0, 99, (2, 3, 16, 20), dtype="u2")
     path = tmp_path / "hyperstack.tif"
-    tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": "ZCYX", "spacing": 2.5, "unit": "um"},
-                     resolution=(2.0, 2.0))  # fmt: skip
+    metadata = {"axes": "ZCYX", "spacing": 2.5, "unit": "um"}
+    tifffile.imwrite(path, pixels, imagej=True, metadata=metadata, resolution=(2.0, 2.0))
     data = bytearray(path.read_bytes())
     with tifffile.TiffFile(path) as file:
         ifd = file.pages[0].offset
