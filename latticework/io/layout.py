@@ -31,10 +31,9 @@ import numpy as np
 
 from latticework.errors import StoreError
 from latticework.io.chunking import inner_chunk, shard_shape
+from latticework.io.labels import Label, compact, expand
 from latticework.io.plain_zarr import fill_value
 from latticework.lattice.geometry import Box
-
-Label = int | float | str
 
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -264,7 +263,7 @@ class ArrayLayout:
             "kind": self.kind,
             "dtype": self.dtype,
             "lattice_dims": list(self.lattice_dims),
-            "labels": [_compact(labels) for labels in self.labels],
+            "labels": [compact(labels) for labels in self.labels],
             "dims": list(self.dims),
             "tile_shape": list(self.tile_shape),
             "shard": list(self.shard),
@@ -284,7 +283,7 @@ class ArrayLayout:
             kind=value["kind"],
             dtype=value["dtype"],
             lattice_dims=tuple(value["lattice_dims"]),
-            labels=tuple(_expand(labels) for labels in value["labels"]),
+            labels=tuple(expand(labels) for labels in value["labels"]),
             dims=tuple(value["dims"]),
             tile_shape=tuple(value["tile_shape"]),
             shard=tuple(value["shard"]),
@@ -376,21 +375,6 @@ def _check(
 
 def _labels_of(lattice: Any) -> tuple[tuple[Label, ...], ...]:
     return tuple(tuple(np.asarray(lattice.labels[dim]).tolist()) for dim in lattice.dims)
-
-
-def _compact(labels: tuple[Label, ...]) -> Any:
-    """A run of consecutive integers as its first and number; anything else as it is."""
-    if len(labels) > 2 and all(isinstance(label, int) for label in labels):
-        first = int(labels[0])
-        if labels == tuple(range(first, first + len(labels))):
-            return {"first": first, "number": len(labels)}
-    return list(labels)
-
-
-def _expand(labels: Any) -> tuple[Label, ...]:
-    if isinstance(labels, Mapping):
-        return tuple(range(labels["first"], labels["first"] + labels["number"]))
-    return tuple(labels)
 
 
 def _short(labels: tuple[Label, ...]) -> str:

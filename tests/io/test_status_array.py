@@ -96,7 +96,7 @@ def test_a_grown_lattice_and_a_deleted_folder_are_written_anew(tmp_path, lattice
 
 
 def test_where_folders_cannot_be_exchanged_they_are_renamed(tmp_path, lattice, monkeypatch):
-    monkeypatch.setattr(plain_zarr, "_exchange", lambda a, b: False)
+    monkeypatch.setattr(plain_zarr, "_exchange", lambda *_: False)
     path = tmp_path / "s.zarr"
     write_status(path, lattice, {"a": columns(lattice, 1)})
     write_status(path, lattice, {"b": columns(lattice, 2)})
