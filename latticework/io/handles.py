@@ -56,6 +56,7 @@ def shared_context(cores: int | None, cache_bytes: int) -> Any:
             "data_copy_concurrency": {"limit": cores},
             "file_io_concurrency": {"limit": max(8, 4 * cores)},
             "file_io_locking": {"mode": "none"},  # a shard has one writer
+            "file_io_sync": False,  # see docs: what is durable when
             "cache_pool": {"total_bytes_limit": cache_bytes},
         }
     )

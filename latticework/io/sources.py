@@ -23,6 +23,7 @@ SPEC = "source.json"
 VERSION = 1
 
 _KINDS = {
+    "simulated": "latticework.testing.simulated:SimulatedSource",
     "tiff": "latticework.io.tiff_source:TiffSource",
     "zarr": "latticework.io.zarr_source:ZarrSource",
     "zarr-blocks": "latticework.io.zarr_source:ZarrBlockSource",

@@ -18,6 +18,7 @@ from latticework.io.tile_array import TileArray
 from latticework.lattice.geometry import Box
 from latticework.lattice.halo import HaloGeometry, HaloPlan, fill
 from latticework.lattice.lattice import Lattice
+from latticework.stages.allocator import keep_freed_memory
 from latticework.stages.order import Input, SealedOrder, WorkOrder, output_lattice
 from latticework.stages.paths import array_folder, lattice_folder, source_folder
 
@@ -183,6 +184,7 @@ def bench_for(sealed: SealedOrder, *, keep: int = 16) -> Bench:
         if sealed.key in _benches:
             _benches.move_to_end(sealed.key)
             return _benches[sealed.key]
+        keep_freed_memory()
         try:
             order = cloudpickle.loads(sealed.payload)
         except (ImportError, AttributeError) as error:

@@ -90,7 +90,8 @@ def _arguments(
                         tile,
                         array,
                         source.lattice.tile_dims,
-                        before=plan.inner.start if plan is not None else None,
+                        before=None if plan is None else plan.inner.start,
+                        inner=None if plan is None else plan.inner.shape,
                         name=spec.parent,
                         channels=source.lattice.channels,
                     )

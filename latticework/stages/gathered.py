@@ -23,7 +23,7 @@ CHUNK_BYTES = 32 * 2**20
 def all_arrays(source: "ArrayInput", cores: int) -> "xr.DataArray":
     """Every tile of a parent as one lazy array with a leading dim ``tile``.
 
-    Labels, names and ids are coordinates of ``tile``. Tiles smaller than the largest are padded
+    Labels, names and positions (``y_um`` ...) are coordinates of ``tile``. Tiles smaller than the largest are padded
     with 0 (NaN for floats). Nothing is read before it is computed, and then group by group.
     """
     import dask.array as da
@@ -55,6 +55,8 @@ def all_arrays(source: "ArrayInput", cores: int) -> "xr.DataArray":
         dim: ("tile", lattice.labels[dim][lattice.index[:, k]]) for k, dim in enumerate(lattice.dims)
     }
     coords["name"] = ("tile", lattice.names.astype(str))
+    for k, axis in enumerate(lattice.spatial_dims):
+        coords[f"{axis}_um"] = ("tile", lattice.position_um[:, k])
     attrs = {"pixel_size_um": dict(lattice.pixel_size_um), "step_px": dict(lattice.step_px)}
     return xr.DataArray(stack, coords, ("tile", *lattice.tile_dims), source.spec.parent, attrs)
 

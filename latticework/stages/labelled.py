@@ -15,6 +15,7 @@ def labelled_tile(
     dims: Sequence[str],
     *,
     before: Sequence[int] | None = None,
+    inner: Sequence[int] | None = None,
     name: str | None = None,
     channels: Sequence[str] | None = None,
 ) -> xr.DataArray:
@@ -29,6 +30,8 @@ def labelled_tile(
     before
         Pixels of halo before the tile along each dim: coordinates ``z y x`` count the tile's own
         pixels from 0, so the halo's are negative (before) or reach beyond the tile (after).
+    inner
+        Pixels of the tile itself along each dim, where the array has a halo.
     name
         Name of the stage that made it.
     channels
@@ -38,7 +41,8 @@ def labelled_tile(
     -------
     xarray.DataArray
         With coordinates ``z y x`` (pixels) and the lattice labels (``tile_y`` ...), and the
-        attributes ``tile`` (name), ``tile_id``, ``position_um``, ``pixel_size_um``, ``halo_px``.
+        attributes ``tile`` (name), ``tile_id``, ``position_um``, ``pixel_size_um``, ``tile_shape`` (without halo),
+        ``halo_px`` (before the tile).
 
     Examples
     --------
@@ -62,6 +66,7 @@ def labelled_tile(
         "tile_id": tile.id,
         "position_um": dict(tile.position_um),
         "pixel_size_um": dict(tile.pixel_size_um),
+        "tile_shape": dict(zip(dims, inner or array.shape, strict=True)),
         "halo_px": {dim: n for dim, n in zip(dims, before, strict=True) if n},
     }
     return xr.DataArray(array, coords, dims, name, attrs)
