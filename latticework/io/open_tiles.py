@@ -128,10 +128,10 @@ def open_tiles(
     if names is None:
         if block is not None:
             return zarr_images.open_blocks(root, block, dims, placing)
-        return to_lattice(
-            _place(zarr_images.zarr_tiles(root, files, dims, pattern, placing), where, root),
-            placing,
+        tiles = zarr_images.zarr_tiles(
+            root, files, dims, pattern, placing, table=positions is not None
         )
+        return to_lattice(_place(tiles, where, root), placing)
     if block is not None:
         raise LatticeError(
             f"block={dict(block)} divides one array or Zarr image; {root} holds TIFF files, which "

@@ -197,7 +197,7 @@ def _by_grid(
     shape = tuple(int(n) for n in placing.grid.values())
     order = scan_order(shape, placing.order, placing.snake, placing.start)
     groups, index = _groups(tiles), np.zeros((len(tiles.table), len(dims)), np.int64)
-    for group in np.unique(groups):
+    for group in range(int(groups.max()) + 1):
         rows = np.flatnonzero(groups == group)
         numbers = tiles.table["number"].to_numpy()[rows] if "number" in tiles.table else None
         index[rows] = order[_ranks(rows, numbers, len(order), tiles, placing)]
@@ -300,7 +300,9 @@ def _by_positions(
             )
         values *= -1 if axis in placing.flip else 1
         tiles.table[f"{axis}_um"] = values.copy()
-        for group in np.unique(groups):  # wells lie apart, and each has a grid of its own
+        for group in range(
+            int(groups.max()) + 1
+        ):  # wells lie apart, and each has a grid of its own
             values[groups == group] -= values[groups == group].min()
         pixel = tiles.pixel_size_um.get(axis, 1.0)
         lines, step = grid_lines(values, tiles.size.get(axis, 1) * pixel, TOLERANCE)

@@ -146,11 +146,12 @@ class TiffFile:
             ),
         )
         if number < len(offsets):
-            return self._open().page(int(offsets[number]), number)
+            page = self._open().page(int(offsets[number]), number)
+            self._open().check_whole(page, number)
+            return page
         first = self._open().page(int(offsets[0]))
-        if (
-            len(offsets) == 1 and first.compression == 1
-        ):  # an ImageJ stack: one directory, many planes
+        if len(offsets) == 1 and first.compression == 1:
+            # An ImageJ stack above 4 GB: one directory, many planes.
             return contiguous(first).shifted(number * first.page_bytes)
         raise SourceError(
             f"{self.path} has {len(offsets)} pages; expected page {number}: the file changed or is "

@@ -182,10 +182,9 @@ class TiffReader:
 
     def _integers(self, entry: bytes, what: str) -> np.ndarray:
         kind, raw = self._value(entry, what)
-        if kind not in _INTEGERS:
-            raise self._error(
-                f"has a tag of type {kind} in {what}", "whole numbers", "write it again"
-            )
+        if kind not in _INTEGERS or not raw:
+            found = f"has a tag of type {kind} and {len(raw)} bytes in {what}"
+            raise self._error(found, "whole numbers", "write it again")
         return np.frombuffer(raw, self.order + _INTEGERS[kind]).astype(np.int64)
 
     def _entries(self, offset: int, what: str) -> dict[int, bytes]:
@@ -239,6 +238,9 @@ class TiffReader:
             raise self._error(
                 f"lists {len(offsets)} segments in {what}", f"{expected}", "write it again"
             )
+        if width < 1 or length < 1 or samples < 1 or min(offsets.min(), counts.min()) < 0:
+            found = f"has {length} x {width} pixels of {samples} samples in {what}"
+            raise self._error(found, "at least one pixel at a place in the file", "write it again")
         return replace(page, counts=counts)
 
     def tags(self, offset: int) -> TiffTags:

@@ -108,13 +108,12 @@ class TiffSource:
             for page in np.unique(self.page[planes[rows]]):
                 there = rows[self.page[planes[rows]] == page]
                 layout = file.page(first + int(page))
-                if (layout.length, layout.width) != self.shape[-2:] or layout.dtype.newbyteorder(
-                    "="
-                ) != self.dtype:
+                found = (layout.samples, layout.length, layout.width)
+                expected = (int(self.sample.max()) + 1, *self.shape[-2:])
+                if found != expected or layout.dtype.newbyteorder("=") != self.dtype:
                     raise SourceError(
-                        f"page {first + int(page)} of {file.path} is {layout.length} x "
-                        f"{layout.width} {layout.dtype}; "
-                        f"expected {self.shape[-2]} x {self.shape[-1]} {self.dtype}: open the "
+                        f"page {first + int(page)} of {file.path} has samples x rows x columns "
+                        f"{found} of {layout.dtype}; expected {expected} of {self.dtype}: open the "
                         "acquisition again",
                         file.path,
                     )

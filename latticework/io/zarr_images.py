@@ -200,7 +200,13 @@ def _transforms(
 
 
 def zarr_tiles(
-    root: Path, files: str | None, dims: Sequence[str] | None, pattern: Any, placing: Placing
+    root: Path,
+    files: str | None,
+    dims: Sequence[str] | None,
+    pattern: Any,
+    placing: Placing,
+    *,
+    table: bool,
 ) -> Tiles:
     """Tiles of a folder of Zarr images; one image is one tile."""
     import fnmatch
@@ -219,7 +225,7 @@ def zarr_tiles(
     images, problems = _look(root, names, dims)
     if problems and not placing.mark:
         raise SourceError(problems[min(problems)], root / names[min(problems)])
-    if problems and pattern is None and placing.grid is None:
+    if problems and pattern is None and placing.grid is None and not table:
         first_bad = problems[min(problems)]
         warnings.warn(
             f"left out {len(problems)} images that cannot be placed, first: {first_bad}",
@@ -235,18 +241,18 @@ def zarr_tiles(
         fields, bad = match_names(names, pattern)
         if bad:
             raise unmatched_error(names, bad, pattern, root)
-    table = pd.DataFrame(fields, index=range(len(names)))
+    rows = pd.DataFrame(fields, index=range(len(names)))
     positions = [image.position_um if image is not None else {} for image in images]
-    if pattern is None and placing.grid is None and all(positions) and len(names) > 1:
+    if pattern is None and placing.grid is None and not table and all(positions) and len(names) > 1:
         for axis in "zyx":
             if axis in first.dims:
-                table[f"{axis}_um"] = [position[axis] for position in positions]
+                rows[f"{axis}_um"] = [position[axis] for position in positions]
     paths = [f"{name}/{first.array}".strip("/") for name in names]
     stamps = mix(*stamps_of(root / path for path in paths).T)
     source = ZarrSource(root, paths, first.dims, tile_dims, stamps)
     titles = names if names != [""] else [root.name]
     return Tiles(
-        table,
+        rows,
         titles,
         tile_dims,
         shape,

@@ -1,5 +1,6 @@
 """Parts of TIFF pages: the same pixels as tifffile, and no more bytes than needed."""
 
+import pickle
 import struct
 import threading
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from latticework.errors import SourceError
+from latticework.errors import LatticeworkError, SourceError
 from latticework.io.open_tiles import open_tiles
 from latticework.io.scan import tiff_facts
 from latticework.io.tiff import ByteCount, TiffFile
@@ -182,3 +183,34 @@ def test_bytes_are_counted_across_files(tmp_path):
     with TiffFile(tmp_path / "a.tif", count) as file:
         file.read(0, (0, 8), (0, 8))
     assert count.total >= 128
+
+
+def test_damaged_directories_give_our_errors_and_no_others(tmp_path):
+    rng = np.random.default_rng(11)
+    pixels = rng.integers(0, 999, (3, 40, 40), dtype="u2")
+    path = tmp_path / "damaged.tif"
+    for options in (
+        {},
+        {"compression": "lzw", "tile": (16, 16)},
+        {"bigtiff": True, "byteorder": ">"},
+    ):
+        tifffile.imwrite(path, pixels, photometric="minisblack", **options)
+        whole = path.read_bytes()
+        for _ in range(150):
+            data = bytearray(whole)
+            for at in rng.integers(0, 600, 3):
+                data[at] = rng.choice([0, 1, 2, 127, 255])
+            path.write_bytes(data)
+            try:
+                lattice = open_tiles(path)
+                box = Box.whole(tuple(lattice.tile(0).shape))
+                if box.size < 10**7:
+                    lattice.source.read(0, box)
+            except LatticeworkError as error:
+                assert "damaged.tif" in str(error) or "dims" in str(error)  # noqa: PT017
+
+
+def test_a_source_can_be_pickled(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.arange(64, dtype="u2").reshape(8, 8))
+    source = pickle.loads(pickle.dumps(open_tiles(tmp_path).source))
+    assert source.read(0, Box((1, 0), (2, 2))).tolist() == [[8, 9]]
