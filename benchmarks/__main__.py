@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"* {note}")
     for problem in problems:
         print(f"NOT MEASURED: {problem}")
-    print(f"{machine()}; {time.monotonic() - began:.0f} s in all")
+    load = f", load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
+    print(f"{machine()}; {time.monotonic() - began:.0f} s in all{load}")
     if options.markdown:
         options.markdown.write_text(as_markdown(rows, notes, machine()))
     return 1 if problems else 0

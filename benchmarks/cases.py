@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.measure import Standing
-from benchmarks.table import Row
+from benchmarks.table import Row, number
 
 
 def silent(line: str) -> None:
@@ -71,6 +71,16 @@ def at_most(value: float, limit: float) -> bool | None:
 def problems(standings: Sequence[Standing]) -> list[str]:
     """What went wrong, if anything."""
     return [s.problem for s in standings if s.problem]
+
+
+def unrest(standings: Sequence[Standing]) -> list[str]:
+    """A note on the systems whose repeats differ twofold: the machine was doing something else."""
+    found = []
+    for standing in standings:
+        least, most = standing.spread()
+        if most > 2 * least:
+            found.append(f"{standing.contestant.system} {number(least)} to {number(most)} s")
+    return [f"busy machine, repeats differ more than twofold: {'; '.join(found)}"] * bool(found)
 
 
 def _over(value: float, ours: float) -> float:

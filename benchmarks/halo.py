@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.cases import Report, Settings, at_most, problems, ratio_rows
+from benchmarks.cases import Report, Settings, at_most, problems, ratio_rows, unrest
 from benchmarks.functions import REACH
 from benchmarks.measure import Contestant, Standing, contest
 from benchmarks.table import Row
@@ -35,7 +35,8 @@ def report(settings: Settings) -> Report:
         contestants(arrays, unsharded), settings.scratch, repeats=settings.repeats, say=settings.say
     )
     stored = sum(f.stat().st_size for f in Path(str(arrays["source"])).rglob("*") if f.is_file())
-    return Report(rows(standings, plan, stored), NOTES, problems(standings))
+    notes = (*NOTES, *unrest(standings))
+    return Report(rows(standings, plan, stored), notes, problems(standings))
 
 
 def contestants(arrays: dict[str, object], unsharded: dict[str, object]) -> list[Contestant]:

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from benchmarks.cases import Report, Settings, at_most, problems, ratio_rows
+from benchmarks.cases import Report, Settings, at_most, problems, ratio_rows, unrest
 from benchmarks.measure import Contestant, Standing, contest
 from benchmarks.table import Row
 
@@ -18,16 +18,18 @@ def report(settings: Settings) -> Report:
     if settings.tiles or settings.toy:
         sizes = [settings.tiles or 500]
     rows: list[Row] = []
-    trouble: list[str] = []
+    standings: list[Standing] = []
     for tiles in sizes:
-        found, failed = _at(tiles, settings)
+        found, measured = _at(tiles, settings)
         rows += found
-        trouble += failed
-    notes = NOTES if _daisy_is_here() else (*NOTES, NO_DAISY)
-    return Report(rows, notes, trouble)
+        standings += measured
+    notes = [*NOTES, *unrest(standings)]
+    if not _daisy_is_here():
+        notes.append(NO_DAISY)
+    return Report(rows, notes, problems(standings))
 
 
-def _at(tiles: int, settings: Settings) -> tuple[list[Row], list[str]]:
+def _at(tiles: int, settings: Settings) -> tuple[list[Row], list[Standing]]:
     settings.say(f"no-op, {tiles:,} tiles")
     few = min(tiles, 200 if settings.toy else DASK_AT_MOST)
     ours, daisy, startup, dask = contestants = [
@@ -68,7 +70,7 @@ def _at(tiles: int, settings: Settings) -> tuple[list[Row], list[str]]:
         *ratio_rows(title, "tiles/s", rates, aims=aims),
         *ratio_rows(f"{title}: memory, all processes", "MB", memory),
     ]
-    return rows, problems(standings)
+    return rows, standings
 
 
 def _daisy_is_here() -> bool:
