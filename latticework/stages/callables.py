@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from latticework.errors import StageError
+from latticework.stages.files import is_file_module, load_file
 
 ARRAY_LIBRARIES = ("numpy", "scipy", "skimage", "cupy", "cucim", "cv2", "numba", "SimpleITK")
 """Libraries whose functions take and return NumPy arrays."""
@@ -57,7 +58,7 @@ class Reference:
                 "project: run that again (project.add with the same name picks up where it was)"
             )
         try:
-            found: Any = importlib.import_module(self.module)
+            found: Any = self._module()
             for part in self.qualname.split("."):
                 found = getattr(found, part)
         except (ImportError, AttributeError) as error:
@@ -66,6 +67,11 @@ class Reference:
                 "install it, or add the stage again from where it is defined"
             ) from error
         return getattr(found, "function", found)
+
+    def _module(self) -> Any:
+        if is_file_module(self.module) and self.file is not None:
+            return load_file(self.file)
+        return importlib.import_module(self.module)
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -134,7 +134,8 @@ def describe(value: Any) -> Any:
 
 def fingerprint(definition: Mapping[str, Any]) -> int:
     """A 64-bit fingerprint of a stage's definition (with whatever else decides what it makes)."""
-    relevant = {**definition, "function": {**definition["function"], "file": None}}
+    where = {"file": None, "importable": None}  # whence it is had does not change what it makes
+    relevant = {**definition, "function": {**definition["function"], **where}}
     text = json.dumps(relevant, sort_keys=True, default=repr)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
