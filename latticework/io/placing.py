@@ -300,10 +300,7 @@ def _by_positions(
             )
         values *= -1 if axis in placing.flip else 1
         tiles.table[f"{axis}_um"] = values.copy()
-        for group in range(
-            int(groups.max()) + 1
-        ):  # wells lie apart, and each has a grid of its own
-            values[groups == group] -= values[groups == group].min()
+        values = _side_by_side(tiles, groups, values)
         pixel = tiles.pixel_size_um.get(axis, 1.0)
         lines, step = grid_lines(values, tiles.size.get(axis, 1) * pixel, TOLERANCE)
         if axis == "z" and lines.max() == 0:
@@ -313,6 +310,29 @@ def _by_positions(
         labels[dim], steps[axis] = np.arange(lines.max() + 1), max(1, round(step / pixel))
         columns.append(lines)
     return tuple(dims), labels, np.stack(columns, axis=1), steps
+
+
+def _side_by_side(tiles: Tiles, groups: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Positions within wells (time points ...), which lie apart and have equal grids.
+
+    The same site of two wells is at the same place; where sites have no numbers, or wells share
+    none, the wells' least positions are.
+    """
+    count = int(groups.max()) + 1
+    if count == 1:
+        return values
+    numbers = tiles.table["number"].to_numpy() if "number" in tiles.table else None
+    fullest = groups == int(np.bincount(groups).argmax())
+    shifted = values.copy()
+    for group in range(count):
+        mine = groups == group
+        shift = values[mine].min() - values[fullest].min()
+        if numbers is not None:
+            _, here, there = np.intersect1d(numbers[mine], numbers[fullest], return_indices=True)
+            if len(here):
+                shift = float(np.median(values[mine][here] - values[fullest][there]))
+        shifted[mine] -= shift
+    return shifted
 
 
 def _position_array(

@@ -211,3 +211,17 @@ def test_a_description_without_planeinfo_is_nothing():
     assert parse_plane_info("ImageJ=1.53") is None
     info = parse_plane_info(plane_info("x", 1, 2))
     assert info.position_um == {"y": 1.0, "z": 2.0}
+
+
+def test_a_well_that_lacks_a_site_keeps_the_others_in_place(tmp_path):
+    for well, origin in (("A01", 1000), ("A02", 10000)):
+        for site in range(1, 5):
+            if well == "A02" and site in (1, 3):
+                continue
+            y, x = divmod(site - 1, 2)
+            text = plane_info(origin + x * 9 + site * 0.01, 500 + y * 7, 10)
+            name = tmp_path / f"P_{well}_s{site}_w1.tif"
+            tifffile.imwrite(name, np.zeros((16, 20), "u2"), metadata=None, description=text)
+    lattice = open_tiles(tmp_path)
+    assert lattice.names.tolist() == ["A01_s1", "A01_s2", "A01_s3", "A01_s4", "A02_s2", "A02_s4"]
+    assert lattice.index.tolist()[-2:] == [[1, 0, 1], [1, 1, 1]]
