@@ -7,6 +7,9 @@ from typing import Any
 
 from latticework.io.layout import ArrayLayout
 
+HALO_CACHE_BYTES = 128 * 2**20
+"""Decoded chunks that a process keeps for halos: the next tile's neighbours are this tile's."""
+
 
 def open_handle(
     folder: Path, layout: ArrayLayout, *, context: Any, cached: bool = False, lenient: bool = False

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from latticework.errors import LatticeError, SourceError
+from latticework.io.handles import HALO_CACHE_BYTES, shared_context
 from latticework.io.sources import (
     Strings,
     hash_strings,
@@ -24,14 +25,15 @@ from latticework.lattice.geometry import Box
 _open_stores: Recent[Any] = Recent(256)
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, cached: bool = False) -> Any:
     import tensorstore as ts
 
     def make() -> Any:
         driver = "zarr" if (path / ".zarray").is_file() else "zarr3"
         spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{path}{os.sep}"}}
         try:
-            return ts.open(spec, open=True, read=True).result()
+            context = shared_context(None, HALO_CACHE_BYTES if cached else 0)
+            return ts.open(spec, open=True, read=True, context=context).result()
         except ValueError as error:
             raise SourceError(
                 f"{path} cannot be opened ({error}); expected the Zarr array that was there when "
@@ -46,7 +48,7 @@ def _open(path: Path) -> Any:
             stamps.append((path / name).stat().st_mtime_ns)
         except OSError:
             stamps.append(0)
-    return _open_stores.get((str(path), *stamps), make)
+    return _open_stores.get((str(path), cached, *stamps), make)
 
 
 def _read(path: Path, dims: Sequence[str], box: Box, tile_dims: Sequence[str]) -> np.ndarray:
@@ -153,13 +155,16 @@ class ZarrBlockSource:
         return self._box(at, box.shift(start[self.lead :]))
 
     def read_volume(self, box: Box) -> np.ndarray:
-        """Pixels of any box of the array, at once."""
+        """Pixels of any box of the array, at once.
+
+        Chunks are kept for a while: boxes of neighbouring tiles with their halos share some.
+        """
         if self.lead:
             raise LatticeError("tiles that were separate arrays make no volume")
-        return self._box((), box)
+        return self._box((), box, cached=True)
 
-    def _box(self, lead: tuple[int, ...], box: Box) -> np.ndarray:
-        store = _open(self.path)
+    def _box(self, lead: tuple[int, ...], box: Box, *, cached: bool = False) -> np.ndarray:
+        store = _open(self.path, cached)
         if self.singles:
             store = store[tuple(0 if d in self.singles else slice(None) for d in range(store.ndim))]
         if self.order:

@@ -6,7 +6,7 @@ from functools import cache
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Options of glibc's ``mallopt``."""
-KEEP_BYTES = 512 * 2**20
+KEEP_BYTES = 256 * 2**20
 """Free memory that a worker keeps at most."""
 
 OLD_LIMIT = 2**25

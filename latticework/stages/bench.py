@@ -12,6 +12,7 @@ import numpy as np
 
 from latticework.errors import StageError
 from latticework.io.lattice_store import load_lattice
+from latticework.io.handles import HALO_CACHE_BYTES
 from latticework.io.layout import ArrayLayout
 from latticework.io.sources import load_source
 from latticework.io.tile_array import TileArray
@@ -21,10 +22,6 @@ from latticework.lattice.lattice import Lattice
 from latticework.stages.allocator import keep_freed_memory
 from latticework.stages.order import Input, SealedOrder, WorkOrder, output_lattice
 from latticework.stages.paths import array_folder, lattice_folder, source_folder
-
-CACHE_BYTES = 256 * 2**20
-"""Decoded chunks that a worker keeps for halos: the next tile's neighbours are this tile's."""
-
 
 @dataclass(slots=True)
 class ArrayInput:
@@ -138,7 +135,7 @@ def open_array_input(
         made = output_lattice(Lattice.unit() if spec.how == "only" else lattice, spec.output)
         reader = TileArray.open(
             array_folder(project, spec.parent),
-            cache_bytes=CACHE_BYTES if spec.halo is not None else 0,
+            cache_bytes=HALO_CACHE_BYTES if spec.halo is not None else 0,
             generation=spec.generation,
             cores=cores,
         )

@@ -21,7 +21,7 @@ PREFIX = "pipeline_file_"
 
 
 def load_file(path: Path | str) -> ModuleType:
-    """Run a Python file as a module, whose functions then travel to workers by value.
+    r"""Run a Python file as a module, whose functions then travel to workers by value.
 
     Modules beside the file can be imported by it. A file is run once; it is run again when it has
     changed.
@@ -40,7 +40,7 @@ def load_file(path: Path | str) -> ModuleType:
     --------
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp(), "brain.py")
-    >>> _ = file.write_text("def double(tile):\\n    return 2 * tile\\n")
+    >>> _ = file.write_text("def double(tile):\n    return 2 * tile\n")
     >>> load_file(file).double(21)
     42
     """
