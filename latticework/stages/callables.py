@@ -1,5 +1,6 @@
 """Callables as stages: what they are called, what they take, what code they are."""
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -66,7 +67,8 @@ class Reference:
                 f"cannot import {self.qualname} from {self.module}: {error}; "
                 "install it, or add the stage again from where it is defined"
             ) from error
-        return getattr(found, "function", found)
+        callable_: Callable[..., Any] = getattr(found, "function", found)
+        return callable_
 
     def _module(self) -> Any:
         if is_file_module(self.module) and self.file is not None:
@@ -92,7 +94,9 @@ def reference_to(function: Callable[..., Any]) -> Reference:
     if isinstance(inner, np.ufunc):
         module, qualname = "numpy", inner.__name__
     importable = inner is function and _imports_back(module, qualname, function)
-    return Reference(module, qualname, _code(function, inner, module), importable, _file(inner, module))
+    return Reference(
+        module, qualname, _code(function, inner, module), importable, _file(inner, module)
+    )
 
 
 def _imports_back(module: str, qualname: str, function: Callable[..., Any]) -> bool:
@@ -116,10 +120,8 @@ def _code(function: Callable[..., Any], inner: Any, module: str) -> str:
     digest = hashlib.blake2b(digest_size=8)
     digest.update(_source(inner).encode())
     if isinstance(function, functools.partial):
-        digest.update(repr((function.args, sorted(function.keywords.items()))).encode())
-    for cell in getattr(inner, "__closure__", None) or ():
-        digest.update(_cell(cell).encode())
-    digest.update(repr(getattr(inner, "__defaults__", None)).encode())
+        digest.update(content((function.args, function.keywords)).encode())
+    digest.update(content(_held_by(inner)).encode())
     return digest.hexdigest()
 
 
@@ -133,20 +135,51 @@ def _source(inner: Any) -> str:
 
 
 def _bytecode(code: Any) -> str:
-    consts = [_bytecode(c) if hasattr(c, "co_code") else repr(c) for c in code.co_consts]
+    consts = [_bytecode(c) if hasattr(c, "co_code") else content(c) for c in code.co_consts]
     return repr((code.co_code, consts, code.co_names))
 
 
-def _cell(cell: Any) -> str:
-    try:
-        value = cell.cell_contents
-    except ValueError:
-        return "empty"
-    if callable(value) and hasattr(value, "__code__"):
-        return _source(value)
-    if isinstance(value, np.ndarray):
-        return hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=8).hexdigest()
-    return repr(value) if isinstance(value, str | int | float | bool | tuple | list | dict) else repr(type(value))
+def _held_by(inner: Any) -> list[Any]:
+    """Values that a callable carries: its defaults, what it closes over, its object's state."""
+    held = [getattr(inner, "__defaults__", None), getattr(inner, "__kwdefaults__", None)]
+    for cell in getattr(inner, "__closure__", None) or ():
+        try:
+            held.append(cell.cell_contents)
+        except ValueError:
+            held.append("empty")
+    owner = getattr(inner, "__self__", None)
+    if owner is not None and not inspect.ismodule(owner):
+        held.append(owner)  # a method: the object that it belongs to
+    elif not inspect.isroutine(inner) and not inspect.isclass(inner):
+        held.append(vars(inner) if hasattr(inner, "__dict__") else repr(type(inner)))
+    return held
+
+
+def content(value: Any, depth: int = 0) -> str:
+    """A text that is the same for equal values, in every process."""
+    if value is None or isinstance(value, str | bytes | bool | int | float | complex):
+        return repr(value)
+    if depth > 6:
+        return type(value).__qualname__
+    if isinstance(value, np.ndarray | np.generic):
+        array = np.ascontiguousarray(value)
+        digest = hashlib.blake2b(array.tobytes(), digest_size=8).hexdigest()
+        return f"array {array.dtype} {array.shape} {digest}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(content(item, depth + 1) for item in value)}]"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(content(item, depth + 1) for item in value))}}}"
+    if isinstance(value, Mapping):
+        items = (f"{content(k, depth + 1)}: {content(v, depth + 1)}" for k, v in value.items())
+        return f"{{{', '.join(sorted(items))}}}"
+    kind = value if inspect.isclass(value) or inspect.isroutine(value) else type(value)
+    name = f"{getattr(kind, '__module__', '')}.{getattr(kind, '__qualname__', kind)}"
+    if hasattr(value, "__code__"):
+        return f"{name} {_source(value)} {content(_held_by(value), depth + 1)}"
+    if kind is not value:
+        with contextlib.suppress(Exception):  # what cannot be copied is known by its type alone
+            return f"{name} {content(value.__reduce_ex__(2)[1:3], depth + 1)}"
+    return name
 
 
 def _file(inner: Any, module: str) -> str | None:
@@ -185,7 +218,9 @@ def _first_annotation(inner: Any) -> str | None:
     return hint if isinstance(hint, str) else getattr(hint, "__name__", "") + repr(hint)
 
 
-def check_call(function: Callable[..., Any], n_inputs: int, params: Mapping[str, Any], name: str) -> None:
+def check_call(
+    function: Callable[..., Any], n_inputs: int, params: Mapping[str, Any], name: str
+) -> None:
     """Refuse parameters that a callable does not take, before anything runs.
 
     Raises

@@ -12,7 +12,7 @@ import numpy as np
 
 from latticework.errors import StageError
 from latticework.lattice.halo import Mode
-from latticework.stages.callables import Reference, name_of, reference_to, takes_numpy
+from latticework.stages.callables import Reference, content, name_of, reference_to, takes_numpy
 from latticework.stages.outputs import KINDS, Output
 from latticework.stages.reads import Reads, same_tile
 
@@ -126,6 +126,9 @@ def describe(value: Any) -> Any:
         return {"array": [array.dtype.str, list(array.shape), digest]}
     if callable(value):
         return {"function": reference_to(value).to_json()}
+    if isinstance(value, set | frozenset | bytes):  # sets are pickled in any order
+        digest = hashlib.blake2b(content(value).encode(), digest_size=8).hexdigest()
+        return {"object": [type(value).__qualname__, digest]}
     import cloudpickle
 
     digest = hashlib.blake2b(cloudpickle.dumps(value), digest_size=8).hexdigest()
