@@ -60,7 +60,11 @@ def test_assembled_halos_equal_the_padded_whole_array(case):
             low, high = box.start[k] - margins.before[k], box.stop[k] + margins.after[k]
             none = mode == "none"
             shift = 0 if none else margins.before[k]
-            expected.append(slice(max(low, 0), min(high, shape[k])) if none else slice(low + shift, high + shift))
+            expected.append(
+                slice(max(low, 0), min(high, shape[k]))
+                if none
+                else slice(low + shift, high + shift)
+            )
         result, plan = assembled(lattice, geometry, tile)
         np.testing.assert_array_equal(result, padded[tuple(expected)])
         np.testing.assert_array_equal(result[plan.inner.slices], array[box.slices])
@@ -68,7 +72,9 @@ def test_assembled_halos_equal_the_padded_whole_array(case):
 
 def overlapping(shape, step, size):
     rng = np.random.default_rng(1)
-    volume = rng.integers(0, 250, [(n - 1) * s + t for n, s, t in zip(shape, step, size, strict=True)])
+    volume = rng.integers(
+        0, 250, [(n - 1) * s + t for n, s, t in zip(shape, step, size, strict=True)]
+    )
     lattice = Lattice.from_grid(
         dict(zip("yx", shape, strict=True)),
         tile_shape=dict(zip("yx", size, strict=True)),
@@ -108,7 +114,9 @@ def test_a_constant_boundary_fills_exactly_what_is_missing():
 def test_holes_are_filled_from_what_is_next_to_them(mode):
     array = np.arange(1, 82, dtype="u1").reshape(9, 9)
     whole = Lattice.from_array(array, block={"y": 3, "x": 3})
-    holed = whole.take([i for i in whole.ids.tolist() if i not in (5, 0)]).replace(source=whole.source)
+    holed = whole.take([i for i in whole.ids.tolist() if i not in (5, 0)]).replace(
+        source=whole.source
+    )
     result, plan = assembled(holed, HaloGeometry(holed, halo(holed, 2, mode)), 4)
     tile = array[3:6, 3:6]
     np.testing.assert_array_equal(result[plan.inner.slices], tile)
@@ -121,7 +129,9 @@ def test_holes_are_filled_from_what_is_next_to_them(mode):
 
 
 def test_halos_that_cannot_be_are_refused():
-    lattice = Lattice.from_grid({"y": 2, "x": 2}, tile_shape={"y": 8, "x": 8}, dtype="u1", overlap=2)
+    lattice = Lattice.from_grid(
+        {"y": 2, "x": 2}, tile_shape={"y": 8, "x": 8}, dtype="u1", overlap=2
+    )
     for bad in ({"z": 1}, {"y": -1}, {"y": (1, 2, 3)}):
         with pytest.raises(LatticeError):
             halo(lattice, bad)
