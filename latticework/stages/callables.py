@@ -198,6 +198,8 @@ def takes_numpy(function: Callable[..., Any]) -> bool:
     while isinstance(inner, functools.partial):
         inner = inner.func
     annotation = _first_annotation(inner)
+    if annotation is not None and "DataArray" in annotation:
+        return False  # also where it takes NumPy arrays as well: the labels say more
     if annotation is not None:
         return "ndarray" in annotation or "ArrayLike" in annotation or "NDArray" in annotation
     if isinstance(inner, np.ufunc):
