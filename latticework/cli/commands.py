@@ -1,0 +1,43 @@
+"""All commands together."""
+
+import click
+
+from latticework import __version__
+from latticework.cli.demonstrating import demo
+from latticework.cli.frame import Commands
+from latticework.cli.looking import info, status, why
+from latticework.cli.working import export, init, retry, run
+
+EPILOG = """\b
+A first look:            latticework demo
+What is in a folder:     latticework info acquisition/
+A project of your own:   latticework init acquisition/ brain.lw --pipeline pipeline.py
+                         latticework run brain.lw
+How it stands:           latticework status brain.lw
+
+Every command explains itself: latticework run --help.
+
+\b
+Exit codes:
+  0    all is well
+  1    something failed or is not complete
+  2    what was asked cannot be done; the message says why
+  130  interrupted with Ctrl-C
+"""
+
+
+@click.group(cls=Commands, epilog=EPILOG, context_settings={"max_content_width": 100})
+@click.version_option(__version__, prog_name="latticework")
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+def commands(debug: bool) -> None:
+    """Turn the tiles of a microscope acquisition into finished results, without losing a tile.
+
+    An acquisition is a folder of images. A project is a folder that latticework makes: it remembers
+    the lattice of the tiles, the pipeline, the state of every tile in every stage, and the results.
+    A pipeline is a Python file.
+    """
+    del debug  # `Commands` reads it
+
+
+for command in (demo, info, init, run, status, why, retry, export):
+    commands.add_command(command)

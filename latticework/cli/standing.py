@@ -1,0 +1,226 @@
+"""How a project stands, as a value, and as text in a terminal."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latticework.errors import LatticeworkError, ProjectError
+from latticework.lattice.states import State
+from latticework.project.running import summarise
+from latticework.project.summary import FailedTile
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rich.console import Console
+
+    from latticework.project import Project
+    from latticework.viz.progress import StageView
+
+LISTED = 10
+"""Failures that are listed at most."""
+DONE = (State.COMPLETE, State.ABSENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Counts and failures of a project at one moment."""
+
+    name: str
+    """Name of the project."""
+    path: str
+    """Its folder."""
+    run_by: str | None
+    """Who runs it now, if anybody."""
+    counts: Mapping[str, Mapping[State, int]]
+    """Units in each state, by stage, parents first."""
+    failures: tuple[FailedTile, ...]
+    """The first failed units."""
+    n_failures: int
+    """How many failed in all."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to do."""
+        return all(n == 0 or s in DONE for of in self.counts.values() for s, n in of.items())
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        stages = {
+            name: {"counts": {s.label: n for s, n in of.items()}, "total": sum(of.values())}
+            for name, of in self.counts.items()
+        }
+        failures = [
+            {"stage": f.stage, "tile": f.tile, "message": f.message, "attempts": f.attempts}
+            for f in self.failures
+        ]
+        return {
+            "project": self.name,
+            "path": self.path,
+            "run_by": self.run_by,
+            "complete": self.complete,
+            "stages": stages,
+            "failures": failures,
+            "n_failures": self.n_failures,
+        }
+
+
+def look(project: "Project", stage: str | None = None) -> Standing:
+    """How a project, or one stage of it, stands now."""
+    if stage is not None and project.pipeline[stage].id == 0:
+        raise ProjectError(f"{stage!r} is the acquisition; stages are {', '.join(project)}")
+    counts = {node.name: node.units.count() for node in project.pipeline}
+    run_by = project.lock().holder() if project.is_run() else None
+    if run_by is not None:
+        counts.update(counts_while_run(project))
+    summary = summarise(project, 0.0, 0, False)
+    failures, n_failures = summary.failures, summary.n_failures
+    if stage is not None:
+        counts = {stage: counts[stage]}
+        failures = tuple(f for f in failures if f.stage == stage)
+        n_failures = counts[stage].get(State.FAILED, 0)
+    return Standing(project.name, str(project.path), run_by, counts, failures, n_failures)
+
+
+def counts_while_run(project: "Project") -> dict[str, dict[State, int]]:
+    """Counts that the coordinator of another process has written: they know what runs now."""
+    import numpy as np
+    import xarray as xr
+
+    from latticework.stages.paths import status_folder
+
+    try:
+        with xr.open_zarr(status_folder(project.path), consolidated=False) as status:
+            states = status["state"].load()
+    except (OSError, ValueError, KeyError):
+        return {}
+    found: dict[str, dict[State, int]] = {}
+    for name in states["stage"].values.tolist():
+        if name in project.pipeline.nodes:
+            numbers = np.bincount(states.sel(stage=name).values.ravel(), minlength=len(State))
+            found[str(name)] = {State(s): int(n) for s, n in enumerate(numbers) if s and n}
+    return found
+
+
+def picture_data(project: "Project", stage: str | None) -> "xr.Dataset":
+    """The status that `plot_status` draws."""
+    status = project.status
+    if stage is None:
+        return status
+    if stage not in status["stage"].values.tolist():
+        raise ProjectError(f"{stage!r} is made once for all tiles: there is no map of it")
+    return status.sel(stage=[stage])
+
+
+# ------------------------------------------------------------------ in a terminal
+
+
+def views_of(now: Standing, known: "Mapping[str, StageView] | None" = None) -> "list[StageView]":
+    """What a bar shows of each stage; rates come from what was known before."""
+    from latticework.viz.progress import StageView
+
+    views = []
+    for name, counts in now.counts.items():
+        view = (known or {}).get(name) or StageView(name, 0)
+        view.total = sum(n for state, n in counts.items() if state is not State.ABSENT)
+        view.see(counts)
+        views.append(view)
+    return views
+
+
+def lines_below(now: Standing) -> list[str]:
+    """What bars do not say."""
+    from latticework.viz.words import plain, plural
+
+    lines = [
+        f"{name}: {counts[State.STALE]:,} stale: made before a change, the next run makes them again"
+        for name, counts in now.counts.items()
+        if counts.get(State.STALE)
+    ]
+    if now.n_failures:
+        lines.append(plural(now.n_failures, "failure"))
+        for failure in now.failures[:LISTED]:
+            tries = f" ({failure.attempts} attempts)" if failure.attempts > 1 else ""
+            what = f"{failure.stage} {plain(failure.tile, 80)}"
+            lines.append(f"  {what}: {plain(failure.message, 160)}{tries}")
+        if now.n_failures > min(LISTED, len(now.failures)):
+            lines.append(f"  and {now.n_failures - min(LISTED, len(now.failures)):,} more")
+    return lines
+
+
+def title(now: Standing) -> str:
+    """The project and who runs it."""
+    by = f"run by {now.run_by}" if now.run_by else "nothing runs it now"
+    return f"Project {now.name} at {now.path}: {by}"
+
+
+def show(now: Standing, console: "Console | None" = None) -> None:
+    """Print bars, what is stale and what failed."""
+    console = terminal() if console is None else console
+    console.print(drawn(now, views_of(now), console))
+
+
+def drawn(now: Standing, views: "list[StageView]", console: "Console") -> Any:
+    """A standing as something that rich prints."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from latticework.viz.progress_rich import bars
+
+    options = console.options
+    plain_colours = console.color_system is None
+    table = bars(
+        views, width=options.max_width - 2, ascii_only=options.ascii_only, legacy=plain_colours
+    )
+    below = [Text(line, overflow="fold") for line in lines_below(now)]
+    if not now.counts:
+        return Group(Text(title(now)), Text("No stages yet."))
+    return Group(Text(title(now)), table, *below)
+
+
+def terminal() -> "Console":
+    """Standard output for rich, also where tests have replaced it."""
+    import sys
+
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, soft_wrap=False)
+
+
+def watch(
+    project: "Project",
+    stage: str | None,
+    now: Standing,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Standing:
+    """Show a project until nothing runs it; how it stands then."""
+    from rich.live import Live
+
+    console = terminal()
+    known: dict[str, StageView] = {}
+
+    def seen(now: Standing) -> Any:
+        views = views_of(now, known)
+        known.update({view.name: view for view in views})
+        return drawn(now, views, console)
+
+    if not console.is_terminal:
+        console.print(seen(now))
+        while now.run_by is not None:
+            sleep(5.0)
+            now = look(project, stage)
+            console.print(seen(now))
+        return now
+    with Live(seen(now), console=console, auto_refresh=False) as live:
+        while now.run_by is not None:
+            began = time.perf_counter()
+            try:
+                now = look(project, stage)
+            except LatticeworkError as error:
+                click.echo(str(error), err=True)
+            live.update(seen(now), refresh=True)
+            sleep(max(0.5, 10 * (time.perf_counter() - began)))
+    return now

@@ -1,0 +1,293 @@
+"""Commands that do something: ``init``, ``run``, ``retry``, ``export``."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latticework.cli.frame import FAILED, INTERRUPTED
+from latticework.cli.looking import PROJECT, show_lattice
+from latticework.cli.options import Names, acquisition_options, open_acquisition, selection
+from latticework.errors import ProjectError
+
+if TYPE_CHECKING:
+    from latticework.cli.pipelines import Applied, PipelineProject
+    from latticework.project import Project
+    from latticework.project.summary import RunSummary
+
+PIPELINE = click.option(
+    "--pipeline",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.py",
+    help="Python file with a function 'pipeline(project)' that calls project.add.",
+)
+WORKERS = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Worker processes on this machine; one per core if not given.",
+)
+
+
+@click.command()
+@click.argument("acquisition")
+@PROJECT
+@acquisition_options
+@PIPELINE
+@click.option("--name", help="Name of the project; the folder's if not given.")
+def init(
+    acquisition: str, project: Path, pipeline: Path | None, name: str | None, **opening: Any
+) -> None:
+    """Make a project folder for an acquisition.
+
+    The acquisition stays where it is and is never written to. Its pipeline can be given now or
+    with the first 'latticework run'.
+
+    \b
+    Examples:
+      latticework init acquisition/ brain.lw
+      latticework init acquisition/ brain.lw --grid 7x9 --snake --overlap 10% --pipeline pipeline.py
+
+    \b
+    A pipeline is a Python file:
+      from scipy.ndimage import median_filter
+      from latticework.stages import detect_spots
+      def pipeline(project):
+          clean = project.add(median_filter, size=3, overlap=1)
+          project.add(detect_spots, after=clean, sigma_px=2.0)
+
+    Exit codes: 0 made, 2 the acquisition, the folder or the pipeline cannot be used.
+    """
+    from latticework.cli.pipelines import PipelineProject, apply, pipeline_function, remember
+    from latticework.project import create
+
+    if pipeline is not None:
+        pipeline_function(pipeline)
+    tiles = open_acquisition(acquisition, opening)
+    show_lattice(tiles)
+    path = create(project, tiles, name=name).path
+    if pipeline is not None:
+        try:
+            done = apply(PipelineProject(path), pipeline)
+            remember(path, pipeline)
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)  # made a moment ago, by us
+            raise
+        click.echo(f"Stages: {', '.join(done.stages)}")
+    click.echo(f"Project: {path}")
+    more = "" if pipeline is not None else " --pipeline FILE.py"
+    click.echo(f"Next: latticework run {quote(str(project))}{more}")
+
+
+@click.command()
+@PROJECT
+@PIPELINE
+@WORKERS
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="A Dask scheduler that runs already, as in tcp://host:8786.",
+)
+@click.option("--stages", type=Names(), help="Only these stages, as in clean,spots.")
+@click.option(
+    "--progress",
+    type=click.Choice(["auto", "rich", "lines", "none"]),
+    default="auto",
+    show_default=True,
+    help="Bars, plain lines or nothing; 'auto': bars in a terminal, else lines.",
+)
+def run(
+    project: Path,
+    pipeline: Path | None,
+    workers: int | None,
+    scheduler: str | None,
+    stages: list[str] | None,
+    progress: str,
+) -> None:
+    """Run everything of a project that is not done.
+
+    Ctrl-C is safe: what is finished is kept, and the next run goes on from there. A tile that
+    fails stops nothing but what reads it.
+
+    The project remembers its pipeline file and reads it again at each run: change a parameter or a
+    function in it, and exactly what depends on that is made again.
+
+    \b
+    Examples:
+      latticework run brain.lw --pipeline pipeline.py
+      latticework run brain.lw --workers 4
+      latticework run brain.lw --stages clean,spots --scheduler tcp://head-node:8786
+
+    Exit codes: 0 everything is complete, 1 something failed, 2 it could not run, 130 Ctrl-C.
+    """
+    from latticework.cli.pipelines import PipelineProject
+
+    if workers is not None and scheduler is not None:
+        raise click.UsageError(
+            "--workers are on this machine, --scheduler is elsewhere: give one of them"
+        )
+    opened = PipelineProject(project)
+    known = read_pipeline(opened, pipeline)
+    chosen = stages or (list(known.stages) if known is not None and known.others else None)
+    with where(workers, scheduler) as cluster:
+        summary = opened.run(cluster, stages=chosen, progress=progress)
+    if progress == "none":
+        click.echo(str(summary))
+    finish(opened, project, summary, chosen)
+
+
+def read_pipeline(project: "PipelineProject", given: Path | None) -> "Applied | None":
+    """Add the stages of the pipeline file that was given or that the project remembers.
+
+    Raises
+    ------
+    ProjectError
+        If the project has no stages, or the file it remembers has vanished.
+    """
+    from latticework.cli.pipelines import apply, remember, remembered
+
+    file = given if given is not None else remembered(project.path)
+    if file is None:
+        if not len(project):
+            raise ProjectError(
+                f"{project.path} has no stages yet: give --pipeline FILE.py, with a function "
+                "'pipeline(project)' in it (see latticework init --help)"
+            )
+        return None
+    if not file.is_file():
+        raise ProjectError(
+            f"the pipeline file {file} is not there any more: say where it is now with --pipeline"
+        )
+    had = len(project)
+    done = apply(project, file)
+    if given is not None:
+        remember(project.path, given)
+    if had and done.new:
+        click.echo(f"New in {file.name}: {', '.join(done.new)}")
+    if done.changed:
+        click.echo(
+            f"Changed in {file.name}: {', '.join(done.changed)}; what they made is made again"
+        )
+    if done.others:
+        click.echo(f"Not in {file.name}, so left as they are: {', '.join(done.others)}")
+    return done
+
+
+@contextmanager
+def where(workers: int | None, scheduler: str | None) -> Iterator[Any]:
+    """What to give to `Project.run`."""
+    if scheduler is not None:
+        from distributed import Client
+
+        try:
+            client = Client(scheduler, timeout="15s", set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ProjectError(f"no Dask scheduler answers at {scheduler!r}: {error}") from error
+        with client:
+            if not client.nthreads():
+                click.echo(f"{scheduler} has no workers yet; waiting for the first one")
+                client.wait_for_workers(1)
+            yield client
+    elif workers is not None:
+        from latticework.project.clusters import local_cluster
+
+        with local_cluster(workers) as cluster:
+            yield cluster
+    else:
+        yield None
+
+
+def finish(
+    project: "Project", typed: Path, summary: "RunSummary", chosen: list[str] | None
+) -> None:
+    """Say what to do about what failed, and end with the exit code of a run."""
+    from latticework.lattice.states import State
+
+    name = quote(str(typed))
+    if summary.interrupted:
+        click.echo(f"Interrupted; what is finished is kept. To go on: latticework run {name}")
+        sys.exit(INTERRUPTED)
+    counts = [summary.counts[stage] for stage in chosen or summary.counts]
+    for node in project.pipeline:
+        failed = (node.units.state == State.FAILED).nonzero()[0]
+        if len(failed):
+            labels = node.lattice.tile(int(failed[0])).labels.items()
+            words = " ".join(quote(f"{dim.removeprefix('tile_')}={label}") for dim, label in labels)
+            click.echo(f"To see why: latticework why {name} {node.name} {words}".rstrip())
+            click.echo(f"When the cause is gone: latticework retry {name}, and run again")
+            break
+    done = (State.COMPLETE, State.ABSENT)
+    if any(n and state not in done for of in counts for state, n in of.items()):
+        sys.exit(FAILED)
+
+
+@click.command()
+@PROJECT
+@click.option("--stage", help="Only this stage.")
+@click.option("--all", "everything", is_flag=True, help="Complete tiles too: make them again.")
+@click.argument("tile", nargs=-1, metavar="[z=3 y=1 ... | ID]")
+def retry(project: Path, stage: str | None, everything: bool, tile: tuple[str, ...]) -> None:
+    """Let failed tiles run again in the next run.
+
+    Without a tile, all that failed are meant; labels choose some (y=1 alone: a whole row).
+
+    \b
+    Examples:
+      latticework retry brain.lw
+      latticework retry brain.lw --stage spots z=3 y=1 x=2
+      latticework retry brain.lw --stage clean --all y=1
+
+    Exit codes: 0 done, 2 there is no such project, stage or tile, or it is running now.
+    """
+    from latticework.project import open_project
+
+    opened = open_project(project)
+    labels = chosen_labels(opened, tile)
+    n = opened.retry(stage, failed=not everything, **labels)
+    if not n:
+        click.echo(
+            "Nothing to retry: nothing there has failed."
+            if not everything
+            else "Nothing to make again."
+        )
+        return
+    units = "1 tile" if n == 1 else f"{n:,} tiles"
+    click.echo(f"{units} will run again. Next: latticework run {quote(str(project))}")
+
+
+@click.command()
+@PROJECT
+@click.argument("stage")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("tile", nargs=-1, metavar="[z=3 y=1 ... | ID]")
+def export(project: Path, stage: str, out: Path, tile: tuple[str, ...]) -> None:
+    """Copy results to files that other programs read.
+
+    Arrays become TIFF files in the folder OUT, a tile each. Tables and records become one CSV
+    file, OUT. STAGE may be 'source': the acquisition itself.
+
+    \b
+    Examples:
+      latticework export brain.lw clean cleaned/ z=3
+      latticework export brain.lw spots spots.csv
+
+    Exit codes: 0 written, 2 there is nothing to write.
+    """
+    from latticework.project import open_project
+
+    opened = open_project(project)
+    files = opened.export(stage, out.expanduser(), **chosen_labels(opened, tile))
+    if len(files) == 1:
+        click.echo(f"Wrote {files[0]}")
+    else:
+        click.echo(f"Wrote {len(files):,} files to {files[0].parent}")
+
+
+def chosen_labels(project: "Project", words: tuple[str, ...]) -> dict[str, Any]:
+    """Labels from words; an id is turned into the labels of its tile."""
+    id, labels = selection(project.lattice, words)
+    return labels if id is None else dict(project.lattice.tile(id).labels)
