@@ -95,7 +95,7 @@ def check(lattice: "Lattice") -> None:
     for what, rows in {"ids": lattice.ids, "names": lattice._names}.items():
         if rows is not None and len(rows) != n:
             raise LatticeError(f"{len(rows)} {what} were given for {n} tiles")
-    if len(np.unique(lattice.ids)) != n:
+    if lattice.shuffled and len(np.unique(lattice.ids)) != n:
         raise LatticeError("two tiles have the same id")
     check_places(lattice)
     if any(size < 1 for size in lattice.tile_shape.values()):
@@ -111,6 +111,10 @@ def check_places(lattice: "Lattice") -> None:
             raise LatticeError(f"{len(lattice)} tiles, but no lattice dims to tell them apart")
         return
     flat = np.ravel_multi_index(tuple(lattice.index.T), lattice.shape)
+    taken = np.zeros(int(np.prod(lattice.shape)), dtype=bool)
+    taken[flat] = True
+    if np.count_nonzero(taken) == len(flat):
+        return
     order = np.argsort(flat, kind="stable")
     twice = np.flatnonzero(np.diff(flat[order]) == 0)
     if len(twice):

@@ -291,7 +291,7 @@ class Lattice:
             If an id is not of this lattice.
         """
         ids = np.asarray(ids, dtype=np.int64)
-        if not self._ids_shuffled:
+        if not self.shuffled:
             rows = ids
             bad = (ids < 0) | (ids >= len(self))
         else:
@@ -304,7 +304,8 @@ class Lattice:
         return rows
 
     @cached_property
-    def _ids_shuffled(self) -> bool:
+    def shuffled(self) -> bool:
+        """Whether ids are not simply 0 to n - 1: this is a selection of another lattice."""
         return not np.array_equal(self.ids, np.arange(len(self)))
 
     @cached_property

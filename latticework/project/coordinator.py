@@ -14,6 +14,7 @@ import queue
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,10 @@ from latticework.io.tables import table_key
 from latticework.io.tile_array import TileArray
 from latticework.lattice.states import ACTIVE, State
 from latticework.project.dispatch import Batch, Pace, ReadyUnits, window
+from latticework.project.fingerprints import failure_stamps
 from latticework.project.ledger import COMPLETE, save_snapshot
 from latticework.project.pipeline import Node, Pipeline
+from latticework.project.propagation import Propagation
 from latticework.stages.bench import plan_layout
 from latticework.stages.order import SealedOrder, WorkOrder, seal
 from latticework.stages.outputs import Output
@@ -76,6 +79,7 @@ class Coordinator:
         self.staging = staging_folder(project.path, self.session)
         self.chosen = [node for node in self.pipeline if only is None or node.name in set(only)]
         self.ready = {node.name: ReadyUnits(len(node.units)) for node in self.chosen}
+        self.states = Propagation(self.pipeline, self.ready, self._drop_orders)
         self.alone: dict[str, list[int]] = {node.name: [] for node in self.chosen}
         self.deaths: dict[tuple[str, int], int] = {}
         self.pace = {node.name: Pace() for node in self.chosen}
@@ -83,6 +87,7 @@ class Coordinator:
         self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.stopping = False
         self.slots = 0
+        self._janitor = ThreadPoolExecutor(1, thread_name_prefix="latticework-janitor")
         self._orders: dict[str, SealedOrder] = {}
         self._stores: dict[str, TileArray] = {}
         self._workers: dict[tuple[str, str], int] = {}
@@ -98,7 +103,7 @@ class Coordinator:
         self.client.subscribe_topic(TOPIC, self._on_event)
         try:
             for node in self.chosen:
-                self._find_ready(node, np.arange(len(node.units)))
+                self.states.find_ready(node, np.arange(len(node.units)))
             while True:
                 self._refresh_slots()
                 if not self.stopping:
@@ -162,6 +167,7 @@ class Coordinator:
         self._snapshot()
         self.journal.write("update sessions set ended=? where id=?", (time.time(), self.session))
         self.journal.commit()
+        self._janitor.shutdown()
         shutil.rmtree(self.staging, ignore_errors=True)
 
     # ---------------------------------------------------------------- out
@@ -307,7 +313,7 @@ class Coordinator:
             staging = Path(report.staging)
             for unit in rows["unit"][good].tolist():
                 self._publish(node, unit, staging)
-            shutil.rmtree(staging, ignore_errors=True)
+            self._janitor.submit(shutil.rmtree, staging, ignore_errors=True)
         if report.records:
             units = rows["unit"].tolist()
             self.journal.write_many(
@@ -317,7 +323,7 @@ class Coordinator:
         errors = {failure.row: self._error(failure) for failure in report.failures}
         self._record(node, batch, rows, self._worker(report.worker, report.host), errors)
         self.pace[node.name].see(float((rows["ended"] - rows["started"]).mean()))
-        self._apply(node, batch, rows, good)
+        self._apply(node, batch, rows)
 
     def _publish(self, node: Node, unit: int, staging: Path) -> None:
         assert node.output is not None
@@ -342,6 +348,11 @@ class Coordinator:
         self._orders.pop(node.name, None)
         for child, _ in self.pipeline.children(node.name):
             self.pipeline.relink(child)
+        self._drop_orders(node)
+
+    def _drop_orders(self, node: Node) -> None:
+        """Readers of this node need new work orders."""
+        for child, _ in self.pipeline.children(node.name):
             self._orders.pop(child.name, None)
 
     def _drop_outputs(self, node: Node) -> None:
@@ -389,66 +400,14 @@ class Coordinator:
             "delete from batches where session=? and batch=?", (self.session, batch.number)
         )
 
-    # ---------------------------------------------------------------- states
-
-    def _apply(self, node: Node, batch: Batch, rows: np.ndarray, good: np.ndarray) -> None:
-        units, done = node.units, batch.units[good]
-        units.duration_s[batch.units] = rows["ended"] - rows["started"]
-        units.ended[batch.units] = rows["ended"]
-        again = done[units.published[done] > 0]
-        units.state[done] = State.COMPLETE
-        units.tries[done] = 0
-        units.published[done] = batch.attempts[good]
-        units.fingerprint[done] = batch.fingerprints[good]
-        if len(again):
-            self._spread_stale(node, again)
-        self._mark_outdated(node, done, batch.fingerprints[good])
-        for child, number in self.pipeline.children(node.name):
-            if child.name in self.ready:
-                self._find_ready(child, child.dependencies[number].readers(done))
+    def _apply(self, node: Node, batch: Batch, rows: np.ndarray) -> None:
+        """Costs and states of units that came back."""
+        good = rows["outcome"] == COMPLETE
+        node.units.duration_s[batch.units] = rows["ended"] - rows["started"]
+        node.units.ended[batch.units] = rows["ended"]
+        self.states.completed(node, batch, good)
         if not good.all():
-            self._failed(node, batch.units[~good])
-
-    def _mark_outdated(self, node: Node, done: np.ndarray, made_with: np.ndarray) -> None:
-        """Units whose inputs or stage changed while they ran are stale at once."""
-        outdated = done[self.pipeline.expected(node, done) != made_with]
-        if len(outdated):
-            node.units.state[outdated] = State.STALE
-            self._find_ready(node, outdated)
-
-    def _failed(self, node: Node, failed: np.ndarray) -> None:
-        units = node.units
-        units.tries[failed] += 1
-        final = failed[units.tries[failed] > node.retries]
-        units.state[failed] = State.WAITING
-        units.state[final] = State.FAILED
-        self._block_readers(node, final)
-        self._find_ready(node, np.setdiff1d(failed, final))
-
-    def _block_readers(self, node: Node, broken: np.ndarray) -> None:
-        if not len(broken):
-            return
-        for child, number in self.pipeline.children(node.name):
-            readers = child.dependencies[number].readers(broken)
-            open_ones = np.isin(child.units.state[readers], (State.WAITING, State.STALE))
-            child.units.state[readers[open_ones]] = State.BLOCKED
-            self._block_readers(child, readers[open_ones])
-
-    def _spread_stale(self, node: Node, again: np.ndarray) -> None:
-        """What had read units that were made again is stale."""
-        node.generation += 1
-        for child, number in self.pipeline.children(node.name):
-            self._orders.pop(child.name, None)
-            readers = child.dependencies[number].readers(again)
-            done = readers[child.units.state[readers] == State.COMPLETE]
-            child.units.state[done] = State.STALE
-
-    def _find_ready(self, node: Node, candidates: np.ndarray) -> None:
-        """Queue those candidates that wait and whose inputs are all complete."""
-        state = node.units.state[candidates]
-        open_ones = candidates[(state == State.WAITING) | (state == State.STALE)]
-        if len(open_ones):
-            self.ready[node.name].add(open_ones[~self.pipeline.unready(node, open_ones)])
+            self.states.failed(node, batch.units[~good], batch.fingerprints[~good])
 
     # ---------------------------------------------------------------- mishaps
 
@@ -485,7 +444,7 @@ class Coordinator:
             if batch.started:
                 self.alone[node.name].extend(batch.units.tolist())
             else:
-                self._find_ready(node, batch.units)
+                self.states.find_ready(node, batch.units)
             return None
         unit = int(batch.units[0])
         deaths = self.deaths[node.name, unit] = self.deaths.get((node.name, unit), 0) + 1
@@ -493,8 +452,8 @@ class Coordinator:
             self.alone[node.name].append(unit)
             return None
         self.journal.add_change(node.id, "fail", batch.units.astype("<i8").tobytes())
-        node.units.state[unit] = State.FAILED
-        self._block_readers(node, batch.units)
+        node.units.fingerprint[batch.units] = failure_stamps(batch.fingerprints)
+        self.states.given_up(node, batch.units)
         return None
 
     def _refused(self, node: Node, batch: Batch, error: BaseException | None) -> None:
@@ -506,7 +465,7 @@ class Coordinator:
         error_id = self.journal.error_id(type(error).__name__, message[:2000], message[-20000:])
         errors = dict.fromkeys(range(len(rows)), error_id)
         self._record(node, batch, rows, self._worker("no worker", ""), errors)
-        self._apply(node, batch, rows, np.zeros(len(rows), dtype=bool))
+        self._apply(node, batch, rows)
 
 
 __all__ = ["Coordinator", "Pipeline"]

@@ -7,7 +7,7 @@ its fingerprint is what would be computed now. The mixing function is splitmix64
 Flood 2014, doi:10.1145/2660193.2660195).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -31,8 +31,15 @@ def stamps(fingerprint: np.ndarray, published: np.ndarray) -> np.ndarray:
     return mix(fingerprint ^ mix(published.astype(np.uint64)))
 
 
+def failure_stamps(fingerprint: np.ndarray) -> np.ndarray:
+    """What is kept of units that failed: their fingerprint, but never that of a complete unit."""
+    return mix(fingerprint ^ np.uint64(0xFA11ED))
+
+
 def expected(
-    stage: int, units: np.ndarray, edges: Sequence[tuple[Dependency, np.ndarray]]
+    stage: int,
+    units: np.ndarray,
+    edges: Sequence[tuple[Dependency, Callable[[np.ndarray], np.ndarray]]],
 ) -> np.ndarray:
     """Fingerprints that units would get if they ran now, uint64.
 
@@ -43,13 +50,13 @@ def expected(
     units
         Unit ids.
     edges
-        For each parent, the dependency and the stamps of all its units.
+        For each parent, the dependency and what gives the stamps of some of its units.
     """
     total = np.full(len(units), stage, dtype=np.uint64)
-    for number, (dependency, parent) in enumerate(edges):
+    for number, (dependency, stamps_of) in enumerate(edges):
         which, read = dependency.inputs(units)
         salt = np.uint64((number + 1) * 0x632BE59BD9B4E019 & 0xFFFFFFFFFFFFFFFF)
-        part = mix(parent[read] ^ mix(read.astype(np.uint64)) ^ salt)
+        part = mix(stamps_of(read) ^ mix(read.astype(np.uint64)) ^ salt)
         if len(which) == len(units):
             total += part
         else:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from latticework.errors import StageError
-from latticework.io.journal import OUTCOMES, Journal
+from latticework.io.journal import KILLED, OUTCOMES, Journal
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
+from latticework.project.fingerprints import failure_stamps
 from latticework.project.pipeline import Node, Pipeline
 from latticework.project.units import Units
 from latticework.stages.callables import Reference
@@ -145,17 +146,19 @@ def apply_attempts(node: Node, rows: Iterable[Row]) -> None:
             units.published[unit] = attempt
             units.fingerprint[unit] = fingerprint & 0xFFFFFFFFFFFFFFFF  # type: ignore[operator]
         elif outcome in CHARGED:
+            units.fingerprint[unit] = failure_stamps(np.array([fingerprint]).view("u8"))[0]
             units.tries[unit] = min(255, int(units.tries[unit]) + 1)
             failed = units.tries[unit] > node.retries
             units.state[unit] = State.FAILED if failed else State.WAITING
-        elif units.state[unit] != State.COMPLETE:
-            units.state[unit] = State.WAITING
+        elif outcome == KILLED:
+            units.fingerprint[unit] = failure_stamps(np.array([fingerprint]).view("u8"))[0]
 
 
 def apply_change(node: Node, what: str, ids: np.ndarray) -> None:
     """A change that is no attempt: ``retry``, ``fail`` or ``drop`` (outputs were removed)."""
     if what == "retry":
         node.units.state[ids], node.units.tries[ids] = State.WAITING, 0
+        node.units.fingerprint[ids] = 0
     elif what == "fail":
         node.units.state[ids] = State.FAILED
     elif what == "drop":

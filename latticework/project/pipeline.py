@@ -11,7 +11,7 @@ from latticework.lattice.dependencies import Dependency
 from latticework.lattice.halo import Halo, halo
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import BROKEN, State
-from latticework.project.fingerprints import expected, stamps
+from latticework.project.fingerprints import expected, failure_stamps, stamps
 from latticework.project.units import Units
 from latticework.stages.order import Input, output_lattice
 from latticework.stages.outputs import Output
@@ -20,6 +20,8 @@ from latticework.stages.stage import Stage
 
 SOURCE = "source"
 """Name of the acquisition among a stage's parents."""
+STEP = 2**16
+"""Units whose states are derived at once, so that memory does not grow with the lattice."""
 
 
 @dataclass(slots=True)
@@ -70,11 +72,11 @@ class Node:
         """Attempts beyond the first that its units are given."""
         return int(self.definition.get("retries", 1))
 
-    def stamps(self) -> np.ndarray:
-        """Stamps of what is published, uint64 per unit."""
+    def stamps_of(self, units: np.ndarray) -> np.ndarray:
+        """Stamps of what is published of some units, uint64."""
         if self.source_stamps is not None:
-            return self.source_stamps
-        return stamps(self.units.fingerprint, self.units.published)
+            return self.source_stamps[units]
+        return stamps(self.units.fingerprint[units], self.units.published[units])
 
     def made_lattice(self) -> Lattice:
         """The lattice with this stage's own output tiles."""
@@ -166,7 +168,7 @@ class Pipeline:
     def expected(self, node: Node, units: np.ndarray) -> np.ndarray:
         """Fingerprints that units of a node would get now."""
         edges = [
-            (edge, self[parent].stamps())
+            (edge, self[parent].stamps_of)
             for edge, parent in zip(node.dependencies, node.parents, strict=True)
         ]
         return expected(node.fingerprint, units, edges)
@@ -174,18 +176,38 @@ class Pipeline:
     # ---------------------------------------------------------------- states that follow
 
     def derive(self) -> None:
-        """Work out every state that follows from the durable ones: stale and blocked."""
+        """Work out every state that follows from the durable ones: stale and blocked.
+
+        A unit is stale if its code, parameters or an attempt that it read changed, or if an input
+        of it is not complete any more and will be made again.
+        """
         for node in self:
-            units = node.units
-            units.state[units.state == State.BLOCKED] = State.WAITING
-            units.state[units.state == State.STALE] = State.COMPLETE
-            done = np.flatnonzero(units.state == State.COMPLETE)
-            if len(done):
-                changed = self.expected(node, done) != units.fingerprint[done]
-                units.state[done[changed]] = State.STALE
-            waiting = np.flatnonzero((units.state == State.WAITING) | (units.state == State.STALE))
-            if len(waiting):
-                units.state[waiting[self.blocked(node, waiting)]] = State.BLOCKED
+            for start in range(0, len(node.units), STEP):
+                self._derive(node, slice(start, start + STEP))
+
+    def _derive(self, node: Node, some: slice) -> None:
+        """The states that follow for some units of one node; its parents' are known."""
+        units = node.units
+        state = units.state[some]
+        self.forgive(node, some.start + np.flatnonzero(state == State.FAILED))
+        kept = (state == State.FAILED) | (state == State.CANCELLED) | (state == State.ABSENT)
+        published = units.published[some] > 0
+        state[~kept] = np.where(published, State.COMPLETE, State.WAITING)[~kept]
+        done = some.start + np.flatnonzero(state == State.COMPLETE)
+        if len(done):
+            changed = self.expected(node, done) != units.fingerprint[done]
+            units.state[done[changed | self.unready(node, done)]] = State.STALE
+        waiting = some.start + np.flatnonzero((state == State.WAITING) | (state == State.STALE))
+        if len(waiting):
+            units.state[waiting[self.blocked(node, waiting)]] = State.BLOCKED
+
+    def forgive(self, node: Node, failed: np.ndarray) -> None:
+        """Let failed units wait again whose code, parameters or inputs are others than those."""
+        if not len(failed):
+            return
+        changed = failure_stamps(self.expected(node, failed)) != node.units.fingerprint[failed]
+        node.units.state[failed[changed]] = State.WAITING
+        node.units.tries[failed[changed]] = 0
 
     def blocked(self, node: Node, units: np.ndarray) -> np.ndarray:
         """For each unit, whether something that it reads is failed, cancelled or blocked."""
@@ -201,11 +223,8 @@ class Pipeline:
         wanted = np.zeros(256, dtype=bool)
         wanted[[int(state) for state in states]] = True
         for edge, parent in zip(node.dependencies, node.parents, strict=True):
-            hit = wanted[self[parent].units.state]
-            if not hit.any():
-                continue
             which, read = edge.inputs(units)
-            found[which[hit[read]]] = True
+            found[which[wanted[self[parent].units.state[read]]]] = True
         return found
 
 

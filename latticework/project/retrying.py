@@ -7,6 +7,7 @@ import numpy as np
 
 from latticework.errors import ProjectError
 from latticework.lattice.states import State
+from latticework.project.ledger import apply_change
 from latticework.project.pipeline import Node
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def retry_units(
             units = meant(project, node, failed=failed, labels=labels)
             if len(units):
                 journal.add_change(node.id, "retry", units.astype("<i8").tobytes())
-                node.units.state[units], node.units.tries[units] = State.WAITING, 0
+                apply_change(node, "retry", units)
                 total += len(units)
         journal.commit()
         project.close_writer()

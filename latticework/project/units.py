@@ -26,8 +26,9 @@ DURABLE = np.dtype(
 class Units:
     """Every unit of one stage.
 
-    Only `COMPLETE`, `FAILED`, `CANCELLED` and `WAITING` are durable; the other states follow from
-    these, from the pipeline and from what is on its way.
+    Of the states only `FAILED` and `CANCELLED` are durable: the others follow from what is
+    published, from fingerprints, from the pipeline and from what is on its way
+    (`Pipeline.derive`).
     """
 
     state: np.ndarray
@@ -71,8 +72,8 @@ class Units:
     def to_bytes(self) -> bytes:
         """The durable part, packed: column by column, compressed."""
         state = self.state.copy()
-        state[np.isin(state, (State.QUEUED, State.RUNNING, State.BLOCKED))] = State.WAITING
-        state[state == State.STALE] = State.COMPLETE
+        derived = (State.QUEUED, State.RUNNING, State.BLOCKED, State.STALE)
+        state[np.isin(state, derived)] = State.WAITING
         columns = [state, *(getattr(self, name) for name in (DURABLE.names or ())[1:])]
         raw = b"".join(column.tobytes() for column in columns)
         return len(self).to_bytes(8, "little") + zlib.compress(raw, 1)
@@ -84,7 +85,6 @@ class Units:
         raw = zlib.decompress(packed[8:])
         columns, start = {}, 0
         for name in DURABLE.names or ():
-            stop = start + n * DURABLE[name].itemsize
-            columns[name] = np.frombuffer(raw[start:stop], dtype=DURABLE[name]).copy()
-            start = stop
+            columns[name] = np.frombuffer(raw, DURABLE[name], n, start).copy()
+            start += n * DURABLE[name].itemsize
         return cls(**columns)

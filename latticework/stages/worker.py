@@ -101,9 +101,12 @@ def run_batch(
     failures: list[Failure] = []
     made_records: list[tuple[int, str]] = []
     output: Output | None = None
-    bench = bench_for(sealed)
-    staging = bench.order.staging / f"{batch}-{uuid.uuid4().hex[:8]}"
     meter = Meter()
+    try:
+        bench = bench_for(sealed)
+    except Exception as error:  # noqa: BLE001  a damaged store, a module that is missing
+        return _none_began(batch, rows, meter, error, worker, host)
+    staging = bench.order.staging / f"{batch}-{uuid.uuid4().hex[:8]}"
     report = []
     for row, unit in enumerate(ids):
         meter.begin()
@@ -127,6 +130,17 @@ def run_batch(
     return BatchReport(
         batch, rows.tobytes(), staged, output, tuple(failures), tuple(made_records), worker, host
     )
+
+
+def _none_began(
+    batch: int, rows: np.ndarray, meter: Meter, error: Exception, worker: str, host: str
+) -> BatchReport:
+    """The report of a batch whose stage could not even be set up on this worker."""
+    started, ended, cpu, peak = meter.end()
+    rows["outcome"], rows["started"], rows["ended"] = _outcome(error), started, ended
+    rows["cpu_s"], rows["peak_memory"] = cpu, peak
+    failures = tuple(_failure(row, error) for row in range(len(rows)))
+    return BatchReport(batch, rows.tobytes(), "", None, failures, (), worker, host)
 
 
 def _announce(batch: int) -> tuple[str, str]:
