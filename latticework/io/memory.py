@@ -46,6 +46,30 @@ def fingerprint(array: Any) -> int:
     return int(hash_strings([f"{name} {array.shape} {array.dtype}"])[0])
 
 
+PIECE_BYTES = 4 * 2**20
+"""Small blocks are written together, in pieces of about this size."""
+
+
+def grown_block(block: Sequence[int], shape: Sequence[int], itemsize: int) -> list[int]:
+    """A multiple of a block that is worth a write of its own.
+
+    Examples
+    --------
+    >>> grown_block([2, 2], (3000, 1000), 1)
+    [3000, 1000]
+    >>> grown_block([64, 512, 512], (128, 1024, 1024), 2)
+    [64, 512, 512]
+    """
+    size = list(block)
+    while int(np.prod(size)) * itemsize < PIECE_BYTES // 2:
+        smallest = [d for d in range(len(size)) if size[d] < shape[d]]
+        if not smallest:
+            break
+        axis = min(smallest, key=lambda d: size[d])
+        size[axis] = min(2 * size[axis], shape[axis])
+    return size
+
+
 @dataclass(frozen=True, slots=True)
 class MemorySource:
     """Tiles that are arrays, one each."""
@@ -120,8 +144,8 @@ class SavableBlocks:
         block = np.where(starts.any(axis=0), 0, shape)
         for axis in np.flatnonzero(block == 0):
             block[axis] = np.unique(starts[:, axis])[1]
-        grid = tuple(-(-n // b) for n, b in zip(shape, block.tolist(), strict=True))
-        size = block.tolist()
+        size = grown_block(block.tolist(), shape, np.dtype(array.dtype).itemsize)
+        grid = tuple(-(-n // b) for n, b in zip(shape, size, strict=True))
 
         def pieces() -> Any:
             for index in np.ndindex(*grid):
