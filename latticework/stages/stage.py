@@ -69,11 +69,17 @@ class Stage:
                 "starting with a letter or digit (name=...)"
             )
         if self.name.lower() == "source":
-            raise StageError("the name 'source' means the acquisition: call the stage something else")
+            raise StageError(
+                "the name 'source' means the acquisition: call the stage something else"
+            )
         if not isinstance(self.retries, int) or self.retries < 0:
-            raise StageError(f"stage {self.name!r}: retries={self.retries!r} is no number of retries")
+            raise StageError(
+                f"stage {self.name!r}: retries={self.retries!r} is no number of retries"
+            )
         if self.output is not None and self.output.kind not in KINDS:
-            raise StageError(f"stage {self.name!r}: output kind {self.output.kind!r} is none of {KINDS}")
+            raise StageError(
+                f"stage {self.name!r}: output kind {self.output.kind!r} is none of {KINDS}"
+            )
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         """Call the function, with the stage's parameters unless others are given."""
@@ -103,7 +109,9 @@ class Stage:
             "params": {name: describe(value) for name, value in sorted(self.params.items())},
             "reads": self.reads.pattern,
             "overlap": overlap,
-            "boundary": dict(self.boundary) if isinstance(self.boundary, Mapping) else self.boundary,
+            "boundary": dict(self.boundary)
+            if isinstance(self.boundary, Mapping)
+            else self.boundary,
             "trim": self.trim,
             "output": None if self.output is None else self.output.to_json(),
             "numpy": self.takes_numpy,
@@ -139,6 +147,7 @@ def fingerprint(definition: Mapping[str, Any]) -> int:
     """A 64-bit fingerprint of a stage's definition (with whatever else decides what it makes)."""
     where = {"file": None, "importable": None}  # whence it is had does not change what it makes
     relevant = {**definition, "function": {**definition["function"], **where}}
+    relevant.pop("retries", None)  # nor does how often it is tried
     text = json.dumps(relevant, sort_keys=True, default=repr)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
