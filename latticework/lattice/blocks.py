@@ -20,20 +20,30 @@ def block_parts(
 ) -> Parts:
     """Parts of a lattice of blocks; see `Lattice.from_array`."""
     named = dims is None and hasattr(array, "dims") and hasattr(array, "data")
-    tile_dims = tuple(str(dim) for dim in array.dims) if named else array_dims(len(array.shape), dims)
+    tile_dims = (
+        tuple(str(dim) for dim in array.dims) if named else array_dims(len(array.shape), dims)
+    )
     if named and set(tile_dims) <= {"c", *SPATIAL}:
         array = array.data
     shape = dict(zip(tile_dims, (int(n) for n in array.shape), strict=True))
     expected = tuple(dim for dim in ("c", *SPATIAL) if dim in shape)
     if tile_dims != expected or "y" not in shape or "x" not in shape:
-        raise LatticeError(f"array dims {tile_dims} must be some of c, z, y, x, in that order, with y and x")
-    bad = {axis: size for axis, size in block.items() if axis not in shape or axis == "c" or size < 1}
+        raise LatticeError(
+            f"array dims {tile_dims} must be some of c, z, y, x, in that order, with y and x"
+        )
+    bad = {
+        axis: size for axis, size in block.items() if axis not in shape or axis == "c" or size < 1
+    }
     if bad or 0 in shape.values():
-        raise LatticeError(f"block={dict(block)} does not divide an array of shape {shape} into blocks")
+        raise LatticeError(
+            f"block={dict(block)} does not divide an array of shape {shape} into blocks"
+        )
     axes = [axis for axis in SPATIAL if axis in shape]
     sizes = {axis: min(int(block.get(axis, shape[axis])), shape[axis]) for axis in axes}
     grid = {axis: -(-shape[axis] // sizes[axis]) for axis in axes}
-    index = np.stack(np.unravel_index(np.arange(int(np.prod(list(grid.values())))), tuple(grid.values())), axis=1)
+    index = np.stack(
+        np.unravel_index(np.arange(int(np.prod(list(grid.values())))), tuple(grid.values())), axis=1
+    )
     tile_shape = tuple(sizes.get(dim, shape[dim]) for dim in tile_dims)
     starts = np.zeros((len(index), len(tile_dims)), dtype=np.int64)
     first = len(tile_dims) - len(axes)

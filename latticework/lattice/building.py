@@ -31,7 +31,9 @@ def grid_index(index: Any, n_dims: int) -> np.ndarray:
     """Grid positions as an int64 array of shape (n, n_dims)."""
     index = np.ascontiguousarray(index, dtype=np.int64)
     if index.ndim != 2 or index.shape[1] != n_dims:
-        raise LatticeError(f"index has shape {index.shape}, but must be (tiles, {n_dims} lattice dims)")
+        raise LatticeError(
+            f"index has shape {index.shape}, but must be (tiles, {n_dims} lattice dims)"
+        )
     return index
 
 
@@ -119,7 +121,10 @@ def check_places(lattice: "Lattice") -> None:
     twice = np.flatnonzero(np.diff(flat[order]) == 0)
     if len(twice):
         a, b = order[twice[0]], order[twice[0] + 1]
-        where = {d: lattice.labels[d][i].item() for d, i in zip(lattice.dims, lattice.index[a], strict=True)}
+        where = {
+            d: lattice.labels[d][i].item()
+            for d, i in zip(lattice.dims, lattice.index[a], strict=True)
+        }
         raise LatticeError(
             f"two tiles are at {where}: {lattice.names[a]!r} and {lattice.names[b]!r} "
             f"({len(twice)} such places): keep one of each, or tell them apart by a further axis"

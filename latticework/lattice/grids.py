@@ -25,7 +25,9 @@ def overlap_steps(
         size, given = tile_shape.get(axis, 1), overlap.get(axis, 0)
         pixels = round(given * size) if isinstance(given, float) and given < 1 else int(given)
         if not 0 <= pixels < size:
-            raise LatticeError(f"an overlap of {given} along {axis} does not fit tiles of {size} px")
+            raise LatticeError(
+                f"an overlap of {given} along {axis} does not fit tiles of {size} px"
+            )
         resolved[axis] = size - pixels
     return resolved
 
@@ -52,7 +54,9 @@ def scan_order(shape: Sequence[int], order: str, snake: bool, start: str) -> np.
     if "bottom" in start:
         y = rows - 1 - y
     plane = np.stack([y.ravel(), x.ravel()], axis=1)
-    outer = np.stack(np.unravel_index(np.arange(int(np.prod(shape[:-2]))), tuple(shape[:-2]) or (1,)), axis=1)
+    outer = np.stack(
+        np.unravel_index(np.arange(int(np.prod(shape[:-2]))), tuple(shape[:-2]) or (1,)), axis=1
+    )
     outer = outer[:, : len(shape) - 2]
     return np.concatenate(
         [np.repeat(outer, len(plane), axis=0), np.tile(plane, (len(outer), 1))], axis=1
@@ -74,7 +78,9 @@ def grid_parts(
     """Parts of a full grid; see `Lattice.from_grid`."""
     dims = tuple(lattice_dim(axis) for axis in grid)
     if any(size < 1 for size in grid.values()) or dims[-2:] != ("tile_y", "tile_x"):
-        raise LatticeError(f"a grid has at least one tile along each axis and ends in y, x: not {dict(grid)}")
+        raise LatticeError(
+            f"a grid has at least one tile along each axis and ends in y, x: not {dict(grid)}"
+        )
     pixels = pixel_parts(tile_shape, dtype)
     axes = [axis for axis in map(spatial_axis, dims) if axis is not None]
     return {

@@ -53,5 +53,8 @@ def extended_parts(old: "Lattice", new: "Lattice") -> Parts:
         "position_um": np.concatenate([old.position_um, new.position_um]),
         "names": np.concatenate([old.names, new.names]),
         "shapes": np.concatenate(shapes) if ragged else None,
-        "problems": {**old.problems, **{first + int(new.rows_of([i])[0]): w for i, w in new.problems.items()}},
+        "problems": {
+            **old.problems,
+            **{first + int(new.rows_of([i])[0]): w for i, w in new.problems.items()},
+        },
     }

@@ -132,7 +132,7 @@ def halo(
     if overlap is None or isinstance(overlap, int | np.integer):
         overlap = {axis: int(overlap or 0) for axis in spatial}
     if not isinstance(boundary, Mapping):
-        boundary = {axis: boundary for axis in spatial}
+        boundary = dict.fromkeys(spatial, boundary)
     for what, given in {"overlap": overlap, "boundary": boundary}.items():
         unknown = [axis for axis in given if axis not in spatial]
         if unknown:
@@ -167,7 +167,9 @@ def _check(lattice: Lattice, margins: Halo) -> None:
                 f"tiles lie {-overlap} px apart along {dim}: there is no halo across the gap"
             )
         if mode == "periodic" and overlap != 0 and (before or after):
-            raise LatticeError(f"tiles overlap by {overlap} px along {dim}: 'periodic' needs abutting tiles")
+            raise LatticeError(
+                f"tiles overlap by {overlap} px along {dim}: 'periodic' needs abutting tiles"
+            )
 
 
 class HaloGeometry:
@@ -261,7 +263,9 @@ class HaloGeometry:
         column = self._columns[k]
         if self.margins.modes[k] != "none" or column is None:
             return (1 << 30, 1 << 30)
-        line = self.lattice.id_grid[tuple(slice(None) if c == column else i for c, i in enumerate(index))]
+        line = self.lattice.id_grid[
+            tuple(slice(None) if c == column else i for c, i in enumerate(index))
+        ]
         here = int(index[column])
         gap_before = np.flatnonzero(line[:here][::-1] < 0)
         gap_after = np.flatnonzero(line[here + 1 :] < 0)

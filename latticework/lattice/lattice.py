@@ -131,7 +131,9 @@ class Lattice:
         self.spatial_dims: tuple[str, ...] = tuple(
             axis for axis in SPATIAL if axis in self.tile_dims or axis in lattice_axes
         )
-        self.pixel_size_um: Mapping[str, float] = building.pixel_sizes(pixel_size_um, self.spatial_dims)
+        self.pixel_size_um: Mapping[str, float] = building.pixel_sizes(
+            pixel_size_um, self.spatial_dims
+        )
         self.step_px: Mapping[str, int] = building.steps(step_px, lattice_axes, self.tile_shape)
         self.shapes: np.ndarray | None = building.tile_shapes(shapes, n, self.tile_shape)
         self.channels: tuple[str, ...] | None = None if channels is None else tuple(channels)
@@ -219,7 +221,9 @@ class Lattice:
     @classmethod
     def unit(cls) -> Self:
         """The lattice of no dims and one unit, where whole-lattice reductions live."""
-        return cls(dims=(), labels={}, index=np.zeros((1, 0)), tile_dims=(), tile_shape=(), dtype="f8")
+        return cls(
+            dims=(), labels={}, index=np.zeros((1, 0)), tile_dims=(), tile_shape=(), dtype="f8"
+        )
 
     # ---------------------------------------------------------------- facts
 
@@ -334,7 +338,9 @@ class Lattice:
         return Tile(
             id=tile_id,
             index=tuple(where),
-            labels={dim: self.labels[dim][i].item() for dim, i in zip(self.dims, where, strict=True)},
+            labels={
+                dim: self.labels[dim][i].item() for dim, i in zip(self.dims, where, strict=True)
+            },
             name=self._made_name(row) if self._names is None else str(self._names[row]),
             position_um=dict(zip(self.spatial_dims, self.position_um[row].tolist(), strict=True)),
             dims=self.tile_dims,
@@ -410,7 +416,9 @@ class Lattice:
     def plane(self, **label: Label) -> "Lattice":
         """All tiles that share one label along one lattice axis: ``lattice.plane(z=3)``."""
         if len(label) != 1:
-            raise LatticeError(f"a plane has one label along one axis, as in plane(z=3), not {label}")
+            raise LatticeError(
+                f"a plane has one label along one axis, as in plane(z=3), not {label}"
+            )
         return self.sel(**label)
 
     def within(self, **box_um: tuple[float, float]) -> "Lattice":
@@ -483,7 +491,9 @@ class Lattice:
         for column, dim in enumerate(self.dims):
             axis = spatial_axis(dim)
             if axis in self.tile_shape:
-                start[self.tile_dims.index(axis)] = int(self.index[row, column]) * self.step_px[axis]
+                start[self.tile_dims.index(axis)] = (
+                    int(self.index[row, column]) * self.step_px[axis]
+                )
         return Box(tuple(start), tuple(a + n for a, n in zip(start, shape, strict=True)))
 
     # ---------------------------------------------------------------- growth

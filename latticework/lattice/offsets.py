@@ -63,8 +63,10 @@ def resolve_offsets(offsets: Offsets, dims: Sequence[str]) -> np.ndarray:
 
 
 def _is_vector(offset: object) -> bool:
-    return isinstance(offset, Sequence) and bool(offset) and all(
-        isinstance(step, int | np.integer) for step in offset
+    return (
+        isinstance(offset, Sequence)
+        and bool(offset)
+        and all(isinstance(step, int | np.integer) for step in offset)
     )
 
 

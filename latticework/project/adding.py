@@ -29,12 +29,18 @@ def add_stage(
     check_stage(project.pipeline, stage, parents)
     values = definition_of(stage, parents)
     known = project.pipeline.nodes.get(stage.name)
-    if known is not None and known.fingerprint == fingerprint(values) and known.retries == stage.retries:
+    if (
+        known is not None
+        and known.fingerprint == fingerprint(values)
+        and known.retries == stage.retries
+    ):
         known.stage, known.missing = stage, None
         project._last_added = stage.name
         return
     if project.running:
-        raise ProjectError(f"stage {stage.name!r}: this project is running; add stages when it has ended")
+        raise ProjectError(
+            f"stage {stage.name!r}: this project is running; add stages when it has ended"
+        )
     with project.lock().held():
         node = node_for(project.pipeline, stage, parents, values)
         project.add_node(node, json.dumps(values))
@@ -70,12 +76,16 @@ def check_stage(pipeline: Pipeline, stage: Stage, parents: tuple[str, ...]) -> N
     lattice = pipeline.lattice
     taken = {*lattice.dims, *lattice.tile_dims, "tile_name", "z_um", "y_um", "x_um"}
     if stage.name in taken:
-        raise StageError(f"{stage.name!r} is the name of an axis: call the stage something else (name=...)")
+        raise StageError(
+            f"{stage.name!r} is the name of an axis: call the stage something else (name=...)"
+        )
     if stage.name in _ancestors(pipeline, parents):
         raise StageError(f"stage {stage.name!r} cannot read what is made from itself")
     whole = stage.reads.pattern == "all tiles"
     if stage.overlap and stage.reads.pattern != "same tile":
-        raise StageError(f"stage {stage.name!r} reads {stage.reads.pattern}: it can have no halo (overlap)")
+        raise StageError(
+            f"stage {stage.name!r} reads {stage.reads.pattern}: it can have no halo (overlap)"
+        )
     if not whole and all(not pipeline[parent].lattice.dims for parent in parents):
         raise StageError(
             f"stage {stage.name!r} reads only {', '.join(parents)}, which is made once for the whole "
@@ -110,7 +120,16 @@ def node_for(
 ) -> Node:
     """A new node, or the new version of one that is there."""
     lattice = Lattice.unit() if stage.reads.pattern == "all tiles" else pipeline.lattice
-    node = Node(0, stage.name, stage, values, fingerprint(values), parents, lattice, Units.waiting(len(lattice)))
+    node = Node(
+        0,
+        stage.name,
+        stage,
+        values,
+        fingerprint(values),
+        parents,
+        lattice,
+        Units.waiting(len(lattice)),
+    )
     known = pipeline.nodes.get(stage.name)
     if known is not None:
         node.id = known.id

@@ -82,7 +82,7 @@ class LocalWorker(ProcessInterface):
 def worker_environment() -> dict[str, str]:
     """Environment of local workers: this process's, with its import path."""
     paths = [os.path.abspath(path) for path in sys.path if not path.endswith(".zip")]  # noqa: PTH100
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     quiet = {"DASK_LOGGING__DISTRIBUTED": "warning"}
     return {**threads, **quiet, **os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
@@ -121,7 +121,8 @@ def local_cluster(
         },
     }
     spec = {
-        f"local-{k}": {"cls": LocalWorker, "options": {"memory_limit": limit}} for k in range(workers)
+        f"local-{k}": {"cls": LocalWorker, "options": {"memory_limit": limit}}
+        for k in range(workers)
     }
     return SpecCluster(spec, scheduler, name="latticework", silence_logs=logging.ERROR)
 
@@ -147,7 +148,9 @@ def client_for(where: Any) -> Iterator["Client"]:
 
     if isinstance(where, Client):
         if where.asynchronous:
-            raise ProjectError("an asynchronous Dask client cannot run a project: give a normal one")
+            raise ProjectError(
+                "an asynchronous Dask client cannot run a project: give a normal one"
+            )
         yield where
         return
     if where is None:

@@ -332,7 +332,9 @@ class Coordinator:
             return
         store = self._stores.get(node.name)
         if store is None:
-            store = self._stores[node.name] = TileArray.open(array_folder(self.project.path, node.name))
+            store = self._stores[node.name] = TileArray.open(
+                array_folder(self.project.path, node.name)
+            )
         index = tuple(node.lattice.index[unit].tolist())
         publish(staging, store.path, store.layout.keys(index))
 
@@ -458,7 +460,9 @@ class Coordinator:
 
     def _refused(self, node: Node, batch: Batch, error: BaseException | None) -> None:
         """The worker could not begin: every unit is charged with what it said."""
-        message = str(error) if isinstance(error, StageError) else f"{type(error).__name__}: {error}"
+        message = (
+            str(error) if isinstance(error, StageError) else f"{type(error).__name__}: {error}"
+        )
         rows = np.zeros(len(batch.units), dtype=REPORT)
         rows["unit"], rows["attempt"], rows["outcome"] = batch.units, batch.attempts, 2
         rows["started"], rows["ended"] = batch.dispatched, time.time()

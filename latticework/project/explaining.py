@@ -59,8 +59,11 @@ def _times(n: int) -> str:
 
 
 def _blocked(project: "Project", node: Node, unit: int) -> str:
-    reasons = [_input_reason(project, parent, read) for parent, read in _inputs(project, node, unit)
-               if parent.units.state[read] in (State.FAILED, State.CANCELLED, State.BLOCKED)]
+    reasons = [
+        _input_reason(project, parent, read)
+        for parent, read in _inputs(project, node, unit)
+        if parent.units.state[read] in (State.FAILED, State.CANCELLED, State.BLOCKED)
+    ]
     return f"blocked: it reads {_some(reasons)}"
 
 
@@ -83,7 +86,11 @@ def _waiting(project: "Project", node: Node, unit: int) -> str:
     if node.units.tries[unit]:
         error = project.last_error(node, unit)
         return f"waiting to be tried again after {_times(int(node.units.tries[unit]))} failing: {error}"
-    holder = "nothing runs this project now" if not project.is_run() else "it will be sent when there is room"
+    holder = (
+        "nothing runs this project now"
+        if not project.is_run()
+        else "it will be sent when there is room"
+    )
     return f"ready to run: {holder}"
 
 
@@ -106,7 +113,9 @@ def _incomplete(project: "Project", node: Node, unit: int) -> list[str]:
 
 def _input_reason(project: "Project", parent: Node, unit: int) -> str:
     tile = parent.lattice.tile(unit)
-    what = f"{parent.name!r}" if parent.reduction else f"{parent.name!r} at {tile.name} {tile.address}"
+    what = (
+        f"{parent.name!r}" if parent.reduction else f"{parent.name!r} at {tile.name} {tile.address}"
+    )
     state = State(int(parent.units.state[unit]))
     if parent.name == SOURCE:
         return f"{what}, which cannot be read: {tile.problem}"

@@ -10,10 +10,25 @@ if TYPE_CHECKING:
 
     from latticework.project.project import Project
 
-COLUMNS = (
-    "stage unit attempt outcome started ended duration_s cpu_s peak_memory_bytes bytes_read "
-    "bytes_written worker host session error message traceback"
-).split()
+COLUMNS = [
+    "stage",
+    "unit",
+    "attempt",
+    "outcome",
+    "started",
+    "ended",
+    "duration_s",
+    "cpu_s",
+    "peak_memory_bytes",
+    "bytes_read",
+    "bytes_written",
+    "worker",
+    "host",
+    "session",
+    "error",
+    "message",
+    "traceback",
+]
 
 QUERY = """
 select s.name, a.unit, a.attempt, a.outcome, a.started, a.ended, a.ended - a.started, a.cpu_s,
@@ -60,9 +75,17 @@ def with_labels(project: "Project", table: "pd.DataFrame") -> "pd.DataFrame":
     """The table with names and labels of the tiles instead of unit ids."""
     lattice = project.lattice
     units = table.pop("unit").to_numpy(dtype="int64")
-    whole = table["stage"].isin([node.name for node in project.pipeline if node.reduction]).to_numpy()
-    rows = lattice.rows_of([0 if w else u for u, w in zip(units.tolist(), whole.tolist(), strict=True)])
-    table.insert(1, "tile", ["(all tiles)" if w else n for n, w in zip(lattice.names[rows], whole, strict=True)])
+    whole = (
+        table["stage"].isin([node.name for node in project.pipeline if node.reduction]).to_numpy()
+    )
+    rows = lattice.rows_of(
+        [0 if w else u for u, w in zip(units.tolist(), whole.tolist(), strict=True)]
+    )
+    table.insert(
+        1,
+        "tile",
+        ["(all tiles)" if w else n for n, w in zip(lattice.names[rows], whole, strict=True)],
+    )
     for k, dim in enumerate(lattice.dims):
         labels = lattice.labels[dim][lattice.index[rows, k]].astype(object)
         labels[whole] = None

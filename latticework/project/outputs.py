@@ -187,7 +187,9 @@ class StageOutputs:
         made = reader.lattice
         return labelled_tile(tile, array, made.tile_dims, name=self.name, channels=made.channels)
 
-    def read(self, box: Mapping[str, tuple[int, int]], id: int | None = None, /, **labels: Any) -> np.ndarray:
+    def read(
+        self, box: Mapping[str, tuple[int, int]], id: int | None = None, /, **labels: Any
+    ) -> np.ndarray:
         """Part of one tile, in pixels: ``read({"y": (0, 10), "x": (5, 20)}, z=3, y=1, x=2)``.
 
         Touches only the part of the file that it needs, where the format allows.

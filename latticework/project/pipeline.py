@@ -147,11 +147,17 @@ class Pipeline:
         if made.output is None and parent != SOURCE:
             return None  # not known yet: nothing of the parent is complete, so nothing can be ready
         lattice = made.made_lattice()
-        given = {a: tuple(v) if isinstance(v, list) else v for a, v in overlap.items()} if isinstance(overlap, dict) else overlap
+        given = (
+            {a: tuple(v) if isinstance(v, list) else v for a, v in overlap.items()}
+            if isinstance(overlap, dict)
+            else overlap
+        )
         try:
             return halo(lattice, given, node.definition["boundary"])
         except LatticeError as error:
-            raise StageError(f"stage {node.name!r} cannot read {parent!r} with a halo: {error}") from error
+            raise StageError(
+                f"stage {node.name!r} cannot read {parent!r} with a halo: {error}"
+            ) from error
 
     def inputs_of(self, node: Node) -> tuple[Input, ...]:
         """How a worker reads each parent."""
@@ -235,7 +241,9 @@ def source_node(lattice: Lattice) -> Node:
     for tile in lattice.problems:
         units.state[tile] = State.FAILED
     fingerprints = None if lattice.source is None else lattice.source.fingerprints()
-    values = np.zeros(len(lattice), "u8") if fingerprints is None else np.asarray(fingerprints, "u8")
+    values = (
+        np.zeros(len(lattice), "u8") if fingerprints is None else np.asarray(fingerprints, "u8")
+    )
     shape = tuple(lattice.tile_shape.values())
     output = Output("array", lattice.dtype.newbyteorder("<").str, lattice.tile_dims, shape)
     return Node(0, SOURCE, None, {}, 0, (), lattice, units, output, source_stamps=values)

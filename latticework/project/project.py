@@ -5,22 +5,20 @@ import os
 import shutil
 import socket
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticework.errors import LatticeError, ProjectError, ProjectExistsError, ProjectNotFoundError
+from latticework.errors import ProjectError, ProjectNotFoundError
 from latticework.io.journal import LOST, Journal
-from latticework.io.lattice_store import load_lattice, save_lattice
-from latticework.io.sources import load_source, save_source
+from latticework.io.lattice_store import load_lattice
+from latticework.io.sources import load_source
 from latticework.lattice.lattice import Lattice
 from latticework.project import ledger
 from latticework.project.lock import CoordinatorLock
 from latticework.project.pipeline import SOURCE, Node, Pipeline
-from latticework.project.units import Units
 from latticework.stages import paths
 from latticework.stages.stage import Stage
 
@@ -281,7 +279,9 @@ class Project:
 
         return why(self, stage, id, labels)
 
-    def attempts(self, stage: str | None = None, id: int | None = None, /, **labels: Any) -> "pd.DataFrame":
+    def attempts(
+        self, stage: str | None = None, id: int | None = None, /, **labels: Any
+    ) -> "pd.DataFrame":
         """Every attempt, as a table: when, where, how long, at what cost, with which error.
 
         Parameters
@@ -378,7 +378,9 @@ class Project:
 
         journal = self.writable_journal()
         with journal.transaction():
-            for row in journal.query("select rowid, session, stage, units, attempts, dispatched from batches"):
+            for row in journal.query(
+                "select rowid, session, stage, units, attempts, dispatched from batches"
+            ):
                 self._lose(journal, row)
             session = journal.start_session(socket.gethostname(), os.getpid(), __version__)
         shutil.rmtree(paths.staging_folder(self.path, session).parent, ignore_errors=True)
@@ -464,110 +466,3 @@ def read_project_file(path: Path) -> dict[str, Any]:
     if number > FORMAT:
         raise ProjectError(f"{path} has format {number}, this latticework reads up to {FORMAT}")
     return dict(facts)
-
-
-def create(
-    path: Path | str, tiles: Lattice | Sequence[Any], *, name: str | None = None, exist_ok: bool = False
-) -> Project:
-    """Make a project folder for the tiles of an acquisition.
-
-    Pixels stay where they are; only tiles held in memory are written into the project, so that
-    workers can read them.
-
-    Parameters
-    ----------
-    path
-        Folder to make, such as ``"brain.lw"``.
-    tiles
-        What `open_tiles` or `Lattice.from_array` gave.
-    name
-        Name of the project; the folder's if not given.
-    exist_ok
-        Whether a project of the same lattice that is there already is opened instead.
-
-    Raises
-    ------
-    ProjectExistsError
-        If there is a project (or anything else) at `path`.
-    LatticeError
-        If the lattice has no tiles or no source, or is not whole.
-    """
-    path = Path(path).expanduser().resolve()
-    if not isinstance(tiles, Lattice):
-        raise LatticeError(f"tiles are a Lattice (see latticework.open_tiles), not {type(tiles).__name__}")
-    if paths.project_file(path).exists():
-        return _existing(path, tiles, exist_ok)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ProjectExistsError(f"{path} exists and is not a project: choose another folder")
-    check_tiles(tiles)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    temporary.mkdir(parents=True)
-    try:
-        fill_folder(temporary, tiles, name or path.stem)
-        if path.exists():
-            path.rmdir()
-        temporary.rename(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return Project(path)
-
-
-def check_tiles(tiles: Lattice) -> None:
-    """Refuse lattices that a project cannot have."""
-    if not len(tiles):
-        raise LatticeError("the lattice has no tiles: there is nothing to do")
-    if tiles.source is None:
-        raise LatticeError("the lattice has no source of pixels: open it with latticework.open_tiles")
-    if not np.array_equal(tiles.ids, np.arange(len(tiles))):
-        raise LatticeError(
-            "the lattice is a selection of another one: a project takes whole lattices "
-            "(select tiles when running, or open only those files)"
-        )
-
-
-def fill_folder(folder: Path, tiles: Lattice, name: str) -> None:
-    """Everything that a new project folder holds."""
-    assert tiles.source is not None
-    save_lattice(tiles, paths.lattice_folder(folder))
-    save_source(tiles.source, paths.source_folder(folder), base=folder)
-    Journal.create(paths.journal_file(folder)).close()
-    facts = {
-        "latticework_project": FORMAT,
-        "name": name,
-        "key": uuid.uuid4().hex,
-        "lattice_version": 1,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-    paths.project_file(folder).write_text(json.dumps(facts, indent=2) + "\n")
-
-
-def _existing(path: Path, tiles: Lattice, exist_ok: bool) -> Project:
-    if not exist_ok:
-        raise ProjectExistsError(
-            f"there is a project at {path} already: open it with latticework.open_project, or "
-            "give create(..., exist_ok=True) to go on with it"
-        )
-    project = Project(path)
-    old = project.lattice
-    same = old.sizes == tiles.sizes and len(old) == len(tiles) and old.tile_shape == tiles.tile_shape
-    if not same or not np.array_equal(old.index, tiles.index):
-        raise ProjectExistsError(
-            f"the project at {path} has another lattice ({old.sizes}, {len(old)} tiles) than the "
-            f"one given ({tiles.sizes}, {len(tiles)} tiles): choose another folder"
-        )
-    return project
-
-
-def open_project(path: Path | str) -> Project:
-    """Open the project in a folder; changes nothing.
-
-    Raises
-    ------
-    ProjectNotFoundError
-        If there is none.
-    """
-    return Project(Path(path).expanduser().resolve())
-
-
-__all__ = ["Node", "Project", "Units", "create", "open_project"]

@@ -37,9 +37,7 @@ def retry_units(
     return total
 
 
-def meant(
-    project: "Project", node: Node, *, failed: bool, labels: Mapping[str, Any]
-) -> np.ndarray:
+def meant(project: "Project", node: Node, *, failed: bool, labels: Mapping[str, Any]) -> np.ndarray:
     """Units that a retry means."""
     states = [State.FAILED, State.CANCELLED]
     if not failed:

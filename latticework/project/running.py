@@ -205,9 +205,7 @@ class StatusWriter:
         self._next = time.monotonic() + max(STATUS_S, 20 * spent)
 
 
-def summarise(
-    project: "Project", seconds: float, attempts: int, interrupted: bool
-) -> RunSummary:
+def summarise(project: "Project", seconds: float, attempts: int, interrupted: bool) -> RunSummary:
     """The summary of a run that just ended."""
     failures, n_failures = [], 0
     for node in project.pipeline:
@@ -217,7 +215,12 @@ def summarise(
             tile = node.lattice.tile(unit)
             message = project.last_error(node, unit)
             failures.append(
-                FailedTile(node.name, f"{tile.name} {tile.address}", message, int(node.units.attempts[unit]))
+                FailedTile(
+                    node.name,
+                    f"{tile.name} {tile.address}",
+                    message,
+                    int(node.units.attempts[unit]),
+                )
             )
     counts = {node.name: node.units.count() for node in project.pipeline}
     return RunSummary(

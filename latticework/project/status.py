@@ -61,7 +61,9 @@ def status_dataset(project: "Project") -> "xr.Dataset":
     nodes = list(project.pipeline)
     tiled = [node for node in nodes if node.lattice.dims]
     lattice = project.lattice
-    names = list(status_columns(tiled[0])) if tiled else ["state", "attempts", "duration_s", "ended"]
+    names = (
+        list(status_columns(tiled[0])) if tiled else ["state", "attempts", "duration_s", "ended"]
+    )
     columns = {node.name: status_columns(node) for node in tiled}
     dims = ("stage", *lattice.dims)
     empty = np.zeros((0, *lattice.shape))

@@ -11,8 +11,8 @@ import cloudpickle
 import numpy as np
 
 from latticework.errors import StageError
-from latticework.io.lattice_store import load_lattice
 from latticework.io.handles import HALO_CACHE_BYTES
+from latticework.io.lattice_store import load_lattice
 from latticework.io.layout import ArrayLayout
 from latticework.io.sources import load_source
 from latticework.io.tile_array import TileArray
@@ -22,6 +22,7 @@ from latticework.lattice.lattice import Lattice
 from latticework.stages.allocator import keep_freed_memory
 from latticework.stages.order import Input, SealedOrder, WorkOrder, output_lattice
 from latticework.stages.paths import array_folder, lattice_folder, source_folder
+
 
 @dataclass(slots=True)
 class ArrayInput:
@@ -61,7 +62,9 @@ class ArrayInput:
     def _box(self, tile: int, box: Box | None) -> np.ndarray:
         if box is None:
             shapes = self.lattice.shapes
-            sizes = list(self.lattice.tile_shape.values()) if shapes is None else shapes[tile].tolist()
+            sizes = (
+                list(self.lattice.tile_shape.values()) if shapes is None else shapes[tile].tolist()
+            )
             box = Box.whole(sizes)
         if isinstance(self.reader, TileArray):
             return self.reader.read(self._index(tile), box)
@@ -78,7 +81,9 @@ class ArrayInput:
             return None
         own = next(piece for piece in plan.pieces if not any(piece.side) and piece.tile == tile)
         start = self.lattice.volume_box(tile).start
-        box = Box.whole(plan.shape).shift([a - b for a, b in zip(start, own.target.start, strict=True)])
+        box = Box.whole(plan.shape).shift(
+            [a - b for a, b in zip(start, own.target.start, strict=True)]
+        )
         inside = Box.whole([self.lattice.volume_shape[dim] for dim in self.lattice.tile_dims])
         return box if inside.contains(box) and "periodic" not in plan.modes else None
 
@@ -166,7 +171,9 @@ def project_lattice(project: Path, version: int) -> Lattice:
 
 def project_source(project: Path, version: int) -> Any:
     """The project's source, loaded once per process and version."""
-    return _once("source", project, version, lambda: load_source(source_folder(project), base=project))
+    return _once(
+        "source", project, version, lambda: load_source(source_folder(project), base=project)
+    )
 
 
 def bench_for(sealed: SealedOrder, *, keep: int = 16) -> Bench:

@@ -79,7 +79,9 @@ def _arguments(
                 continue
             if isinstance(source, ArrayInput) and spec.how == "tile":
                 if tile is not None and tile.problem and spec.parent == "source":
-                    raise StageError(f"tile {tile.name} {tile.address} cannot be read: {tile.problem}")
+                    raise StageError(
+                        f"tile {tile.name} {tile.address} cannot be read: {tile.problem}"
+                    )
                 array, plan = source.read(unit)
                 if plan is not None and haloed is None:
                     haloed = source, plan

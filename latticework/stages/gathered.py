@@ -52,7 +52,8 @@ def all_arrays(source: "ArrayInput", cores: int) -> "xr.DataArray":
         name=f"{source.spec.parent}-{id(source)}",
     )
     coords: dict[str, Any] = {
-        dim: ("tile", lattice.labels[dim][lattice.index[:, k]]) for k, dim in enumerate(lattice.dims)
+        dim: ("tile", lattice.labels[dim][lattice.index[:, k]])
+        for k, dim in enumerate(lattice.dims)
     }
     coords["name"] = ("tile", lattice.names.astype(str))
     for k, axis in enumerate(lattice.spatial_dims):

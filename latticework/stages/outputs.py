@@ -42,7 +42,9 @@ class Output:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """From `to_json`."""
-        sequences = {key: None if values[key] is None else tuple(values[key]) for key in ("dims", "shape")}
+        sequences = {
+            key: None if values[key] is None else tuple(values[key]) for key in ("dims", "shape")
+        }
         return cls(values["kind"], values["dtype"], **sequences)
 
     def differences(self, other: "Output") -> str:
@@ -77,7 +79,12 @@ def array_output(
     if shape is not None:
         dims = tuple(shape)
     sizes = None if shape is None else tuple(int(n) for n in shape.values())
-    return Output("array", None if dtype is None else _little(np.dtype(dtype)), None if dims is None else tuple(dims), sizes)
+    return Output(
+        "array",
+        None if dtype is None else _little(np.dtype(dtype)),
+        None if dims is None else tuple(dims),
+        sizes,
+    )
 
 
 def table_output() -> Output:
@@ -118,10 +125,14 @@ def found_output(value: Any, dims: Sequence[str], tile: str) -> Output:
     if hasattr(value, "dims") and hasattr(value, "dtype"):
         if value.ndim == 0:
             return Output("record")
-        return Output("array", _little(value.dtype), tuple(map(str, value.dims)), tuple(value.shape))
+        return Output(
+            "array", _little(value.dtype), tuple(map(str, value.dims)), tuple(value.shape)
+        )
     if isinstance(value, np.ndarray) and value.ndim:
         if value.dtype.hasobject or value.dtype.kind in "USVMm":
-            raise StageError(f"tile {tile}: an array of type {value.dtype} cannot be stored: return numbers")
+            raise StageError(
+                f"tile {tile}: an array of type {value.dtype} cannot be stored: return numbers"
+            )
         return Output("array", _little(value.dtype), _dims_for(value, dims, tile), value.shape)
     if isinstance(value, ALONE) or (isinstance(value, np.ndarray) and not value.ndim):
         return Output("record")
@@ -144,4 +155,6 @@ def _dims_for(value: np.ndarray, dims: Sequence[str], tile: str) -> tuple[str, .
         )
     if value.ndim <= 4:
         return canonical[4 - value.ndim :]
-    raise StageError(f"tile {tile}: an array of {value.ndim} dims needs names: return an xarray.DataArray")
+    raise StageError(
+        f"tile {tile}: an array of {value.ndim} dims needs names: return an xarray.DataArray"
+    )

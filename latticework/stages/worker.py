@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -104,7 +103,7 @@ def run_batch(
     meter = Meter()
     try:
         bench = bench_for(sealed)
-    except Exception as error:  # noqa: BLE001  a damaged store, a module that is missing
+    except Exception as error:
         return _none_began(batch, rows, meter, error, worker, host)
     staging = bench.order.staging / f"{batch}-{uuid.uuid4().hex[:8]}"
     report = []
@@ -113,7 +112,7 @@ def run_batch(
         outcome, read, written = COMPLETE, 0, 0
         try:
             made = run_unit(bench, unit, records[row] if records else {}, staging)
-        except Exception as error:  # noqa: BLE001  a stage may raise anything
+        except Exception as error:
             outcome = _outcome(error)
             failures.append(_failure(row, error))
         else:
@@ -179,5 +178,3 @@ def check_order(payload: bytes) -> None:
     import cloudpickle
 
     cloudpickle.loads(payload)
-
-
