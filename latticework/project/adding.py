@@ -132,9 +132,8 @@ def node_for(
     )
     known = pipeline.nodes.get(stage.name)
     if known is not None:
-        node.id = known.id
         if known.reduction == node.reduction:
-            node.units = known.units
+            node.id, node.units = known.id, known.units
             node.output, node.settled_for = known.output, known.settled_for
         node.generation = known.generation + 1
     return node

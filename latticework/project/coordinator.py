@@ -46,6 +46,8 @@ COMMIT_S = 0.2
 """Seconds between commits of the journal."""
 SNAPSHOT_ATTEMPTS = 50_000
 """Attempts after which the states are kept as a snapshot."""
+UNSETTLED = 0
+"""Stands for no definition: what the stage makes has to be found again."""
 DEATHS = 3
 """Workers that a unit may take with it, alone, before it counts as failed."""
 
@@ -340,8 +342,11 @@ class Coordinator:
 
     def _settle(self, node: Node, output: Output) -> None:
         """The first tile decides what the stage makes: create its store."""
-        if node.output is not None and node.output != output:
+        if node.output != output:
             self._drop_outputs(node)
+            for child, _ in self.pipeline.children(node.name):
+                child.settled_for = UNSETTLED  # what it makes may follow from what it reads
+                self.project.keep_output(child)
         node.output, node.settled_for = output, node.fingerprint
         self.project.keep_output(node)
         if output.kind == "array":
@@ -358,7 +363,10 @@ class Coordinator:
             self._orders.pop(child.name, None)
 
     def _drop_outputs(self, node: Node) -> None:
-        """The stage was changed and makes something else now: what it made before goes."""
+        """The stage was changed and makes something else now: what it made before goes.
+
+        So does what a run left behind that was killed before anything was complete.
+        """
         published = np.flatnonzero(node.units.published)
         self.journal.add_change(node.id, "drop", published.astype("<i8").tobytes())
         self.journal.commit()

@@ -10,7 +10,7 @@ from latticework.io.journal import KILLED, OUTCOMES, Journal
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
 from latticework.project.fingerprints import failure_stamps
-from latticework.project.pipeline import Node, Pipeline
+from latticework.project.pipeline import Node, Pipeline, parents_first
 from latticework.project.units import Units
 from latticework.stages.callables import Reference
 from latticework.stages.outputs import Output
@@ -32,8 +32,10 @@ def load_nodes(journal: Journal, pipeline: Pipeline, known: Mapping[str, Node]) 
     rows = journal.query(
         "select id, name, definition, fingerprint, output from stages where removed is null order by id"
     )
-    for node_id, name, definition, fingerprint, output in rows:
-        values = json.loads(definition)
+    kept = {name: (json.loads(definition), *rest) for _, name, definition, *rest in rows}
+    ids = {row[1]: row[0] for row in rows}
+    for name in parents_first({name: values["parents"] for name, (values, *_) in kept.items()}):
+        values, fingerprint, output = kept[name]
         lattice = Lattice.unit() if values["reads"] == "all tiles" else pipeline.lattice
         same = known.get(name)
         if same is not None and same.stage is not None and same.fingerprint == int(fingerprint, 16):
@@ -42,7 +44,7 @@ def load_nodes(journal: Journal, pipeline: Pipeline, known: Mapping[str, Node]) 
             stage, missing = recover_stage(name, values)
         made = {} if output is None else json.loads(output)
         node = Node(
-            id=node_id,
+            id=ids[name],
             name=name,
             stage=stage,
             definition=values,

@@ -1,6 +1,6 @@
 """The pipeline: the acyclic graph of stages below the source, with the state of every unit."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,7 +110,11 @@ class Pipeline:
     def add(self, node: Node) -> None:
         """Add a node below parents that are there already, or put a new version in its place."""
         self.nodes[node.name] = node
+        order = parents_first({name: known.parents for name, known in self.nodes.items()})
+        self.nodes = {name: self.nodes[name] for name in order}
         self.relink(node)
+        for child, _ in self.children(node.name):
+            self.relink(child)
 
     def children(self, name: str) -> Iterator[tuple[Node, int]]:
         """Nodes that read `name`, and which of their inputs it is."""
@@ -232,6 +236,24 @@ class Pipeline:
             which, read = edge.inputs(units)
             found[which[wanted[self[parent].units.state[read]]]] = True
         return found
+
+
+def parents_first(parents: Mapping[str, Sequence[str]]) -> list[str]:
+    """Names in an order in which each comes after its parents, else as they are given.
+
+    Examples
+    --------
+    >>> parents_first({"source": (), "spots": ("clean",), "clean": ("source",)})
+    ['source', 'clean', 'spots']
+    """
+    left, order = dict(parents), []
+    while left:
+        found = [name for name, above in left.items() if not any(p in left for p in above)]
+        assert found  # adding refuses circles
+        order += found
+        for name in found:
+            del left[name]
+    return order
 
 
 def source_node(lattice: Lattice) -> Node:

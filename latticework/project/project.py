@@ -403,8 +403,7 @@ class Project:
                 node.units.attempts[ids] = np.maximum(node.units.attempts[ids], lost)
 
     def keep_output(self, node: Node) -> None:
-        """What a stage makes has been settled."""
-        assert node.output is not None
+        """What a stage makes has been settled, or is open again."""
         text = output_text(node)
         self.writable_journal().write("update stages set output=? where id=?", (text, node.id))
 
@@ -428,6 +427,8 @@ class Project:
                 sql = "update stages set definition=?, fingerprint=?, output=? where id=?"
                 journal.write(sql, (definition, fingerprint, output_text(node), node.id))
             else:
+                sql = "update stages set removed=? where name=? and removed is null"
+                journal.write(sql, (time.time(), node.name))
                 sql = "insert into stages (name, definition, fingerprint, created) values (?, ?, ?, ?)"
                 node.id = journal.write(sql, (node.name, definition, fingerprint, time.time()))
         self.pipeline.add(node)
