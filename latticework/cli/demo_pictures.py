@@ -80,8 +80,10 @@ def draw_overview(
     status: "xr.Dataset",
     pictures: tuple[np.ndarray, np.ndarray],
     path: Path,
+    *,
+    when: str,
 ) -> None:
-    """One picture of it all: lattice, states by stage half-way, mosaic before and after."""
+    """One picture of it all: lattice, states by stage, mosaic before and after."""
     from latticework.viz.figure import INK, Picture, saved
     from latticework.viz.lattice_plot import plot_lattice
 
@@ -104,7 +106,7 @@ def draw_overview(
     axes = figure.add_axes((left / width, bottom / height, wide / width, tall / height))
     plot_lattice(lattice, ax=axes, names=False, order=True)
     axes.set_axis_off()
-    left, bottom = place(1, 0, "Every tile in every stage, half-way through the run")
+    left, bottom = place(1, 0, f"Every tile in every stage, {when}")
     _draw_states(figure, status, (left, bottom, wide, tall))
     for column, (picture, title) in enumerate(
         zip(pictures, ("As acquired", "After the pipeline"), strict=True)
@@ -128,7 +130,9 @@ def _draw_states(
     names = status["any_stage"].values.tolist()
     across = 3 if len(names) > 2 else len(names)
     down = -(-len(names) // across)
-    each, high = wide / across, (tall - 0.3) / down
+    each = wide / across
+    grid = status.sizes["tile_y"] / status.sizes["tile_x"]
+    high = min((tall - 0.3) / down, (each - 0.15) * grid + 0.45)
     totals: dict[State, int] = {}
     for number, name in enumerate(names):
         counts = dict(zip(State, status["count"].sel(any_stage=name).values.tolist(), strict=True))
@@ -141,7 +145,7 @@ def _draw_states(
         )
         _draw_stage(axes, status, name)
         axes.set_title(name, size=10, loc="left", color=INK["light"], pad=3)
-    x = left
+    x, bottom = left, bottom + tall - down * high - 0.28
     for state, _ in counted(totals):
         axes = figure.add_axes((x / width, (bottom + 0.04) / height, 0.14 / width, 0.14 / height))
         axes.set_facecolor(state_colours[state].light)
@@ -162,6 +166,7 @@ def _draw_states(
 
 def _draw_stage(axes: "Axes", status: "xr.Dataset", name: str) -> None:
     """States of a stage on the grid; a reduction is one square as large as the grid."""
+    from latticework.viz.figure import INK
     from latticework.viz.states import state_cmap
 
     cmap, norm = state_cmap("light")
@@ -180,6 +185,6 @@ def _draw_stage(axes: "Axes", status: "xr.Dataset", name: str) -> None:
     axes.set_anchor("NW")
     axes.set_axis_off()
     if whole:
-        axes.text(
-            columns / 2, rows / 2, "all tiles", size=9, ha="center", va="center", color="white"
-        )
+        colour = "white" if states[0, 0] == State.COMPLETE else INK["light"]
+        look: dict[str, Any] = {"ha": "center", "va": "center", "size": 9, "color": colour}
+        axes.text(columns / 2, rows / 2, "all tiles", **look)

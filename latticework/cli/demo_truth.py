@@ -29,6 +29,7 @@ def simulated(size: Mapping[str, int], seed: int) -> Any:
         overlap={"y": 0.12, "x": 0.12},
         snake=True,
         stains=((1.0, 0.4, 0.9),),
+        vignetting=0.7,
     )
 
 
@@ -60,9 +61,10 @@ class Comparison:
         """As text."""
         found = self.found / max(1, self.planted)
         wrong = self.wrong / max(1, self.spots)
+        uneven = f"{1 - self.lamp_range:.0%}"
         away = f"half of them within {self.away_um:.1f} µm of their true place"
         return [
-            f"illumination  {self.lamp_error:.1%} off on average (it varies by {1 - self.lamp_range:.0%})",
+            f"illumination  off by {self.lamp_error:.1%} on average, of an unevenness of {uneven}",
             f"cells         {self.found:,} of {self.planted:,} found ({found:.1%}), {away}",
             f"spots         {self.wrong:,} of {self.spots:,} are no cell ({wrong:.1%})",
         ]

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     "--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Which brain."
 )
 @click.option(
-    "--progress", type=click.Choice(["auto", "rich", "lines", "none"]), default="auto", show_default=True,
-    help="Bars, plain lines or nothing.",
+    "--progress", type=click.Choice(["auto", "rich", "lines", "none"]), default="auto",
+    show_default=True, help="Bars, plain lines or nothing.",
 )  # fmt: skip
 def demo(
     folder: Path | None,
@@ -134,7 +134,8 @@ def run_and_draw(
     before, after = mosaics(project, "clean")
     compare_png(before, after, mosaic, ("as acquired", "after the pipeline"))
     seen = project.status if halfway.status is None else halfway.status
-    draw_overview(project.lattice, seen, (before, after), overview)
+    when = "in the end" if halfway.status is None else "half-way through the run"
+    draw_overview(project.lattice, seen, (before, after), overview, when=when)
     comparison = compare(project, truth)
     click.secho("\nBeside the truth, which the simulator knows", bold=True)
     for line in comparison.lines():

@@ -91,12 +91,16 @@ class Names(click.ParamType):  # type: ignore[type-arg]  # not generic before 8.
 
 
 ACQUISITION: tuple[Callable[[Any], Any], ...] = (
-    click.option("--grid", type=Grid(), help="Rows and columns, as in 7x9, where the files do not say."),
+    click.option(
+        "--grid", type=Grid(), help="Rows and columns, as in 7x9, where the files do not say."
+    ),
     click.option(
         "--order", type=click.Choice(["row", "column"]), default="row", show_default=True,
         help="With --grid: whether rows or columns were acquired one after another.",
     ),
-    click.option("--snake", is_flag=True, help="With --grid: every other row (column) runs backwards."),
+    click.option(
+        "--snake", is_flag=True, help="With --grid: every other row (column) runs backwards."
+    ),
     click.option(
         "--start", default="top-left", show_default=True, metavar="CORNER",
         help="With --grid: corner of the first tile.",
@@ -114,13 +118,20 @@ ACQUISITION: tuple[Callable[[Any], Any], ...] = (
         "--pattern", metavar="TEXT",
         help="How names are made, as in '{well}_s{site:d}_w{c:d}_z{z:d}.tif'.",
     ),
-    click.option("--files", metavar="GLOB", help="Which files belong to the acquisition, as in '*_w1.tif'."),
+    click.option(
+        "--files", metavar="GLOB", help="Which files belong to the acquisition, as in '*_w1.tif'."
+    ),
     click.option(
         "--pixel-size", type=ByAxis(), metavar="UM",
         help="Micrometres of a pixel: 0.4, or z=2,y=0.4,x=0.4.",
     ),
-    click.option("--dims", metavar="DIMS", help="Dims of each file where it does not say, as in czyx."),
-    click.option("--flip", default="", metavar="AXES", help="Axes whose positions run against the image: y, x, yx."),
+    click.option(
+        "--dims", metavar="DIMS", help="Dims of each file where it does not say, as in czyx."
+    ),
+    click.option(
+        "--flip", default="", metavar="AXES",
+        help="Axes whose positions run against the image: y, x, yx.",
+    ),
     click.option(
         "--block", type=ByAxis(), metavar="PIXELS",
         help="Cut one large image into blocks: z=64,y=256,x=256.",
@@ -181,7 +192,7 @@ def selection(lattice: "Lattice", words: Sequence[str]) -> tuple[int | None, dic
             id = int(word)
         else:
             raise click.UsageError(
-                f"{word!r}: name tiles by their labels, as in 'z=3 y=1 x=2', or one by its id, as in 17"
+                f"{word!r}: give labels of tiles, as in z=3 y=1 x=2, or the id of one, as in 17"
             )
     return id, labels
 

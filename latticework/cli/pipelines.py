@@ -1,4 +1,4 @@
-"""Pipeline files: Python files with a function ``pipeline(project)``; a project remembers its own."""
+"""Pipeline files: Python files with a function ``pipeline(project)``; projects remember theirs."""
 
 import json
 import os

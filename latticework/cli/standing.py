@@ -75,7 +75,7 @@ def look(project: "Project", stage: str | None = None) -> Standing:
     run_by = project.lock().holder() if project.is_run() else None
     if run_by is not None:
         counts.update(counts_while_run(project))
-    summary = summarise(project, 0.0, 0, False)
+    summary = summarise(project, 0.0, 0, interrupted=False)
     failures, n_failures = summary.failures, summary.n_failures
     if stage is not None:
         counts = {stage: counts[stage]}
@@ -135,7 +135,7 @@ def lines_below(now: Standing) -> list[str]:
     from latticework.viz.words import plain, plural
 
     lines = [
-        f"{name}: {counts[State.STALE]:,} stale: made before a change, the next run makes them again"
+        f"{name}: {counts[State.STALE]:,} stale: what made them has changed, they run again"
         for name, counts in now.counts.items()
         if counts.get(State.STALE)
     ]
@@ -159,7 +159,18 @@ def title(now: Standing) -> str:
 def show(now: Standing, console: "Console | None" = None) -> None:
     """Print bars, what is stale and what failed."""
     console = terminal() if console is None else console
-    console.print(drawn(now, views_of(now), console))
+    show_views(now, views_of(now), console)
+
+
+def show_views(now: Standing, views: "list[StageView]", console: "Console") -> None:
+    """Print bars for the width of the terminal, and text as it is: programs may read it."""
+    click.echo(title(now))
+    if not now.counts:
+        click.echo("No stages yet.")
+        return
+    console.print(bars_of(views, console))
+    for line in lines_below(now):
+        click.echo(line)
 
 
 def drawn(now: Standing, views: "list[StageView]", console: "Console") -> Any:
@@ -167,17 +178,21 @@ def drawn(now: Standing, views: "list[StageView]", console: "Console") -> Any:
     from rich.console import Group
     from rich.text import Text
 
+    below = [Text(line, overflow="fold") for line in lines_below(now)]
+    return Group(Text(title(now)), bars_of(views, console), *below)
+
+
+def bars_of(views: "list[StageView]", console: "Console") -> Any:
+    """A bar for each stage."""
     from latticework.viz.progress_rich import bars
 
     options = console.options
-    plain_colours = console.color_system is None
-    table = bars(
-        views, width=options.max_width - 2, ascii_only=options.ascii_only, legacy=plain_colours
+    return bars(
+        views,
+        width=options.max_width - 2,
+        ascii_only=options.ascii_only,
+        legacy=console.color_system is None,
     )
-    below = [Text(line, overflow="fold") for line in lines_below(now)]
-    if not now.counts:
-        return Group(Text(title(now)), Text("No stages yet."))
-    return Group(Text(title(now)), table, *below)
 
 
 def terminal() -> "Console":
@@ -202,17 +217,20 @@ def watch(
     console = terminal()
     known: dict[str, StageView] = {}
 
+    def views(now: Standing) -> "list[StageView]":
+        seen = views_of(now, known)
+        known.update({view.name: view for view in seen})
+        return seen
+
     def seen(now: Standing) -> Any:
-        views = views_of(now, known)
-        known.update({view.name: view for view in views})
-        return drawn(now, views, console)
+        return drawn(now, views(now), console)
 
     if not console.is_terminal:
-        console.print(seen(now))
+        show_views(now, views(now), console)
         while now.run_by is not None:
             sleep(5.0)
             now = look(project, stage)
-            console.print(seen(now))
+            show_views(now, views(now), console)
         return now
     with Live(seen(now), console=console, auto_refresh=False) as live:
         while now.run_by is not None:

@@ -193,10 +193,13 @@ def where(workers: int | None, scheduler: str | None) -> Iterator[Any]:
                 client.wait_for_workers(1)
             yield client
     elif workers is not None:
+        from distributed import Client
+
         from latticework.project.clusters import local_cluster
 
-        with local_cluster(workers) as cluster:
-            yield cluster
+        with local_cluster(workers) as cluster, Client(cluster, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=120)
+            yield client
     else:
         yield None
 
