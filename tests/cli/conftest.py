@@ -125,15 +125,26 @@ def scheduler(local_client):
     return ("--scheduler", local_client.scheduler.address, "--progress", "none")
 
 
-def shell(*words, folder, **more):
-    """Start a command in a process of its own."""
+@pytest.fixture
+def shell(tmp_path):
+    """Start commands in processes of their own; what still runs in the end is ended."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "100"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "latticework.cli", *map(str, words)],
-        cwd=folder,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        **more,
-    )
+    started = []
+
+    def start(*words):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "latticework.cli", *map(str, words)],
+            cwd=tmp_path,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
