@@ -64,7 +64,7 @@ def save_lattice(lattice: Lattice, folder: Path | str) -> None:
         "position_um": (lattice.position_um, ("tile", "axis")),
         **{_LABELS + dim: (labels, (dim,)) for dim, labels in lattice.labels.items()},
     }
-    names = lattice._names  # noqa: SLF001 - names made from labels need no file
+    names = lattice.given_names  # names made from labels need no file
     if names is not None:
         arrays["names"] = (np.asarray(names, dtype=object), ("tile",))
     if lattice.shapes is not None:

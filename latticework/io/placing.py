@@ -195,7 +195,7 @@ def _by_grid(
             f'{{"y": 7, "x": 9}}'
         )
     shape = tuple(int(n) for n in placing.grid.values())
-    order = scan_order(shape, placing.order, placing.snake, placing.start)
+    order = scan_order(shape, order=placing.order, snake=placing.snake, start=placing.start)
     groups, index = _groups(tiles), np.zeros((len(tiles.table), len(dims)), np.int64)
     for group in range(int(groups.max()) + 1):
         rows = np.flatnonzero(groups == group)

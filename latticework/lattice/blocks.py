@@ -25,6 +25,10 @@ def block_parts(
     )
     if named and set(tile_dims) <= {"c", *SPATIAL}:
         array = array.data
+    if len(tile_dims) != len(array.shape):
+        raise LatticeError(
+            f"an array of shape {tuple(array.shape)} cannot have the dims {tile_dims}"
+        )
     shape = dict(zip(tile_dims, (int(n) for n in array.shape), strict=True))
     expected = tuple(dim for dim in ("c", *SPATIAL) if dim in shape)
     if tile_dims != expected or "y" not in shape or "x" not in shape:

@@ -29,12 +29,47 @@ def known_dim(lattice: "Lattice", axis: str) -> str:
 
 def grid_index(index: Any, n_dims: int) -> np.ndarray:
     """Grid positions as an int64 array of shape (n, n_dims)."""
-    index = np.ascontiguousarray(index, dtype=np.int64)
-    if index.ndim != 2 or index.shape[1] != n_dims:
+    positions: np.ndarray = np.ascontiguousarray(index, dtype=np.int64)
+    if positions.ndim != 2 or positions.shape[1] != n_dims:
         raise LatticeError(
-            f"index has shape {index.shape}, but must be (tiles, {n_dims} lattice dims)"
+            f"index has shape {positions.shape}, but must be (tiles, {n_dims} lattice dims)"
         )
-    return index
+    return positions
+
+
+def grid_labels(labels: Mapping[str, Any], dims: Sequence[str]) -> Mapping[str, np.ndarray]:
+    """Labels along each lattice dim, as arrays of numbers or strings."""
+    if set(labels) != set(dims):
+        raise LatticeError(f"there are labels for {sorted(labels)}, but the dims are {list(dims)}")
+    arrays = {}
+    for dim in dims:
+        array = np.asarray(labels[dim])
+        if array.dtype.kind in "OT":
+            array = np.array(array.tolist())
+        if array.dtype.kind not in "iufU" or array.ndim != 1:
+            raise LatticeError(
+                f"labels along {dim} must be a list of numbers or strings, but are {labels[dim]!r}"
+            )
+        arrays[dim] = array
+    return MappingProxyType(arrays)
+
+
+def tile_rows(values: Any, what: str, dtype: Any, n: int, columns: Sequence[str]) -> np.ndarray:
+    """Values per tile and axis as an array of shape (n, len(columns))."""
+    rows = np.asarray(values, dtype=dtype)
+    if rows.shape != (n, len(columns)) and rows.size != 0:
+        raise LatticeError(
+            f"{what} has shape {rows.shape}, but must be ({n} tiles, {len(columns)}: "
+            f"{', '.join(columns)})"
+        )
+    return rows.reshape(n, len(columns))
+
+
+def tile_sizes(dims: Sequence[str], shape: Sequence[int]) -> Mapping[str, int]:
+    """Pixels by tile dim."""
+    if len(dims) != len(shape):
+        raise LatticeError(f"tiles have the dims {tuple(dims)}, but the shape {tuple(shape)}")
+    return MappingProxyType({dim: int(n) for dim, n in zip(dims, shape, strict=True)})
 
 
 def pixel_sizes(given: Mapping[str, float] | None, axes: Sequence[str]) -> Mapping[str, float]:
@@ -64,7 +99,7 @@ def tile_shapes(shapes: Any, n: int, tile_shape: Mapping[str, int]) -> np.ndarra
     """Shape of every tile, or None where all are the same."""
     if shapes is None:
         return None
-    shapes = np.asarray(shapes, dtype=np.int64).reshape(n, len(tile_shape))
+    shapes = tile_rows(shapes, "shapes", np.int64, n, tuple(tile_shape))
     full = np.array(list(tile_shape.values()))
     if (shapes > full).any() or (shapes < 1).any():
         raise LatticeError(f"tile shapes must lie between 1 and the largest, {dict(tile_shape)}")
@@ -88,17 +123,21 @@ def check(lattice: "Lattice") -> None:
     if len(set(lattice.dims)) != len(lattice.dims) or set(lattice.dims) & set(lattice.tile_dims):
         raise LatticeError(f"dims must differ: lattice {lattice.dims}, tile {lattice.tile_dims}")
     for dim, labels in lattice.labels.items():
-        if labels.ndim != 1 or len(np.unique(labels)) != len(labels):
+        if len(np.unique(labels)) != len(labels):
             raise LatticeError(f"labels along {dim} must be unique, but are {labels.tolist()[:20]}")
     if np.prod(shape.astype(float)) > LARGEST_GRID:
         raise LatticeError(f"a grid of {lattice.sizes} is too large: are the labels grid labels?")
     if n and ((lattice.index < 0) | (lattice.index >= shape)).any():
         raise LatticeError(f"a tile's index lies outside the grid {lattice.sizes}")
-    for what, rows in {"ids": lattice.ids, "names": lattice._names}.items():
+    for what, rows in {"ids": lattice.ids, "names": lattice.given_names}.items():
         if rows is not None and len(rows) != n:
             raise LatticeError(f"{len(rows)} {what} were given for {n} tiles")
     if lattice.shuffled and len(np.unique(lattice.ids)) != n:
         raise LatticeError("two tiles have the same id")
+    if n and lattice.ids.min() < 0:
+        raise LatticeError(f"ids count from 0, but one is {lattice.ids.min()}")
+    if lattice.problems and not np.isin(list(lattice.problems), lattice.ids).all():
+        raise LatticeError(f"problems {dict(lattice.problems)} name tiles that there are not")
     check_places(lattice)
     if any(size < 1 for size in lattice.tile_shape.values()):
         raise LatticeError(f"tiles of shape {dict(lattice.tile_shape)} have no pixels")
@@ -111,6 +150,8 @@ def check_places(lattice: "Lattice") -> None:
     if not lattice.dims:
         if len(lattice) > 1:
             raise LatticeError(f"{len(lattice)} tiles, but no lattice dims to tell them apart")
+        return
+    if not len(lattice):
         return
     flat = np.ravel_multi_index(tuple(lattice.index.T), lattice.shape)
     taken = np.zeros(int(np.prod(lattice.shape)), dtype=bool)

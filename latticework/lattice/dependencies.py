@@ -1,4 +1,4 @@
-"""Which units of a parent each unit of a stage reads, and back: vectorised, nothing stored per unit.
+"""Which units of a parent each unit of a stage reads, and back: vectorised, nothing stored.
 
 Every edge of a pipeline has one of these. A new reading pattern is a new class here with two
 methods; readiness, blocking, fingerprints and invalidation are computed from them alone.
@@ -37,7 +37,7 @@ class SameUnit:
 
     def readers(self, parents: Units) -> Units:
         """The units with the same ids."""
-        return parents
+        return np.unique(parents)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ def overlap_steps(
     overlap: Mapping[str, float] | float | None, tile_shape: Mapping[str, int], axes: Sequence[str]
 ) -> dict[str, int]:
     """Steps in pixels from an overlap in pixels (integers) or as a fraction (below 1)."""
-    if overlap is None or isinstance(overlap, int | float):
+    if overlap is None or isinstance(overlap, int | float | np.number):
         value = overlap or 0
         overlap = {axis: value for axis in axes if axis in tile_shape and axis != "z"}
     unknown = [axis for axis in overlap if axis not in axes or axis not in tile_shape]
@@ -32,7 +32,7 @@ def overlap_steps(
     return resolved
 
 
-def scan_order(shape: Sequence[int], order: str, snake: bool, start: str) -> np.ndarray:
+def scan_order(shape: Sequence[int], *, order: str, snake: bool, start: str) -> np.ndarray:
     """Grid positions in acquisition order, shape (n, len(shape)); the last two are y and x.
 
     ``order="row"`` scans along x first; ``snake`` turns around at each row's (column's) end.
@@ -86,7 +86,7 @@ def grid_parts(
     return {
         "dims": dims,
         "labels": {dim: np.arange(size) for dim, size in zip(dims, grid.values(), strict=True)},
-        "index": scan_order(tuple(grid.values()), order, snake, start),
+        "index": scan_order(tuple(grid.values()), order=order, snake=snake, start=start),
         "step_px": overlap_steps(overlap, tile_shape, axes),
         "pixel_size_um": pixel_size_um,
         **pixels,
@@ -128,8 +128,12 @@ def position_parts(
     """Parts of a lattice from measured positions; see `Lattice.from_positions`."""
     position_um = np.atleast_2d(np.asarray(position_um, dtype=np.float64))
     axes = tuple(axes) if axes is not None else SPATIAL[3 - position_um.shape[1] :]
-    if position_um.shape[1] != len(axes):
-        raise LatticeError(f"positions have {position_um.shape[1]} columns for the axes {axes}")
+    if not position_um.size:
+        raise LatticeError("there are no positions: a lattice from positions has at least one tile")
+    if len(set(axes)) != len(axes) or not set(axes) <= set(SPATIAL):
+        raise LatticeError(f"axes are some of z, y, x, each once, not {axes}")
+    if position_um.ndim != 2 or position_um.shape[1] != len(axes):
+        raise LatticeError(f"positions have the shape {position_um.shape} for the axes {axes}")
     if not np.isfinite(position_um).all():
         row = int(np.flatnonzero(~np.isfinite(position_um).all(axis=1))[0])
         raise LatticeError(f"the position of tile {row} is {position_um[row].tolist()}: not finite")
@@ -139,6 +143,8 @@ def position_parts(
     full = np.zeros((len(position_um), len(spatial)))
     dims, columns, labels, step_px = [], [], {}, {}
     for dim, values in (other or {}).items():
+        if len(values) != len(position_um):
+            raise LatticeError(f"{len(values)} labels of {dim} for {len(position_um)} positions")
         unique, inverse = np.unique(np.asarray(values), return_inverse=True)
         dims.append(dim)
         columns.append(inverse)
@@ -156,7 +162,7 @@ def position_parts(
     return {
         "dims": dims,
         "labels": labels,
-        "index": np.stack(columns, axis=1),
+        "index": np.stack(columns, axis=1) if columns else np.zeros((len(full), 0)),
         "position_um": full,
         "step_px": step_px,
         "pixel_size_um": sizes,

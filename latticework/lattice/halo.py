@@ -259,7 +259,7 @@ class HaloGeometry:
         return segments, sum(segment.size for segment in segments) - had
 
     def _none_limits(self, k: int, index: np.ndarray) -> tuple[int, int]:
-        """How many grid positions a ``"none"`` halo may reach before a face neighbour is missing."""
+        """Grid positions that a ``"none"`` halo may reach before a face neighbour is missing."""
         column = self._columns[k]
         if self.margins.modes[k] != "none" or column is None:
             return (1 << 30, 1 << 30)
@@ -308,7 +308,8 @@ class HaloGeometry:
         extras: list[tuple[int, int]],
     ) -> HaloPlan:
         offsets = [np.cumsum([0, *(s.size for s in line)]).tolist() for line in segments]
-        pieces, holes = [], []
+        pieces: list[Piece] = []
+        holes: list[Piece] = []
         for combination in product(*(range(len(line)) for line in segments)):
             parts = [segments[k][i] for k, i in enumerate(combination)]
             start = tuple(offsets[k][i] for k, i in enumerate(combination))

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from latticework.errors import LatticeError, TileNotFoundError
-from latticework.lattice import blocks, building, grids, growth
+from latticework.lattice import blocks, building, grids, growth, places, selection, views
 from latticework.lattice.geometry import Box
 from latticework.lattice.offsets import SPATIAL, Offsets, lattice_dim, resolve_offsets, spatial_axis
-from latticework.lattice.selection import label_positions, position_slice
 from latticework.lattice.source import TileSource
 from latticework.lattice.tile import Tile
 
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Label = int | str
+
+NEIGHBOURS_AT_ONCE = 2**18
+"""Neighbours looked up at once: what fits a processor's cache."""
 
 
 class Lattice:
@@ -83,7 +85,10 @@ class Lattice:
     --------
     >>> from latticework import Lattice
     >>> lattice = Lattice.from_grid(
-    ...     {"y": 7, "x": 9}, tile_shape={"y": 512, "x": 512}, dtype="uint16", overlap={"y": 51, "x": 51}
+    ...     {"y": 7, "x": 9},
+    ...     tile_shape={"y": 512, "x": 512},
+    ...     dtype="uint16",
+    ...     overlap={"y": 51, "x": 51},
     ... )
     >>> lattice.sizes, lattice.n_tiles, dict(lattice.step_px)
     ({'tile_y': 7, 'tile_x': 9}, 63, {'y': 461, 'x': 461})
@@ -117,16 +122,12 @@ class Lattice:
     ) -> None:
         self.dims: tuple[str, ...] = tuple(dims)
         self.tile_dims: tuple[str, ...] = tuple(tile_dims)
-        self.labels: Mapping[str, np.ndarray] = MappingProxyType(
-            {dim: np.asarray(labels[dim]) for dim in self.dims}
-        )
+        self.labels: Mapping[str, np.ndarray] = building.grid_labels(labels, self.dims)
         self.index: np.ndarray = building.grid_index(index, len(self.dims))
         n = len(self.index)
         self.ids: np.ndarray = np.arange(n) if ids is None else np.asarray(ids, dtype=np.int64)
         self.dtype: np.dtype = np.dtype(dtype)
-        self.tile_shape: Mapping[str, int] = MappingProxyType(
-            {dim: int(size) for dim, size in zip(self.tile_dims, tile_shape, strict=True)}
-        )
+        self.tile_shape: Mapping[str, int] = building.tile_sizes(self.tile_dims, tile_shape)
         lattice_axes = [axis for axis in map(spatial_axis, self.dims) if axis is not None]
         self.spatial_dims: tuple[str, ...] = tuple(
             axis for axis in SPATIAL if axis in self.tile_dims or axis in lattice_axes
@@ -142,11 +143,12 @@ class Lattice:
             None if volume_shape is None else MappingProxyType(dict(volume_shape))
         )
         self.source: TileSource | None = source
-        self._names = names
+        #: Names as they were given; None where they are made from the labels.
+        self.given_names: Any = names
         self.position_um: np.ndarray = (
             building.nominal_positions(self)
             if position_um is None
-            else np.asarray(position_um, dtype=np.float64).reshape(n, len(self.spatial_dims))
+            else building.tile_rows(position_um, "position_um", float, n, self.spatial_dims)
         )
         building.check(self)
 
@@ -253,25 +255,16 @@ class Lattice:
     @cached_property
     def id_grid(self) -> np.ndarray:
         """Tile id at every grid position, int64 of shape `shape`; -1 where there is a hole."""
-        from latticework.lattice.views import on_grid
-
-        grid = on_grid(self, self.ids, -1)
+        grid = views.on_grid(self, self.ids, -1)
         grid.setflags(write=False)
         return grid
 
     @cached_property
     def names(self) -> np.ndarray:
         """Name of every tile, array of str."""
-        if self._names is not None:
-            return np.asarray(self._names, dtype=object)
-        return np.array([self._made_name(row) for row in range(len(self))], dtype=object)
-
-    def _made_name(self, row: int) -> str:
-        parts = []
-        for dim, position in zip(self.dims, self.index[row].tolist(), strict=True):
-            axis = spatial_axis(dim)
-            parts.append(f"{axis or dim}{'' if axis else '='}{self.labels[dim][position]}")
-        return "_".join(parts) or "all"
+        if self.given_names is not None:
+            return np.asarray(self.given_names, dtype=object)
+        return views.made_names(self)
 
     @cached_property
     def dataset(self) -> "xr.Dataset":
@@ -280,9 +273,7 @@ class Lattice:
         Variables ``tile`` (id, -1 in holes), ``present``, ``name``, ``position_um`` (with a
         dim ``axis``, NaN in holes); labels as coordinates.
         """
-        from latticework.lattice.views import as_dataset
-
-        return as_dataset(self)
+        return views.as_dataset(self)
 
     # ---------------------------------------------------------------- single tiles
 
@@ -294,18 +285,7 @@ class Lattice:
         TileNotFoundError
             If an id is not of this lattice.
         """
-        ids = np.asarray(ids, dtype=np.int64)
-        if not self.shuffled:
-            rows = ids
-            bad = (ids < 0) | (ids >= len(self))
-        else:
-            order = self._id_order
-            where = np.minimum(np.searchsorted(self.ids, ids, sorter=order), len(self) - 1)
-            rows = order[where]
-            bad = self.ids[rows] != ids
-        if bad.any():
-            raise TileNotFoundError(f"no tile has id {np.atleast_1d(ids)[np.atleast_1d(bad)][0]}")
-        return rows
+        return selection.rows_of(self, np.asarray(ids, dtype=np.int64))
 
     @cached_property
     def shuffled(self) -> bool:
@@ -313,7 +293,8 @@ class Lattice:
         return not np.array_equal(self.ids, np.arange(len(self)))
 
     @cached_property
-    def _id_order(self) -> np.ndarray:
+    def id_order(self) -> np.ndarray:
+        """Rows sorted by id."""
         return np.argsort(self.ids)
 
     def tile(self, id: int | None = None, /, **labels: Label) -> Tile:
@@ -332,19 +313,18 @@ class Lattice:
             If there is none, or a hole.
         """
         row = int(self.rows_of([self.id_at(**labels) if id is None else int(id)])[0])
-        shape = self.tile_shape.values() if self.shapes is None else self.shapes[row].tolist()
         where = self.index[row].tolist()
-        tile_id = int(self.ids[row])
+        tile_id, named = int(self.ids[row]), self.given_names is not None
         return Tile(
             id=tile_id,
             index=tuple(where),
             labels={
                 dim: self.labels[dim][i].item() for dim, i in zip(self.dims, where, strict=True)
             },
-            name=self._made_name(row) if self._names is None else str(self._names[row]),
+            name=str(self.given_names[row]) if named else views.made_name(self, row),
             position_um=dict(zip(self.spatial_dims, self.position_um[row].tolist(), strict=True)),
             dims=self.tile_dims,
-            shape=tuple(shape),
+            shape=places.row_shape(self, row),
             dtype=self.dtype,
             pixel_size_um=dict(self.pixel_size_um),
             problem=self.problems.get(tile_id),
@@ -358,7 +338,7 @@ class Lattice:
         TileNotFoundError
             If there is none, or a hole, or too few axes are named.
         """
-        where = label_positions(self, labels)
+        where = selection.label_positions(self, labels)
         tile_id = int(self.id_grid[where])
         if tile_id < 0:
             raise TileNotFoundError(f"there is a hole at {labels}: no tile was acquired there")
@@ -372,14 +352,7 @@ class Lattice:
         TileNotFoundError
             If no tile contains the position.
         """
-        inside = self._touching({axis: (um, um) for axis, um in position_um.items()})
-        if not inside.any():
-            raise TileNotFoundError(f"no tile contains the position {position_um} (micrometres)")
-        rows = np.flatnonzero(inside)
-        columns = [self.spatial_dims.index(axis) for axis in position_um]
-        centres = (self.position_um + self._extent_um / 2)[rows][:, columns]
-        distance = np.linalg.norm(centres - np.array(list(position_um.values())), axis=1)
-        return self.tile(int(self.ids[rows[np.argmin(distance)]]))
+        return self.tile(int(self.ids[places.nearest_row(self, position_um)]))
 
     def __iter__(self) -> Iterator[Tile]:
         return (self.tile(int(tile_id)) for tile_id in self.ids)
@@ -391,27 +364,11 @@ class Lattice:
 
         Dims stay, with fewer positions; ids stay too.
         """
-        positions = {}
-        for axis, wanted in labels.items():
-            dim = building.known_dim(self, axis)
-            positions[dim] = position_slice(self.labels[dim], wanted, dim)
-        return self.isel(**positions)
+        return self.isel(**selection.positions_of(self, labels))
 
     def isel(self, **positions: Any) -> "Lattice":
         """The tiles at these grid positions (integer, slice or list by axis)."""
-        keep = {dim: np.arange(size) for dim, size in self.sizes.items()}
-        for axis, wanted in positions.items():
-            dim = building.known_dim(self, axis)
-            keep[dim] = np.atleast_1d(keep[dim][wanted])
-        rows = np.ones(len(self), dtype=bool)
-        index = np.empty_like(self.index)
-        for column, dim in enumerate(self.dims):
-            new = np.full(len(self.labels[dim]), -1, dtype=np.int64)
-            new[keep[dim]] = np.arange(len(keep[dim]))
-            index[:, column] = new[self.index[:, column]]
-            rows &= index[:, column] >= 0
-        labels = {dim: self.labels[dim][keep[dim]] for dim in self.dims}
-        return self._take(np.flatnonzero(rows), index=index[rows], labels=labels)
+        return Lattice(**selection.position_parts(self, positions))
 
     def plane(self, **label: Label) -> "Lattice":
         """All tiles that share one label along one lattice axis: ``lattice.plane(z=3)``."""
@@ -423,43 +380,12 @@ class Lattice:
 
     def within(self, **box_um: tuple[float, float]) -> "Lattice":
         """The tiles that touch a box given in micrometres: ``within(y=(0, 500), x=(100, 300))``."""
-        return self._take(np.flatnonzero(self._touching(box_um)))
+        rows = np.flatnonzero(places.touching(self, box_um))
+        return Lattice(**selection.row_parts(self, rows))
 
     def take(self, ids: Any) -> "Lattice":
         """The tiles with these ids, on the same grid."""
-        return self._take(self.rows_of(ids))
-
-    def _take(self, rows: np.ndarray, **changes: Any) -> "Lattice":
-        parts: dict[str, Any] = {"index": self.index[rows], "labels": self.labels}
-        ids = self.ids[rows]
-        chosen = set(ids.tolist()) if self.problems else set()
-        parts |= {
-            "ids": ids,
-            "position_um": self.position_um[rows],
-            "names": None if self._names is None else self.names[rows],
-            "shapes": None if self.shapes is None else self.shapes[rows],
-            "problems": {i: why for i, why in self.problems.items() if i in chosen},
-        }
-        return Lattice(**{**building.common_parts(self), **parts, **changes})
-
-    @property
-    def _extent_um(self) -> np.ndarray:
-        """Extent of the tiles, shape (n or 1, number of spatial dims)."""
-        px = np.array([[self.tile_shape.get(axis, 1) for axis in self.spatial_dims]], dtype=float)
-        if self.shapes is not None:
-            columns = [self.tile_dims.index(axis) for axis in self.spatial_dims]
-            px = self.shapes[:, columns].astype(float)
-        return px * np.array([self.pixel_size_um[axis] for axis in self.spatial_dims])
-
-    def _touching(self, box_um: Mapping[str, tuple[float, float]]) -> np.ndarray:
-        near, far = self.position_um, self.position_um + self._extent_um
-        touching = np.ones(len(self), dtype=bool)
-        for axis, (low, high) in box_um.items():
-            if axis not in self.spatial_dims:
-                raise LatticeError(f"no spatial axis {axis!r}: there are {self.spatial_dims}")
-            column = self.spatial_dims.index(axis)
-            touching &= (near[:, column] <= high) & (far[:, column] > low)
-        return touching
+        return Lattice(**selection.row_parts(self, self.rows_of(ids)))
 
     # ---------------------------------------------------------------- neighbours
 
@@ -477,29 +403,25 @@ class Lattice:
 
     def neighbours_of(self, index: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """Ids at resolved `offsets` from grid positions `index`, shape (len(index), n offsets)."""
-        where = index[:, None, :] + offsets[None, :, :]
-        shape = np.array(self.shape, dtype=np.int64)
-        inside = ((where >= 0) & (where < shape)).all(axis=-1)
-        where[~inside] = 0
-        return np.where(inside, self.id_grid[tuple(np.moveaxis(where, -1, 0))], -1)
+        grid, shape = self.id_grid, np.array(self.shape, dtype=np.int64)
+        found = np.empty((len(index), len(offsets)), dtype=np.int64)
+        rows = max(1, NEIGHBOURS_AT_ONCE // max(1, len(offsets)))
+        for first in range(0, len(index), rows):
+            where = index[first : first + rows, None, :] + offsets[None, :, :]
+            inside = ((where >= 0) & (where < shape)).all(axis=-1)
+            where[~inside] = 0
+            ids = grid[tuple(np.moveaxis(where, -1, 0))]
+            found[first : first + rows] = np.where(inside, ids, -1)
+        return found
 
     def volume_box(self, id: int) -> Box:
         """Pixels of a tile in nominal coordinates: step times grid position, in tile dims order."""
-        row = int(self.rows_of([id])[0])
-        shape = list(self.tile_shape.values()) if self.shapes is None else self.shapes[row].tolist()
-        start = [0] * len(shape)
-        for column, dim in enumerate(self.dims):
-            axis = spatial_axis(dim)
-            if axis in self.tile_shape:
-                start[self.tile_dims.index(axis)] = (
-                    int(self.index[row, column]) * self.step_px[axis]
-                )
-        return Box(tuple(start), tuple(a + n for a, n in zip(start, shape, strict=True)))
+        return places.nominal_box(self, int(self.rows_of([id])[0]))
 
     # ---------------------------------------------------------------- growth
 
     def extend(self, new: "Lattice") -> "Lattice":
-        """This lattice with new tiles, which get the next ids; labels and grid grow as needed.
+        """The lattice with new tiles, which get the next ids; labels and grid grow as needed.
 
         Raises
         ------
@@ -510,7 +432,12 @@ class Lattice:
 
     def replace(self, **changes: Any) -> "Lattice":
         """The lattice with some of its parts (constructor arguments) replaced."""
-        parts = {"index": self.index, "labels": self.labels, "ids": self.ids, "names": self._names}
+        parts = {
+            "index": self.index,
+            "labels": self.labels,
+            "ids": self.ids,
+            "names": self.given_names,
+        }
         parts |= {"position_um": self.position_um, "shapes": self.shapes, "problems": self.problems}
         return Lattice(**{**building.common_parts(self), **parts, **changes})
 

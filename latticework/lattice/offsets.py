@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -48,11 +49,12 @@ def resolve_offsets(offsets: Offsets, dims: Sequence[str]) -> np.ndarray:
     >>> resolve_offsets(["+z", {"y": -2}], ("tile_z", "tile_y", "tile_x")).tolist()
     [[1, 0, 0], [0, -2, 0]]
     """
-    several: list[Offset]
-    if isinstance(offsets, str | Mapping) or _is_vector(offsets):
-        several = [offsets]  # type: ignore[list-item]
-    else:
-        several = list(offsets)
+    given: Any = offsets.tolist() if isinstance(offsets, np.ndarray) else offsets
+    if isinstance(given, str | Mapping) or _is_vector(given):
+        given = [given]
+    if not isinstance(given, Iterable):
+        raise LatticeError(f"offsets are names, mappings or tuples of whole numbers, not {given!r}")
+    several: list[Offset] = list(given)
     rows = [row for offset in several for row in _rows(offset, tuple(dims))]
     unique = list(dict.fromkeys(rows))
     if not unique:
@@ -79,6 +81,8 @@ def _rows(offset: Offset, dims: tuple[str, ...]) -> list[tuple[int, ...]]:
         if unknown:
             raise LatticeError(f"offset {dict(offset)} names {unknown}, but the lattice has {dims}")
         return [tuple(steps.get(dim, 0) for dim in dims)]
+    if not _is_vector(offset):
+        raise LatticeError(f"offset {offset!r} is no name, mapping or tuple of whole numbers")
     if len(offset) != len(dims):
         raise LatticeError(f"offset {tuple(offset)} has {len(offset)} numbers for dims {dims}")
     return [tuple(int(step) for step in offset)]

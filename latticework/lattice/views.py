@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latticework.lattice.offsets import spatial_axis
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -16,9 +18,32 @@ def on_grid(lattice: "Lattice", values: np.ndarray, fill: Any) -> np.ndarray:
     grid = np.full(lattice.shape + values.shape[1:], fill, dtype=values.dtype)
     if lattice.dims:
         grid[tuple(lattice.index.T)] = values
-    else:
+    elif len(values):
         grid[...] = values[0]  # the unit lattice: one unit, no axes
     return grid
+
+
+def made_names(lattice: "Lattice") -> np.ndarray:
+    """Names made from the labels, such as ``y1_x2``: an array of str objects."""
+    index = lattice.index
+    names: Any = None
+    for column, dim in enumerate(lattice.dims):
+        axis = spatial_axis(dim)
+        before = "" if names is None else "_"
+        before += axis or f"{dim}="
+        words = np.array([f"{before}{label}" for label in lattice.labels[dim].tolist()], object)
+        part = words[index[:, column]]
+        names = part if names is None else names + part
+    return np.full(len(index), "all", dtype=object) if names is None else np.asarray(names)
+
+
+def made_name(lattice: "Lattice", row: int) -> str:
+    """Name made from the labels of one row."""
+    parts = []
+    for dim, position in zip(lattice.dims, lattice.index[row].tolist(), strict=True):
+        axis = spatial_axis(dim)
+        parts.append(f"{axis or f'{dim}='}{lattice.labels[dim][position]}")
+    return "_".join(parts) or "all"
 
 
 def grid_coords(lattice: "Lattice") -> Mapping[str, Any]:

@@ -22,8 +22,8 @@ def add_stage(
     after: Any,
     params: Mapping[str, Any],
     options: Mapping[str, Any],
-) -> None:
-    """See `Project.add`."""
+) -> str:
+    """Name of the stage added; see `Project.add`."""
     stage = as_stage(function, **{**options, "params": params})
     parents = parent_names(project, after)
     check_stage(project.pipeline, stage, parents)
@@ -35,8 +35,7 @@ def add_stage(
         and known.retries == stage.retries
     ):
         known.stage, known.missing = stage, None
-        project._last_added = stage.name
-        return
+        return stage.name
     if project.running:
         raise ProjectError(
             f"stage {stage.name!r}: this project is running; add stages when it has ended"
@@ -47,6 +46,7 @@ def add_stage(
         project.pipeline.derive()
         project.close_writer()
     project.seen_now()
+    return stage.name
 
 
 def parent_names(project: "Project", after: Any) -> tuple[str, ...]:
@@ -88,8 +88,9 @@ def check_stage(pipeline: Pipeline, stage: Stage, parents: tuple[str, ...]) -> N
         )
     if not whole and all(not pipeline[parent].lattice.dims for parent in parents):
         raise StageError(
-            f"stage {stage.name!r} reads only {', '.join(parents)}, which is made once for the whole "
-            "lattice: read tiles too (after=[project.source, ...]), or give reads=latticework.all_tiles()"
+            f"stage {stage.name!r} reads only {', '.join(parents)}, which is made once for the "
+            "whole lattice: read tiles too (after=[project.source, ...]), or give "
+            "reads=latticework.all_tiles()"
         )
     if stage.overlap and SOURCE in parents:
         halo(lattice, stage.overlap, stage.boundary)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-class LocalWorker(ProcessInterface):
+class LocalWorker(ProcessInterface):  # which ships without types: hence what is ignored below
     """One worker process (with its nanny) of a local cluster.
 
     Parameters
@@ -48,7 +48,7 @@ class LocalWorker(ProcessInterface):
         options = {"nthreads": 1, "memory_limit": memory_limit, "name": name, "host": "127.0.0.1"}
         options |= {"dashboard": False, "local_directory": local_directory}
         self.options = {key: value for key, value in options.items() if value is not None}
-        super().__init__(scheduler=scheduler, name=name)
+        super().__init__(scheduler=scheduler, name=name)  # type: ignore[no-untyped-call]
 
     async def start(self) -> None:
         """Start the process."""
@@ -63,7 +63,7 @@ class LocalWorker(ProcessInterface):
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
-        await super().start()
+        await super().start()  # type: ignore[no-untyped-call]
 
     async def close(self) -> None:
         """End the process and its children."""
@@ -76,7 +76,7 @@ class LocalWorker(ProcessInterface):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self.process.pid, 9)
                 await self.process.wait()
-        await super().close()
+        await super().close()  # type: ignore[no-untyped-call]
 
 
 def worker_environment() -> dict[str, str]:

@@ -55,7 +55,7 @@ def create(
             f"tiles are a Lattice (see latticework.open_tiles), not {type(tiles).__name__}"
         )
     if paths.project_file(path).exists():
-        return _existing(path, tiles, exist_ok)
+        return _existing(path, tiles, exist_ok=exist_ok)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ProjectExistsError(f"{path} exists and is not a project: choose another folder")
     check_tiles(tiles)
@@ -103,7 +103,7 @@ def fill_folder(folder: Path, tiles: Lattice, name: str) -> None:
     paths.project_file(folder).write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def _existing(path: Path, tiles: Lattice, exist_ok: bool) -> Project:
+def _existing(path: Path, tiles: Lattice, *, exist_ok: bool) -> Project:
     if not exist_ok:
         raise ProjectExistsError(
             f"there is a project at {path} already: open it with latticework.open_project, or "

@@ -22,8 +22,9 @@ def why(project: "Project", stage: str, id: int | None, labels: Mapping[str, Any
         problem = project.lattice.problems.get(unit)
         return "complete: the tile is there" if problem is None else f"cannot be read: {problem}"
     state = State(int(node.units.state[unit]))
+    if state == State.COMPLETE:
+        return _complete(node, unit)
     explain = {
-        State.COMPLETE: _complete,
         State.FAILED: _failed,
         State.BLOCKED: _blocked,
         State.STALE: _stale,
@@ -39,7 +40,7 @@ def why(project: "Project", stage: str, id: int | None, labels: Mapping[str, Any
     return explain(project, node, unit)
 
 
-def _complete(project: "Project", node: Node, unit: int) -> str:
+def _complete(node: Node, unit: int) -> str:
     units = node.units
     attempt = int(units.published[unit])
     return f"complete: attempt {attempt} took {float(units.duration_s[unit]):.3g} s"
@@ -85,7 +86,8 @@ def _waiting(project: "Project", node: Node, unit: int) -> str:
         return f"waiting: {node.missing}"
     if node.units.tries[unit]:
         error = project.last_error(node, unit)
-        return f"waiting to be tried again after {_times(int(node.units.tries[unit]))} failing: {error}"
+        times = _times(int(node.units.tries[unit]))
+        return f"waiting to be tried again after {times} failing: {error}"
     holder = (
         "nothing runs this project now"
         if not project.is_run()

@@ -30,7 +30,8 @@ def load_nodes(journal: Journal, pipeline: Pipeline, known: Mapping[str, Node]) 
     Callables are taken from `known` nodes of the same definition, else imported.
     """
     rows = journal.query(
-        "select id, name, definition, fingerprint, output from stages where removed is null order by id"
+        "select id, name, definition, fingerprint, output from stages "
+        "where removed is null order by id"
     )
     kept = {name: (json.loads(definition), *rest) for _, name, definition, *rest in rows}
     ids = {row[1]: row[0] for row in rows}
@@ -38,6 +39,8 @@ def load_nodes(journal: Journal, pipeline: Pipeline, known: Mapping[str, Node]) 
         values, fingerprint, output = kept[name]
         lattice = Lattice.unit() if values["reads"] == "all tiles" else pipeline.lattice
         same = known.get(name)
+        stage: Stage | None
+        missing: str | None
         if same is not None and same.stage is not None and same.fingerprint == int(fingerprint, 16):
             stage, missing = same.stage, None
         else:
@@ -146,7 +149,7 @@ def apply_attempts(node: Node, rows: Iterable[Row]) -> None:
         if outcome == COMPLETE:
             units.state[unit], units.tries[unit] = State.COMPLETE, 0
             units.published[unit] = attempt
-            units.fingerprint[unit] = fingerprint & 0xFFFFFFFFFFFFFFFF  # type: ignore[operator]
+            units.fingerprint[unit] = fingerprint & 0xFFFFFFFFFFFFFFFF
         elif outcome in CHARGED:
             units.fingerprint[unit] = failure_stamps(np.array([fingerprint]).view("u8"))[0]
             units.tries[unit] = min(255, int(units.tries[unit]) + 1)

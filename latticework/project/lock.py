@@ -6,7 +6,9 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from latticework.errors import ProjectLockedError
 
@@ -85,7 +87,7 @@ class CoordinatorLock:
             self._file = None
 
     @contextlib.contextmanager
-    def held(self):  # type: ignore[no-untyped-def]
+    def held(self) -> Iterator[Self]:
         """Hold the lock inside."""
         self.acquire()
         try:

@@ -14,7 +14,7 @@ from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
 from latticework.project.pipeline import SOURCE, Node
-from latticework.stages.bench import open_array_input
+from latticework.stages.bench import ArrayInput, open_array_input
 from latticework.stages.gathered import all_arrays, all_records, label_columns
 from latticework.stages.labelled import labelled_tile
 from latticework.stages.order import Input
@@ -112,10 +112,10 @@ class StageOutputs:
 
     def _source_data(self) -> "xr.DataArray":
         lattice = self.project.lattice
-        stacked = all_arrays(self._reader(), 1)
+        stacked = all_arrays(self._reader())
         if len(lattice) == int(np.prod(lattice.shape)):
             order = np.argsort(np.ravel_multi_index(tuple(lattice.index.T), lattice.shape))
-            names = [dim for dim in lattice.dims]
+            names = list(lattice.dims)
             return (
                 stacked.isel(tile=order)
                 .drop_vars("name")
@@ -163,9 +163,8 @@ class StageOutputs:
         node = self._node
         unit = self.project.unit_row(node, id, labels)
         if self.name != SOURCE and not node.units.published[unit]:
-            raise ProjectError(
-                f"stage {self.name!r} has no result for this tile: {self.project.why(self.name, unit)}"
-            )
+            reason = self.project.why(self.name, unit)
+            raise ProjectError(f"stage {self.name!r} has no result for this tile: {reason}")
         if self._output.kind == "table":
             folder = table_folder(self.project.path, self.name)
             return read_tables(folder, [unit]).drop(columns=TILE_COLUMN)
@@ -198,9 +197,9 @@ class StageOutputs:
         reader = self._reader()
         shape = dict(reader.lattice.tile_shape)
         spans = [box.get(dim, (0, size)) for dim, size in shape.items()]
-        return reader._box(unit, Box(tuple(a for a, _ in spans), tuple(b for _, b in spans)))
+        return reader.read_box(unit, Box(tuple(a for a, _ in spans), tuple(b for _, b in spans)))
 
-    def _reader(self) -> Any:
+    def _reader(self) -> ArrayInput:
         spec = Input(self.name, "tile", self._output)
         lattice: Lattice = self.project.lattice
         return open_array_input(

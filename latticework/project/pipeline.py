@@ -15,7 +15,7 @@ from latticework.project.fingerprints import expected, failure_stamps, stamps
 from latticework.project.units import Units
 from latticework.stages.order import Input, output_lattice
 from latticework.stages.outputs import Output
-from latticework.stages.reads import Reads, dependency
+from latticework.stages.reads import dependency
 from latticework.stages.stage import Stage
 
 SOURCE = "source"
@@ -75,7 +75,7 @@ class Node:
     def stamps_of(self, units: np.ndarray) -> np.ndarray:
         """Stamps of what is published of some units, uint64."""
         if self.source_stamps is not None:
-            return self.source_stamps[units]
+            return np.asarray(self.source_stamps[units])
         return stamps(self.units.fingerprint[units], self.units.published[units])
 
     def made_lattice(self) -> Lattice:
@@ -127,11 +127,10 @@ class Pipeline:
 
     def relink(self, node: Node) -> None:
         """Work out again which units of its parents each unit reads."""
-        reads = Reads(node.definition["reads"])
         node.dependencies = [
-            dependency(reads, node.lattice, self[parent].lattice, self.halo_on(node, parent))
+            dependency(node.lattice, self[parent].lattice, None)
             if (margins := self.halo_on(node, parent)) is None or margins.empty
-            else dependency(reads, node.lattice, self[parent].made_lattice(), margins)
+            else dependency(node.lattice, self[parent].made_lattice(), margins)
             for parent in node.parents
         ]
 

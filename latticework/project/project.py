@@ -193,10 +193,7 @@ class Project:
 
         options = {"name": name, "reads": reads, "overlap": overlap, "boundary": boundary}
         options |= {"trim": trim, "output": output, "retries": retries, "numpy": numpy}
-        add_stage(self, function, after, {**(params or {}), **more_params}, options)
-        return self[self._last_added]
-
-    _last_added = SOURCE
+        return self[add_stage(self, function, after, {**(params or {}), **more_params}, options)]
 
     # ---------------------------------------------------------------- running
 
@@ -414,9 +411,9 @@ class Project:
             rows = journal.query("select unit, value from records where stage=?", (node.id,))
         else:
             marks = ",".join("?" * len(units))
-            sql = f"select unit, value from records where stage=? and unit in ({marks})"
+            sql = f"select unit, value from records where stage=? and unit in ({marks})"  # noqa: S608 - only question marks
             rows = journal.query(sql, (node.id, *units.tolist()))
-        return dict(rows)  # type: ignore[arg-type]
+        return dict(rows)
 
     def add_node(self, node: Node, definition: str) -> Node:
         """Keep a new stage, or a new definition of one, in the journal and the pipeline."""
@@ -429,10 +426,9 @@ class Project:
             else:
                 sql = "update stages set removed=? where name=? and removed is null"
                 journal.write(sql, (time.time(), node.name))
-                sql = "insert into stages (name, definition, fingerprint, created) values (?, ?, ?, ?)"
+                sql = "insert into stages (name, definition, fingerprint, created) values (?,?,?,?)"
                 node.id = journal.write(sql, (node.name, definition, fingerprint, time.time()))
         self.pipeline.add(node)
-        self._last_added = node.name
         return node
 
 

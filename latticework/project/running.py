@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from latticework.project.project import Project
+    from latticework.viz.progress import Kind, Progress
 
 GRACE_S = 5.0
 """Seconds that Ctrl-C gives to what is out."""
@@ -48,7 +49,7 @@ def run_project(
         chosen = chosen_nodes(project, only)
         with client_for(where) as client:
             preflight(client, chosen)
-            return _run(project, client, chosen, only, progress)
+            return run_nodes(project, client, chosen, progress)
 
 
 def chosen_nodes(project: "Project", only: list[str] | None) -> list[Node]:
@@ -115,17 +116,18 @@ def preflight(client: "Client", nodes: Iterable[Node]) -> None:
             ) from error
 
 
-def _run(
-    project: "Project", client: "Client", chosen: list[Node], only: list[str] | None, progress: Any
+def run_nodes(
+    project: "Project", client: "Client", chosen: list[Node], progress: "Kind | Progress"
 ) -> RunSummary:
+    """Run some nodes on a client; whoever calls holds the lock."""
     from latticework.viz.progress import make_progress
 
-    shown = make_progress(progress) if isinstance(progress, str) else progress
+    shown = make_progress(progress)
     status = StatusWriter(project)
     started = time.perf_counter()
     names = [node.name for node in chosen]
 
-    def watch(final: bool) -> None:
+    def watch(final: bool) -> None:  # noqa: FBT001 - the coordinator calls it
         for node in chosen:
             shown.update(node.name, node.units.count())
         status.write(force=final)
@@ -140,7 +142,7 @@ def _run(
             coordinator.run()
         attempts = project.attempts_made() - before
         seconds = time.perf_counter() - started
-        summary = summarise(project, seconds, attempts, interrupted.is_set())
+        summary = summarise(project, seconds, attempts, interrupted=interrupted.is_set())
     finally:
         status.write(force=True)
         project.running = False
@@ -153,7 +155,7 @@ def _run(
 
 @contextlib.contextmanager
 def interrupts(coordinator: Coordinator) -> Iterator[threading.Event]:
-    """Turn Ctrl-C into an orderly stop; a second one, or the end of the grace, drops what is out."""
+    """Turn Ctrl-C into an orderly stop; a second one, or the grace's end, drops what is out."""
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield pressed
@@ -205,9 +207,12 @@ class StatusWriter:
         self._next = time.monotonic() + max(STATUS_S, 20 * spent)
 
 
-def summarise(project: "Project", seconds: float, attempts: int, interrupted: bool) -> RunSummary:
+def summarise(
+    project: "Project", seconds: float, attempts: int, *, interrupted: bool
+) -> RunSummary:
     """The summary of a run that just ended."""
-    failures, n_failures = [], 0
+    failures: list[FailedTile] = []
+    n_failures = 0
     for node in project.pipeline:
         failed = (node.units.state == State.FAILED).nonzero()[0]
         n_failures += len(failed)

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 NO_SPILL = {
@@ -28,7 +29,7 @@ def end_with_parent(parent: int) -> None:
         sys.exit("the process that started this worker has ended")
 
 
-async def serve(scheduler: str, options: dict[str, object]) -> None:
+async def serve(scheduler: str, options: dict[str, Any]) -> None:
     """Run a nanny with its worker until either ends or a signal comes."""
     from distributed import Nanny
 

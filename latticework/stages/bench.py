@@ -38,7 +38,7 @@ class ArrayInput:
     def read(self, tile: int) -> tuple[np.ndarray, HaloPlan | None]:
         """Pixels of a tile, with its halo if there is one."""
         if self.geometry is None:
-            return self._box(tile, None), None
+            return self.read_box(tile, None), None
         plan = self.geometry.plan(tile)
         volume = self._volume_box(tile, plan)
         if volume is not None:
@@ -59,7 +59,8 @@ class ArrayInput:
     def _index(self, tile: int) -> tuple[int, ...]:
         return tuple(self.lattice.index[tile].tolist())
 
-    def _box(self, tile: int, box: Box | None) -> np.ndarray:
+    def read_box(self, tile: int, box: Box | None) -> np.ndarray:
+        """Pixels of a box of a tile, or of all of it, without a halo."""
         if box is None:
             shapes = self.lattice.shapes
             sizes = (

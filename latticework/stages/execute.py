@@ -20,7 +20,7 @@ from latticework.stages.outputs import Output, found_output
 from latticework.stages.paths import table_folder
 
 
-class UnreadableInput(Exception):
+class UnreadableInputError(Exception):
     """An input could not be read: the cause is not the stage's code."""
 
 
@@ -101,7 +101,7 @@ def _arguments(
                 value = _other_input(bench, source, spec, unit, records)
                 size += int(getattr(value, "nbytes", 0))
         except (OSError, StageError, EOFError) as error:
-            raise UnreadableInput(f"input {spec.parent!r}: {error}") from error
+            raise UnreadableInputError(f"input {spec.parent!r}: {error}") from error
         arguments.append(value)
     return arguments, haloed, size
 
@@ -110,13 +110,13 @@ def _other_input(bench: Bench, source: Any, spec: Input, unit: int, records: Rec
     order = bench.order
     if isinstance(source, ArrayInput):
         if spec.how == "only":
-            array = source._box(0, None)
+            array = source.read_box(0, None)
             if order.numpy:
                 return array
             import xarray as xr
 
             return xr.DataArray(array, dims=source.lattice.tile_dims, name=spec.parent)
-        return all_arrays(source, order.cores)
+        return all_arrays(source)
     if spec.output.kind == "table":
         folder = table_folder(order.project, spec.parent)
         if spec.how == "all":
@@ -145,13 +145,13 @@ def _stage_output(
     address = "(all tiles)" if tile is None else f"{tile.name} {tile.address}"
     arrays = [source for source in bench.inputs if isinstance(source, ArrayInput)]
     dims = arrays[0].lattice.tile_dims if arrays else bench.lattice.tile_dims
-    if haloed is not None and getattr(value, "ndim", 0):
-        value = trimmed(value, dims, haloed, order.trim, address)
+    if haloed is not None and hasattr(value, "ndim") and value.ndim:
+        value = trimmed(value, dims, haloed, trim=order.trim, address=address)
     if order.declared is not None:
         value = converted(value, order.declared)
     found = found_output(value, dims, address)
     if found.kind == "array":
-        found = full_size(found, bench, unit, tile)
+        found = full_size(found, bench, tile)
     wanted = order.output or order.declared
     if wanted is not None and (wrong := wanted.differences(found)):
         origin = "as was declared" if order.output is None else "as for the other tiles"
@@ -173,6 +173,7 @@ def trimmed(
     value: Any,
     dims: Sequence[str],
     haloed: tuple[ArrayInput, HaloPlan],
+    *,
     trim: bool | None,
     address: str,
 ) -> Any:
@@ -198,8 +199,8 @@ def trimmed(
             slices[axis] = plan.inner.slices[k]
         elif trim and value.shape[axis] != plan.inner.shape[k]:
             raise StageError(
-                f"tile {address}: trim=True, but the result has {value.shape[axis]} px along {name}, "
-                f"neither the tile with its halo ({plan.keep.shape[k]}) nor the tile "
+                f"tile {address}: trim=True, but the result has {value.shape[axis]} px along "
+                f"{name}, neither the tile with its halo ({plan.keep.shape[k]}) nor the tile "
                 f"({plan.inner.shape[k]})"
             )
     return value[tuple(slices)]
@@ -226,7 +227,7 @@ def converted(value: Any, declared: Output) -> Any:
     return value.astype(dtype)
 
 
-def full_size(found: Output, bench: Bench, unit: int, tile: Tile | None) -> Output:
+def full_size(found: Output, bench: Bench, tile: Tile | None) -> Output:
     """What a ragged tile's result would be for a tile of full size."""
     lattice = bench.lattice
     if tile is None or lattice.shapes is None or found.dims is None or found.shape is None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from latticework.io.records import from_json
 from latticework.io.tables import TILE_COLUMN, read_tables
+from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
 
 if TYPE_CHECKING:
@@ -20,11 +21,12 @@ CHUNK_BYTES = 32 * 2**20
 """Tiles are read in groups of about this size."""
 
 
-def all_arrays(source: "ArrayInput", cores: int) -> "xr.DataArray":
+def all_arrays(source: "ArrayInput") -> "xr.DataArray":
     """Every tile of a parent as one lazy array with a leading dim ``tile``.
 
-    Labels, names and positions (``y_um`` ...) are coordinates of ``tile``. Tiles smaller than the largest are padded
-    with 0 (NaN for floats). Nothing is read before it is computed, and then group by group.
+    Labels, names and positions (``y_um`` ...) are coordinates of ``tile``. Tiles smaller than the
+    largest are padded with 0 (NaN for floats). Nothing is read before it is computed, and then
+    group by group.
     """
     import dask.array as da
     import xarray as xr
@@ -39,8 +41,8 @@ def all_arrays(source: "ArrayInput", cores: int) -> "xr.DataArray":
         blank = np.nan if lattice.dtype.kind in "fc" else 0
         group = np.full((len(rows), *shape), blank, dtype=lattice.dtype)
         for k, row in enumerate(rows.tolist()):
-            tile = source._box(row, None)
-            group[(k, *(slice(0, n) for n in tile.shape))] = tile
+            tile = source.read_box(row, None)
+            group[k][Box.whole(tile.shape).slices] = tile
         return group
 
     stack = rows.map_blocks(

@@ -41,8 +41,8 @@ def labelled_tile(
     -------
     xarray.DataArray
         With coordinates ``z y x`` (pixels) and the lattice labels (``tile_y`` ...), and the
-        attributes ``tile`` (name), ``tile_id``, ``position_um``, ``pixel_size_um``, ``tile_shape`` (without halo),
-        ``halo_px`` (before the tile).
+        attributes ``tile`` (name), ``tile_id``, ``position_um``, ``pixel_size_um``,
+        ``tile_shape`` (without halo), ``halo_px`` (before the tile).
 
     Examples
     --------

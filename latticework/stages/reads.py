@@ -47,8 +47,8 @@ def nothing() -> Reads:
     return Reads("nothing")
 
 
-def dependency(reads: Reads, lattice: Lattice, parent: Lattice, halo: Halo | None) -> Dependency:
-    """The edge from `parent`'s lattice to a stage on `lattice` that reads it so."""
+def dependency(lattice: Lattice, parent: Lattice, halo: Halo | None) -> Dependency:
+    """The edge from `parent`'s lattice to a stage on `lattice` that reads it with a halo."""
     if len(lattice) == 1 and not lattice.dims:
         return EveryUnit(len(parent), 1)
     if not parent.dims:

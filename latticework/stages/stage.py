@@ -119,7 +119,7 @@ class Stage:
 
 
 def describe(value: Any) -> Any:
-    """A parameter as a plain value; large or special ones by their type and a hash of their content."""
+    """A parameter as a plain value; large or special ones by type and a hash of their content."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from latticework.stages.bench import bench_for
-from latticework.stages.execute import UnreadableInput, run_unit
+from latticework.stages.execute import UnreadableInputError, run_unit
 from latticework.stages.meter import Meter
 from latticework.stages.order import SealedOrder
 from latticework.stages.outputs import Output
@@ -159,11 +159,12 @@ def _announce(batch: int) -> tuple[str, str]:
 def _outcome(error: BaseException) -> int:
     if isinstance(error, MemoryError):
         return MEMORY
-    return INPUT if isinstance(error, UnreadableInput) else EXCEPTION
+    return INPUT if isinstance(error, UnreadableInputError) else EXCEPTION
 
 
 def _failure(row: int, error: BaseException) -> Failure:
-    shown = error.__cause__ if isinstance(error, UnreadableInput) and error.__cause__ else error
+    unreadable = isinstance(error, UnreadableInputError)
+    shown = error.__cause__ if unreadable and error.__cause__ else error
     lines = traceback.TracebackException.from_exception(shown, max_group_depth=3)
     frames = lines.stack
     own = Path(__file__).parent
