@@ -42,11 +42,11 @@ def demo(
     seed: int,
     progress: str,
 ) -> None:
-    """Run a small pipeline on a simulated acquisition; needs no data and no server.
+    """Run a pipeline on a simulated acquisition.
 
-    It takes some 20 seconds and leaves an acquisition (OME-TIFF files), a project, its pipeline
-    file and three pictures in FOLDER, which is './latticework-demo' if not given. What an earlier
-    demo left there is replaced.
+    It needs no data and no server and takes some 20 seconds. It leaves an acquisition (OME-TIFF
+    files), a project, its pipeline file and three pictures in FOLDER, './latticework-demo' if not
+    given. What an earlier demo left there is replaced.
 
     \b
     Examples:

@@ -40,7 +40,7 @@ def show_lattice(lattice: "Lattice") -> None:
     help="Draw the lattice into a picture (.png, .pdf, .svg).",
 )
 def info(path: str, picture: Path | None, **opening: Any) -> None:
-    """Tell what latticework understands of an acquisition, an image or a project.
+    """Tell what is in an acquisition or a project.
 
     Only metadata are read. Where files do not say where their tiles lie, options do; the same
     options go to 'latticework init'.
@@ -100,7 +100,7 @@ def show_project(path: Path) -> "Lattice":
 )
 @click.option("--watch", is_flag=True, help="Keep looking until nothing runs the project.")
 def status(project: Path, stage: str | None, as_json: bool, png: Path | None, watch: bool) -> None:
-    """Show how a project stands: a bar for each stage, and what failed.
+    """Show how far each stage is, and what failed.
 
     It may be looked at while another process runs it.
 
@@ -138,7 +138,7 @@ def status(project: Path, stage: str | None, as_json: bool, png: Path | None, wa
 @click.argument("stage")
 @click.argument("tile", nargs=-1, metavar="[z=3 y=1 x=2 | ID]")
 def why(project: Path, stage: str, tile: tuple[str, ...]) -> None:
-    """Explain why a tile is in the state it is in, with the traceback if it failed.
+    """Explain the state of a tile, with its traceback.
 
     Without a tile, the first few that are not complete are explained.
 

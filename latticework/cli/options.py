@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from latticework.errors import SourceError
+
 if TYPE_CHECKING:
     from latticework.lattice import Lattice
 
@@ -113,6 +115,10 @@ ACQUISITION: tuple[Callable[[Any], Any], ...] = (
         "--positions", metavar="FILE",
         help="CSV table, or TileConfiguration.txt, of positions or of rows and columns.",
     ),
+    click.option(
+        "--columns", metavar="TEXT",
+        help="Columns of the table that hold positions, as in 'true_*' (* is z, y, x).",
+    ),
     click.option("--unit", type=click.Choice(["um", "px"]), help="Unit of the table's positions."),
     click.option(
         "--pattern", metavar="TEXT",
@@ -160,7 +166,13 @@ def open_acquisition(path: str, given: Mapping[str, Any]) -> "Lattice":
     options["dims"] = tuple(options["dims"]) if options["dims"] else None
     if isinstance(options["block"], int | float):
         raise click.UsageError("--block: write pixels by axis, as in z=64,y=256,x=256")
-    return open_tiles(path, **options)
+    try:
+        return open_tiles(path, **options)
+    except SourceError as error:
+        if "give grid=" not in str(error):
+            raise
+        hint = "Here that is --grid 7x9, --positions table.csv or --pattern '{row:d}_{col:d}.tif'."
+        raise SourceError(f"{error}\n{hint}", error.path) from error
 
 
 def selection(lattice: "Lattice", words: Sequence[str]) -> tuple[int | None, dict[str, Any]]:

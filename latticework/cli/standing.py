@@ -1,5 +1,6 @@
 """How a project stands, as a value, and as text in a terminal."""
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -134,11 +135,9 @@ def lines_below(now: Standing) -> list[str]:
     """What bars do not say."""
     from latticework.viz.words import plain, plural
 
-    lines = [
-        f"{name}: {counts[State.STALE]:,} stale: what made them has changed, they run again"
-        for name, counts in now.counts.items()
-        if counts.get(State.STALE)
-    ]
+    stale = {name: counts.get(State.STALE, 0) for name, counts in now.counts.items()}
+    some = ", ".join(f"{name} {n:,}" for name, n in stale.items() if n)
+    lines = [f"Stale, they run again as what made them has changed: {some}"] if some else []
     if now.n_failures:
         lines.append(plural(now.n_failures, "failure"))
         for failure in now.failures[:LISTED]:
@@ -187,12 +186,22 @@ def bars_of(views: "list[StageView]", console: "Console") -> Any:
     from latticework.viz.progress_rich import bars
 
     options = console.options
+    if console.color_system is None:  # only colour tells stale from complete in a bar
+        views = [_without_stale(view) for view in views]
     return bars(
         views,
         width=options.max_width - 2,
         ascii_only=options.ascii_only,
         legacy=console.color_system is None,
     )
+
+
+def _without_stale(view: "StageView") -> "StageView":
+    plain = copy.copy(view)
+    counts = dict(view.counts)
+    counts[State.WAITING] = counts.get(State.WAITING, 0) + counts.pop(State.STALE, 0)
+    plain.counts = counts
+    return plain
 
 
 def terminal() -> "Console":
