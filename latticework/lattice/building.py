@@ -69,6 +69,8 @@ def tile_sizes(dims: Sequence[str], shape: Sequence[int]) -> Mapping[str, int]:
     """Pixels by tile dim."""
     if len(dims) != len(shape):
         raise LatticeError(f"tiles have the dims {tuple(dims)}, but the shape {tuple(shape)}")
+    if any(size < 1 for size in shape):
+        raise LatticeError(f"tiles of shape {dict(zip(dims, shape, strict=True))} have no pixels")
     return MappingProxyType({dim: int(n) for dim, n in zip(dims, shape, strict=True)})
 
 
@@ -139,8 +141,6 @@ def check(lattice: "Lattice") -> None:
     if lattice.problems and not np.isin(list(lattice.problems), lattice.ids).all():
         raise LatticeError(f"problems {dict(lattice.problems)} name tiles that there are not")
     check_places(lattice)
-    if any(size < 1 for size in lattice.tile_shape.values()):
-        raise LatticeError(f"tiles of shape {dict(lattice.tile_shape)} have no pixels")
     if not np.isfinite(lattice.position_um).all():
         raise LatticeError("a position is not a finite number of micrometres")
 
@@ -193,4 +193,5 @@ def pixel_parts(tile_shape: Mapping[str, int], dtype: Any) -> Parts:
     if unknown:
         raise LatticeError(f"tile_shape names {unknown}; pixel dims are some of c, z, y, x")
     dims = tuple(dim for dim in ("c", *SPATIAL) if dim in tile_shape)
-    return {"tile_dims": dims, "tile_shape": tuple(tile_shape[dim] for dim in dims), "dtype": dtype}
+    sizes = tile_sizes(dims, [tile_shape[dim] for dim in dims])
+    return {"tile_dims": dims, "tile_shape": tuple(sizes.values()), "dtype": dtype}

@@ -89,6 +89,9 @@ def _by_axis(values: "dict[str, int] | object") -> str:
 def _labels(lattice: Lattice) -> str:
     parts = []
     for dim, labels in lattice.labels.items():
+        if not len(labels):
+            parts.append(f"{plain(dim, 30)} none")
+            continue
         few = len(labels) <= 3 and labels.dtype.kind not in "iu"
         shown = (
             ", ".join(plain(label, 24) for label in labels)
