@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from scipy.ndimage import median_filter
 
-import latticework as lw
+from latticework.project import Project
+from latticework.stages import all_tiles
 from latticework.stages.ready import (
     correct_flatfield,
     detect_spots,
@@ -28,9 +29,9 @@ def count(spots: pd.DataFrame) -> dict[str, Any]:
     return {"spots": len(spots), "most": int(by_tile.max()), "in": str(by_tile.idxmax())}
 
 
-def pipeline(project: lw.Project) -> None:
+def pipeline(project: Project) -> None:
     """Add the stages: each a plain function, with what it reads and its parameters."""
-    lamp = project.add(estimate_flatfield, name="lamp", reads=lw.all_tiles(), offset=OFFSET)
+    lamp = project.add(estimate_flatfield, name="lamp", reads=all_tiles(), offset=OFFSET)
     even = project.add(correct_flatfield, name="even", after=[project.source, lamp], offset=OFFSET)
     smooth = project.add(
         median_filter, name="smooth", after=even, size=[1, 3, 3], overlap={"y": 1, "x": 1}
@@ -43,4 +44,4 @@ def pipeline(project: lw.Project) -> None:
         detect_spots, name="spots", after=clean, sigma_px=CELL, threshold=300,
         overlap=spot_halo(CELL, ("y", "x")),
     )  # fmt: skip
-    project.add(count, after=spots, reads=lw.all_tiles())
+    project.add(count, after=spots, reads=all_tiles())
