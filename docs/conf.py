@@ -1,22 +1,31 @@
 """Configuration of the documentation; build it with ``sphinx-build -W docs docs/_build/html``."""
 
 import os
+import sys
+from pathlib import Path
 
 import latticework
+
+# The gallery uses a real acquisition where there is one.
+_shared = Path(__file__).resolve().parents[2] / "shared" / "data"
+if _shared.is_dir():
+    os.environ.setdefault("LATTICEWORK_SHARED_DATA", str(_shared))
 
 project = "latticework"
 author = "the latticework developers"
 copyright = "2026, the latticework developers"  # noqa: A001 - Sphinx reads this name
 version = release = latticework.__version__
 
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 extensions = [
+    "terminal",  # commands on a page are carried out, ours: see _ext/terminal.py
     "myst_nb",  # pages are Markdown; pages that start as notebooks are executed
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "jupyter_execute"]
+exclude_patterns = ["_build", "_ext", "benchmarks", "jupyter_execute"]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "latticework"
@@ -33,6 +42,7 @@ html_sidebars = {
         "limits",
         "changelog",
         "contributing",
+        "benchmarks",
     )
 }
 html_show_sourcelink = False

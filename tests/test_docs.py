@@ -4,20 +4,25 @@ Each page is one program: its Python blocks in order, in an empty folder, as a n
 them. A block that must not run says why in a comment right above it: ``<!-- not run: why -->``.
 """
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("LATTICEWORK_SHARED_DATA") or ROOT.parent / "shared" / "data")
+REAL_DATA = {"LATTICEWORK_SHARED_DATA": str(SHARED.resolve())} if SHARED.is_dir() else {}
 BLOCK = re.compile(
     r"(?P<why><!-- not run: [^>]+-->\n)?"
     r"^(?P<fence>`{3,})(?:python|\{code-cell\}[^\n]*)\n(?P<code>.*?)^(?P=fence)$",
     re.MULTILINE | re.DOTALL,
 )
+SHOULD_RAISE = "else:\n    raise AssertionError('this cell should have raised')\n"
 CELL_OPTIONS = re.compile(r"\A(?:---\n.*?---\n|(?::[^\n]*\n)+)", re.DOTALL)
 
 
@@ -28,7 +33,11 @@ def code_of(page: Path) -> str:
     for block in BLOCK.finditer(text):
         if not block["why"]:
             line = text.count("\n", 0, block.start("code"))
-            pieces += [f"# {page.name}:{line}", CELL_OPTIONS.sub("", block["code"])]
+            options = CELL_OPTIONS.match(block["code"])
+            code = CELL_OPTIONS.sub("", block["code"])
+            if options and "raises-exception" in options[0]:
+                code = f"try:\n{indent(code, '    ')}except Exception:\n    pass\n{SHOULD_RAISE}"
+            pieces += [f"# {page.name}:{line}", code]
     return "\n".join(pieces)
 
 
@@ -46,6 +55,7 @@ def test_blocks_are_found_and_excused_blocks_are_not(tmp_path):
         "```python\na = 1\n```\ntext\n"
         "<!-- not run: needs a queue -->\n```python\nb = 2\n```\n"
         "```{code-cell} ipython3\n:tags: [hide-input]\nc = 3\n```\n"
+        "```{code-cell} ipython3\n:tags: [raises-exception]\n1 / 0\n```\n"
         "```bash\nls\n```\n"
     )
     code = code_of(page)
@@ -54,6 +64,7 @@ def test_blocks_are_found_and_excused_blocks_are_not(tmp_path):
     assert "c = 3" in code
     assert "tags" not in code
     assert "ls" not in code
+    exec(compile(code, "page.md", "exec"), {})  # 1 / 0 raises, as it should
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -61,6 +72,7 @@ def test_the_code_on_a_page_runs(page, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code_of(page)],
         cwd=tmp_path,
+        env={**os.environ, **REAL_DATA},
         capture_output=True,
         text=True,
         check=False,
