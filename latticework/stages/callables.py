@@ -16,6 +16,7 @@ import numpy as np
 
 from latticework.errors import StageError
 from latticework.stages.files import is_file_module, load_file
+from latticework.stages.reached import reached
 
 ARRAY_LIBRARIES = ("numpy", "scipy", "skimage", "cupy", "cucim", "cv2", "numba", "SimpleITK")
 """Libraries whose functions take and return NumPy arrays."""
@@ -122,6 +123,9 @@ def _code(function: Callable[..., Any], inner: Any, module: str) -> str:
     if isinstance(function, functools.partial):
         digest.update(content((function.args, function.keywords)).encode())
     digest.update(content(_held_by(inner)).encode())
+    for name, value in reached(inner).items():
+        text = _source(value) if inspect.isclass(value) else content(value)
+        digest.update(f"{name} {text}".encode())
     return digest.hexdigest()
 
 
