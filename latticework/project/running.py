@@ -127,7 +127,13 @@ def run_nodes(
     started = time.perf_counter()
     names = [node.name for node in chosen]
 
+    told = False
+
     def watch(final: bool) -> None:  # noqa: FBT001 - the coordinator calls it
+        nonlocal told
+        if coordinator.stopping and not told:
+            told = True
+            shown.say(f"stopping: {GRACE_S:.0f} s for what is running; Ctrl-C again to drop it now")
         for node in chosen:
             shown.update(node.name, node.units.count())
         status.write(force=final)

@@ -44,6 +44,10 @@ class Progress(Protocol):
         """
         ...
 
+    def say(self, text: str) -> None:
+        """A line for whoever watches, such as that the run is being stopped."""
+        ...
+
     def finish(self, summary: object | None = None) -> None:
         """The run is over, one way or another; what remains on screen stays."""
         ...
@@ -155,6 +159,11 @@ class ShownProgress:
         if self._state == "shown":
             self._safely(lambda: self._see(name, counts, rate, eta_s))
 
+    def say(self, text: str) -> None:
+        """See `Progress.say`."""
+        if self._state == "shown":
+            self._safely(lambda: self._tell(text))
+
     def finish(self, summary: object | None = None) -> None:
         """See `Progress.finish`; a second call does nothing."""
         if self._state == "shown":
@@ -205,6 +214,9 @@ class ShownProgress:
 
     def _changed(self) -> None:
         """Counts changed: cheap, called often."""
+
+    def _tell(self, text: str) -> None:
+        """Show a line."""
 
     def _end(self, summary: object | None) -> None:
         """Draw for the last time."""

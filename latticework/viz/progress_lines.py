@@ -53,6 +53,9 @@ class LineProgress(ShownProgress):
         file.write(text.encode(encoding, "replace").decode(encoding))
         file.flush()
 
+    def _tell(self, text: str) -> None:
+        self._print(plain(text, 200))
+
     def _begin(self) -> None:
         total = sum(stage.total for stage in self.stages.values())
         stages = "1 stage" if len(self.stages) == 1 else f"{len(self.stages)} stages"

@@ -58,6 +58,9 @@ class RichProgress(ShownProgress):
         self._live.start()
         atexit.register(self._abandon)
 
+    def _tell(self, text: str) -> None:
+        self._console.print(Text(text))
+
     def _end(self, summary: object | None) -> None:
         self._abandon()
         if summary is not None:
