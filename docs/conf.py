@@ -30,6 +30,7 @@ exclude_patterns = ["_build", "_ext", "benchmarks", "jupyter_execute"]
 html_theme = "pydata_sphinx_theme"
 html_title = "latticework"
 html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 # Pages without pages below them have nothing to list at the left.
 html_sidebars = {
     page: []

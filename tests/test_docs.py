@@ -44,8 +44,7 @@ def code_of(page: Path) -> str:
 PAGES = sorted(
     page
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    if not {"_build", "jupyter_execute"} & set(page.relative_to(ROOT).parts)
-    and code_of(page)
+    if not {"_build", "jupyter_execute"} & set(page.relative_to(ROOT).parts) and code_of(page)
 )
 
 
