@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+import numpy as np
 
 from latticework.errors import ProjectError, StageError
 from latticework.io.status_array import StatusArray
@@ -47,9 +48,58 @@ def run_project(
     with project.lock().held():
         refresh_code(project)
         chosen = chosen_nodes(project, only)
-        with client_for(where) as client:
-            preflight(client, chosen)
-            return run_nodes(project, client, chosen, progress)
+        if not can_run(project, chosen):
+            return nothing_to_run(project, chosen, progress)
+        try:
+            with client_for(where) as client:
+                preflight(client, chosen)
+                return run_nodes(project, client, chosen, progress)
+        except KeyboardInterrupt:  # before the run began: nothing is lost
+            return summarise(project, 0.0, 0, interrupted=True)
+
+
+def can_run(project: "Project", chosen: Iterable[Node]) -> bool:
+    """Whether any unit of these nodes could run now.
+
+    Raises
+    ------
+    ProjectError
+        If what they read is not complete, and is not among them.
+    """
+    open_states = (State.WAITING, State.STALE)
+    waiting = [n for n in chosen if any(n.units.count().get(state) for state in open_states)]
+    names = {node.name for node in waiting}
+    for node in waiting:
+        units = np.flatnonzero(np.isin(node.units.state, open_states))
+        if names & set(node.parents) or not project.pipeline.unready(node, units).all():
+            return True
+    if waiting:
+        node = waiting[0]
+        missing = [
+            name
+            for name in node.parents
+            if any(project.pipeline[name].units.count().get(state) for state in open_states)
+        ]
+        if missing:
+            raise ProjectError(
+                f"stage {node.name!r} cannot run without {', '.join(map(repr, missing))}, which "
+                f"is not complete: run it too (stages={[*missing, node.name]!r})"
+            )
+    return False
+
+
+def nothing_to_run(project: "Project", chosen: list[Node], progress: Any) -> RunSummary:
+    """The summary of a run for which no cluster is needed."""
+    from latticework.viz.progress import make_progress
+
+    shown = make_progress(progress)
+    shown.start({node.name: len(node.units) for node in chosen})
+    for node in chosen:
+        shown.update(node.name, node.units.count())
+    StatusWriter(project).write(force=True)
+    summary = summarise(project, 0.0, 0, interrupted=False)
+    shown.finish(summary)
+    return summary
 
 
 def chosen_nodes(project: "Project", only: list[str] | None) -> list[Node]:
@@ -231,6 +281,7 @@ def summarise(
                     f"{tile.name} {tile.address}",
                     message,
                     int(node.units.attempts[unit]),
+                    int(unit),
                 )
             )
     counts = {node.name: node.units.count() for node in project.pipeline}

@@ -18,6 +18,14 @@ class FailedTile:
     """Type and message of the exception."""
     attempts: int
     """Attempts that were made."""
+    id: int | None = None
+    """Id of the tile, where known."""
+
+    @property
+    def why(self) -> str:
+        """What to call to see why it failed."""
+        of = "" if self.id is None else f", {self.id}"
+        return f"project.why({self.stage!r}{of})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,19 @@ class RunSummary:
 
     def __bool__(self) -> bool:
         return self.ok
+
+    @property
+    def closing(self) -> list[str]:
+        """How the run ended, in a line or two: what progress shows at its end."""
+        from latticework.viz.summary import closing_lines
+
+        return closing_lines(
+            self.counts,
+            title=self.project,
+            duration_s=self.duration_s,
+            interrupted=self.interrupted,
+            failed=self.failures[0].why if self.failures else "",
+        )
 
     def _title(self) -> str:
         return f"{self.project}" + (": interrupted, run again to go on" if self.interrupted else "")

@@ -15,6 +15,7 @@ from typing import IO, Any, Literal, Protocol, Self, runtime_checkable
 
 from latticework.lattice.states import ACTIVE, State
 from latticework.viz.rates import RateEstimator
+from latticework.viz.words import seconds
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,11 @@ class Progress(Protocol):
         ...
 
     def finish(self, summary: object | None = None) -> None:
-        """The run is over, one way or another; what remains on screen stays."""
+        """The run is over, one way or another; what remains on screen stays.
+
+        A `summary` with ``closing`` (a sequence of lines) is told by these; None where there is
+        none, since the run raised.
+        """
         ...
 
 
@@ -208,6 +213,18 @@ class ShownProgress:
                 self._abandon()
             except Exception:
                 _log.debug("could not restore the display", exc_info=True)
+
+    def _closing(self, summary: object | None) -> list[str]:
+        """The last lines: a text as it is, or how the run ended; never the summary in full.
+
+        The summary is what `Project.run` returns: printed here, it would stand twice.
+        """
+        if isinstance(summary, str):
+            return [summary]
+        lines = getattr(summary, "closing", None)
+        if lines is not None:
+            return [str(line) for line in lines]
+        return [f"latticework: ended after {seconds(self.elapsed_s)}"]
 
     def _begin(self) -> None:
         """Draw for the first time."""

@@ -7,7 +7,7 @@ from typing import IO
 
 from latticework.viz.progress import ShownProgress, StageView
 from latticework.viz.states import counts_text
-from latticework.viz.words import percent, plain, rate, seconds, time_left
+from latticework.viz.words import percent, plain, plural, rate, time_left
 
 
 class LineProgress(ShownProgress):
@@ -28,8 +28,8 @@ class LineProgress(ShownProgress):
     >>> from latticework.lattice.states import State
     >>> progress = LineProgress(file=sys.stdout, every_s=0, clock=lambda: 0.0)
     >>> progress.start({"clean": 63})
-    latticework: 1 stage, 63 units to go through
     >>> progress.update("clean", {State.COMPLETE: 20, State.FAILED: 2, State.WAITING: 41})
+    latticework: 1 stage, 41 of 63 units left
     clean: 20/63 (31 %), 2 failed, waiting
     """
 
@@ -45,6 +45,7 @@ class LineProgress(ShownProgress):
         self._every_s = every_s
         self._last_round = 0.0
         self._shown: dict[str, str] = {}
+        self._greeted = False
 
     def _print(self, *lines: str) -> None:
         file = sys.stdout if self._file is None else self._file
@@ -57,13 +58,23 @@ class LineProgress(ShownProgress):
         self._print(plain(text, 200))
 
     def _begin(self) -> None:
-        total = sum(stage.total for stage in self.stages.values())
-        stages = "1 stage" if len(self.stages) == 1 else f"{len(self.stages)} stages"
-        self._print(f"latticework: {stages}, {total:,} units to go through")
         self._last_round = self._clock()
         self._shown = {}
+        self._greeted = False
+
+    def _greet(self) -> None:
+        """Say how much is left, as soon as every stage has said how it stands."""
+        self._greeted = True
+        views = self.stages.values()
+        total, left = (sum(getattr(v, of) for v in views) for of in ("total", "remaining"))
+        units = f"{left:,} of {plural(total, 'unit')} left" if left else "nothing to do"
+        self._print(f"latticework: {plural(len(views), 'stage')}, {units}")
 
     def _changed(self) -> None:
+        if not self._greeted:
+            if not all(stage.counts for stage in self.stages.values()):
+                return
+            self._greet()
         waited = self._clock() - self._last_round
         if waited < self._every_s:
             return
@@ -79,12 +90,10 @@ class LineProgress(ShownProgress):
             self._last_round, self._shown = self._clock(), fresh
 
     def _end(self, summary: object | None) -> None:
-        if summary is not None:
-            self._print(str(summary))
-            return
-        for stage in self.stages.values():
-            self._print(f"{plain(stage.name, 40)}: {counts_text(stage.counts)}")
-        self._print(f"latticework: ended after {seconds(self.elapsed_s)}")
+        if summary is None:
+            for stage in self.stages.values():
+                self._print(f"{plain(stage.name, 40)}: {counts_text(stage.counts)}")
+        self._print(*self._closing(summary))
 
 
 def _counts(stage: StageView) -> str:

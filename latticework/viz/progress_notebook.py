@@ -55,10 +55,12 @@ class NotebookProgress(ShownProgress):
 
     def _end(self, summary: object | None) -> None:
         # A summary that can show itself is the value of the cell: here it would stand twice.
-        note = summary if isinstance(summary, str) else ""
-        self._handle.update(_Picture(self._html("ended", note)))
+        if isinstance(summary, str) or getattr(summary, "closing", None) is not None:
+            self._handle.update(_Picture(self._html("ended", closing=self._closing(summary))))
+        else:
+            self._handle.update(_Picture(self._html("ended")))
 
-    def _html(self, verb: str, note: object = "") -> str:
+    def _html(self, verb: str, closing: list[str] | None = None) -> str:
         stages = [
             StageBar(
                 stage.name,
@@ -69,9 +71,8 @@ class NotebookProgress(ShownProgress):
             )
             for stage in self.stages.values()
         ]
-        foot = f"{verb} {'for' if verb == 'running' else 'after'} {seconds(self.elapsed_s)}"
-        said = f"; {escaped(note, 400)}" if str(note) else ""
-        return bars_html(stages, foot=escaped(foot) + said)
+        foot = [f"{verb} {'for' if verb == 'running' else 'after'} {seconds(self.elapsed_s)}"]
+        return bars_html(stages, foot="<br>".join(escaped(line, 400) for line in closing or foot))
 
 
 class _Picture:

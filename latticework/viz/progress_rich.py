@@ -63,8 +63,9 @@ class RichProgress(ShownProgress):
 
     def _end(self, summary: object | None) -> None:
         self._abandon()
-        if summary is not None:
-            self._console.print(Text(str(summary)))
+        if summary is not None:  # without one, the bars that remain say all there is
+            for line in self._closing(summary):
+                self._console.print(Text(line))
 
     def _abandon(self) -> None:
         live, self._live = self._live, None

@@ -84,6 +84,52 @@ def summary_text(
     return "\n".join(lines)
 
 
+def closing_lines(
+    counts: Counts,
+    *,
+    title: str = "run",
+    duration_s: float,
+    interrupted: bool = False,
+    failed: str = "",
+) -> list[str]:
+    """What progress says when a run is over: how it ended, and how to see more where units failed.
+
+    Parameters
+    ----------
+    counts
+        Units by state, by stage.
+    title
+        What was run.
+    duration_s
+        Seconds that it took.
+    interrupted
+        Whether it was stopped before its end.
+    failed
+        What to call to see why one unit failed, such as ``project.why('clean', 3)``.
+
+    Examples
+    --------
+    >>> from latticework.lattice.states import State
+    >>> counts = {"clean": {State.COMPLETE: 354, State.FAILED: 7}, "spots": {State.COMPLETE: 354}}
+    >>> for line in closing_lines(counts, duration_s=75, failed="project.why('clean', 3)"):
+    ...     print(line)
+    run ended after 1 min 15 s: 708 complete, 7 failed
+    To see why: project.why('clean', 3); more is in the summary that run() returns
+    """
+    totals: dict[State, int] = {}
+    for of_stage in counts.values():
+        for state, n in of_stage.items():
+            totals[state] = totals.get(state, 0) + int(n)
+    verb = "interrupted" if interrupted else "ended"
+    said = counts_text(totals) if any(totals.values()) else "nothing to do"
+    again = "; run again to go on" if interrupted else ""
+    lines = [f"{plain(title, 80)} {verb} after {seconds(duration_s)}: {said}{again}"]
+    if totals.get(State.FAILED):
+        see = f"To see why: {plain(failed)}; more is in" if failed else "To see more:"
+        lines.append(f"{see} the summary that run() returns")
+    return lines
+
+
 def summary_html(
     counts: Counts,
     *,

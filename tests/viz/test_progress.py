@@ -14,6 +14,7 @@ import time
 import pytest
 
 from latticework.lattice import State
+from latticework.project.summary import FailedTile, RunSummary
 from latticework.viz import Progress, make_progress
 from latticework.viz.progress import ShownProgress, SilentProgress, StageView
 from latticework.viz.progress_lines import LineProgress
@@ -69,16 +70,57 @@ def test_lines_come_at_most_every_ten_seconds():
     clock, file = Clock(), io.StringIO()
     progress = LineProgress(file=file, clock=clock)
     progress.start({"clean": 63, "spots": 63})
+    progress.update("clean", counts(0))
+    assert file.getvalue() == ""
+    progress.update("spots", counts(0))
     for tick in range(300):
         progress.update("clean", counts(tick // 5, running=1))
         clock.now += 0.1
     lines = file.getvalue().splitlines()
-    assert lines[0] == "latticework: 2 stages, 126 units to go through"
-    assert len(lines) == 3
+    assert lines[0] == "latticework: 2 stages, 126 of 126 units left"
+    assert len(lines) == 4
     assert lines[1].startswith("clean: 20/63 (31 %), 2.0 tiles/s, 22 s left")
     progress.update("clean", counts(63))
     progress.finish()
     assert "clean: 63 complete" in file.getvalue()
+
+
+def summary(**changes):
+    counts = {"clean": {State.COMPLETE: 62, State.FAILED: 1}, "sum": {State.BLOCKED: 1}}
+    failures = (FailedTile("clean", "y0_x1", "ValueError: too dark", 3, id=1),)
+    given = {"counts": counts, "duration_s": 75.0, "failures": failures, "n_failures": 1}
+    return RunSummary("brain.lw", **{**given, **changes})
+
+
+def test_the_first_line_says_what_is_left():
+    for done, line in ((20, "1 stage, 43 of 63 units left"), (63, "1 stage, nothing to do")):
+        file = io.StringIO()
+        progress = LineProgress(file=file)
+        progress.start({"clean": 63})
+        progress.update("clean", counts(done))
+        assert file.getvalue() == f"latticework: {line}\n"
+
+
+@pytest.mark.parametrize("kind", ["lines", "rich"])
+def test_the_end_is_a_closing_line_and_not_the_summary(kind):
+    def shown(came_to):
+        file = io.StringIO()
+        progress = make_progress(kind, file=file)
+        progress.start({"clean": 63})
+        progress.update("clean", counts(62, failed=1))
+        progress.finish(came_to)
+        return " ".join(file.getvalue().split())
+
+    text = shown(summary())
+    assert "brain.lw ended after 1 min 15 s: 62 complete, 1 failed, 1 blocked" in text
+    assert "project.why('clean', 1)" in text
+    assert "too dark" not in text
+    assert "too dark" in repr(summary())
+    text = shown(summary(counts={"clean": {State.COMPLETE: 63}}, failures=(), n_failures=0))
+    assert text.endswith("brain.lw ended after 1 min 15 s: 63 complete")
+    text = shown(summary(interrupted=True))
+    assert "interrupted after 1 min 15 s" in text
+    assert "run again to go on" in text
 
 
 def test_lines_give_a_sign_of_life():
