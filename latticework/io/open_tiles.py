@@ -11,6 +11,12 @@ from latticework.io.placing import Placing, Tiles, has_place, to_lattice
 from latticework.io.positions import read_positions
 from latticework.io.scan import Progress, Scan, list_files, scan_tiffs
 from latticework.lattice import Lattice
+from latticework.lattice.arguments import (
+    block_argument,
+    grid_argument,
+    overlap_argument,
+    pixel_size_argument,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,14 +29,14 @@ def open_tiles(
     start: str = "top-left",
     order: str = "row",
     snake: bool = False,
-    overlap: Mapping[str, float] | float | None = None,
+    overlap: Mapping[str, Any] | str | float | None = None,
     positions: "str | Path | pd.DataFrame | Mapping[str, Any] | None" = None,
     columns: str | Mapping[str, str] | None = None,
     unit: str | None = None,
     pattern: str | re.Pattern[str] | None = None,
     files: str | None = None,
     dims: Sequence[str] | None = None,
-    block: Mapping[str, int] | None = None,
+    block: Mapping[str, int] | int | None = None,
     pixel_size_um: Mapping[str, float] | float | None = None,
     channels: Sequence[str] | None = None,
     flip: str = "",
@@ -59,7 +65,7 @@ def open_tiles(
         ``{"y": 7, "x": 9}``: rows and columns (``z`` first for layers), the corner of the first
         tile (``"top-left"`` ...), whether rows or columns are acquired one after another, whether
         every other one runs backwards, and the overlap in pixels ``{"y": 51, "x": 51}`` or as a
-        fraction (0.1; of y and x).
+        fraction (0.1 or ``"10%"``; of y and x).
     positions, columns, unit
         CSV file, table, or Fiji's ``TileConfiguration.txt``; ``columns="true_*"`` (``*`` for z,
         y, x) or a mapping of roles
@@ -73,7 +79,8 @@ def open_tiles(
     dims
         Dims of each file or array, such as ``("c", "y", "x")``, where it does not say.
     block
-        Pixels of a block by axis: one array or image as a lattice of blocks.
+        Pixels of a block by axis, or one number for y and x: one array or image as a lattice of
+        blocks.
     pixel_size_um
         Size of a pixel by axis (or one number for y and x); overrides the metadata's.
     channels
@@ -115,8 +122,17 @@ def open_tiles(
     if flip and grid is not None:
         raise LatticeError(f"flip={flip!r} turns positions; with grid= say where it begins: start=")
     placing = Placing(
-        grid, start, order, snake, overlap, flip, pixel_size_um, channels, errors == "mark"
+        None if grid is None else grid_argument(grid),
+        start,
+        order,
+        snake,
+        overlap_argument(overlap),
+        flip,
+        pixel_size_argument(pixel_size_um),
+        channels,
+        errors == "mark",
     )
+    block = None if block is None else block_argument(block)
     where = {"positions": positions, "columns": columns, "unit": unit}
     if not isinstance(path, str | Path) and not _is_paths(path):
         if block is not None:
@@ -163,9 +179,7 @@ def _files(path: Any, files: str | None) -> tuple[Path, list[str] | None]:
     if root.is_file():
         return root.parent, [root.name]
     if not root.is_dir():
-        raise SourceError(
-            f"there is nothing at {root}; expected a folder of tiles: check the path", root
-        )
+        raise SourceError(_nothing_at(root), root)
     if zarr_images.is_zarr(root):
         return root, None
     names = list_files(root, files)
@@ -180,6 +194,17 @@ def _files(path: Any, files: str | None) -> tuple[Path, list[str] | None]:
             root,
         )
     return root, names
+
+
+def _nothing_at(root: Path) -> str:
+    if not any(mark in str(root) for mark in "*?["):
+        return f"there is nothing at {root}; expected a folder of tiles: check the path"
+    folder = next(one for one in root.parents if one.is_dir())
+    glob = root.relative_to(folder).name
+    return (
+        f"there is nothing at {root}: a path names one folder, and files= chooses among its files; "
+        f'write open_tiles("{folder}", files="{glob}")'
+    )
 
 
 def _common(parts: list[tuple[str, ...]]) -> tuple[str, ...]:

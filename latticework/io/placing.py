@@ -9,6 +9,7 @@ import numpy as np
 from latticework.errors import LatticeError, SourceError
 from latticework.io.filenames import name_numbers, natural_key
 from latticework.lattice import Lattice
+from latticework.lattice.arguments import pixel_size_argument
 from latticework.lattice.grids import grid_lines, overlap_steps, scan_order
 from latticework.lattice.offsets import lattice_dim, spatial_axis
 from latticework.lattice.source import TileSource
@@ -38,12 +39,7 @@ class Placing:
 
     def pixel_size(self, found: Mapping[str, float]) -> dict[str, float]:
         """Pixel size by axis: as given, else as found."""
-        given = self.pixel_size_um
-        if given is None:
-            return dict(found)
-        if isinstance(given, Mapping):
-            return {**found, **{axis: float(size) for axis, size in given.items()}}
-        return {**found, "y": float(given), "x": float(given)}
+        return {**found, **pixel_size_argument(self.pixel_size_um)}
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from latticework.errors import LatticeError
+from latticework.lattice.arguments import block_argument
 from latticework.lattice.building import Parts
 from latticework.lattice.offsets import SPATIAL, lattice_dim
 from latticework.lattice.source import BlockSource, TileSource, array_dims
@@ -13,12 +14,13 @@ from latticework.lattice.source import BlockSource, TileSource, array_dims
 
 def block_parts(
     array: Any,
-    block: Mapping[str, int],
+    block: Mapping[str, int] | int,
     dims: Sequence[str] | None,
-    pixel_size_um: Mapping[str, float] | None,
+    pixel_size_um: Mapping[str, float] | float | None,
     source: TileSource | None,
 ) -> Parts:
     """Parts of a lattice of blocks; see `Lattice.from_array`."""
+    block = block_argument(block)
     named = dims is None and hasattr(array, "dims") and hasattr(array, "data")
     tile_dims = (
         tuple(str(dim) for dim in array.dims) if named else array_dims(len(array.shape), dims)

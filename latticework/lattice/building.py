@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticework.errors import LatticeError
+from latticework.lattice.arguments import pixel_size_argument
 from latticework.lattice.offsets import SPATIAL, lattice_dim, spatial_axis
 
 if TYPE_CHECKING:
@@ -74,13 +75,12 @@ def tile_sizes(dims: Sequence[str], shape: Sequence[int]) -> Mapping[str, int]:
     return MappingProxyType({dim: int(n) for dim, n in zip(dims, shape, strict=True)})
 
 
-def pixel_sizes(given: Mapping[str, float] | None, axes: Sequence[str]) -> Mapping[str, float]:
+def pixel_sizes(
+    given: Mapping[str, float] | float | None, axes: Sequence[str]
+) -> Mapping[str, float]:
     """Pixel size for every spatial axis, 1.0 where not given."""
-    given = dict(given or {})
-    bad = {axis: size for axis, size in given.items() if not (np.isfinite(size) and size > 0)}
-    if bad:
-        raise LatticeError(f"pixel sizes must be positive numbers of micrometres, not {bad}")
-    return MappingProxyType({axis: float(given.get(axis, 1.0)) for axis in axes})
+    known = pixel_size_argument(given)
+    return MappingProxyType({axis: known.get(axis, 1.0) for axis in axes})
 
 
 def steps(

@@ -6,15 +6,19 @@ from typing import Any
 import numpy as np
 
 from latticework.errors import LatticeError
+from latticework.lattice.arguments import grid_argument, overlap_argument, pixel_size_argument
 from latticework.lattice.building import Parts, pixel_parts, pixel_sizes
 from latticework.lattice.offsets import SPATIAL, lattice_dim, spatial_axis
 
 
 def overlap_steps(
-    overlap: Mapping[str, float] | float | None, tile_shape: Mapping[str, int], axes: Sequence[str]
+    overlap: Mapping[str, Any] | str | float | None,
+    tile_shape: Mapping[str, int],
+    axes: Sequence[str],
 ) -> dict[str, int]:
-    """Steps in pixels from an overlap in pixels (integers) or as a fraction (below 1)."""
-    if overlap is None or isinstance(overlap, int | float | np.number):
+    """Steps in pixels from an overlap in pixels (whole) or as a fraction (below 1, ``"10%"``)."""
+    overlap = overlap_argument(overlap)
+    if not isinstance(overlap, Mapping):
         value = overlap or 0
         overlap = {axis: value for axis in axes if axis in tile_shape and axis != "z"}
     unknown = [axis for axis in overlap if axis not in axes or axis not in tile_shape]
@@ -68,14 +72,15 @@ def grid_parts(
     *,
     tile_shape: Mapping[str, int],
     dtype: Any,
-    overlap: Mapping[str, float] | float | None = None,
+    overlap: Mapping[str, Any] | str | float | None = None,
     order: str = "row",
     snake: bool = False,
     start: str = "top-left",
-    pixel_size_um: Mapping[str, float] | None = None,
+    pixel_size_um: Mapping[str, float] | float | None = None,
     **rest: Any,
 ) -> Parts:
     """Parts of a full grid; see `Lattice.from_grid`."""
+    grid = grid_argument(grid)
     dims = tuple(lattice_dim(axis) for axis in grid)
     if any(size < 1 for size in grid.values()) or dims[-2:] != ("tile_y", "tile_x"):
         raise LatticeError(
@@ -121,7 +126,7 @@ def position_parts(
     dtype: Any,
     axes: Sequence[str] | None = None,
     other: Mapping[str, Any] | None = None,
-    pixel_size_um: Mapping[str, float] | None = None,
+    pixel_size_um: Mapping[str, float] | float | None = None,
     tolerance: float = 0.35,
     **rest: Any,
 ) -> Parts:
@@ -139,7 +144,8 @@ def position_parts(
         raise LatticeError(f"the position of tile {row} is {position_um[row].tolist()}: not finite")
     pixels = pixel_parts(tile_shape, dtype)
     spatial = [axis for axis in SPATIAL if axis in tile_shape or axis in axes]
-    sizes = pixel_sizes(pixel_size_um, spatial)
+    known = pixel_size_argument(pixel_size_um)
+    sizes = pixel_sizes(known, spatial)
     full = np.zeros((len(position_um), len(spatial)))
     dims, columns, labels, step_px = [], [], {}, {}
     for dim, values in (other or {}).items():
@@ -165,7 +171,7 @@ def position_parts(
         "index": np.stack(columns, axis=1) if columns else np.zeros((len(full), 0)),
         "position_um": full,
         "step_px": step_px,
-        "pixel_size_um": sizes,
+        "pixel_size_um": known,
         **pixels,
         **rest,
     }

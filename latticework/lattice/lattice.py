@@ -56,7 +56,7 @@ class Lattice:
     dtype
         Type of the pixels.
     pixel_size_um
-        Size of a pixel by spatial axis; 1.0 where not given.
+        Size of a pixel by spatial axis, or one number for y and x; 1.0 where not given.
     step_px
         Nominal step between tiles by spatial axis, in pixels; the tile's shape where not given.
     position_um
@@ -109,7 +109,7 @@ class Lattice:
         tile_dims: Sequence[str],
         tile_shape: Sequence[int],
         dtype: Any,
-        pixel_size_um: Mapping[str, float] | None = None,
+        pixel_size_um: Mapping[str, float] | float | None = None,
         step_px: Mapping[str, int] | None = None,
         position_um: Any = None,
         names: Any = None,
@@ -164,7 +164,7 @@ class Lattice:
             Number of tiles by axis, such as ``{"y": 7, "x": 9}``; slowest first.
         **options
             ``tile_shape`` (mapping of pixel dim to pixels), ``dtype``, ``overlap`` (mapping of
-            axis to pixels, or to a fraction below 1), ``order`` (``"row"`` or ``"column"``),
+            axis to pixels, or to a fraction: 0.1, ``"10%"``), ``order`` (``"row"``, ``"column"``),
             ``snake``, ``start`` (``"top-left"``, ``"top-right"``, ...), ``pixel_size_um``,
             ``names``, ``channels``, ``source``.
         """
@@ -191,9 +191,9 @@ class Lattice:
         cls,
         array: Any,
         *,
-        block: Mapping[str, int],
+        block: Mapping[str, int] | int,
         dims: Sequence[str] | None = None,
-        pixel_size_um: Mapping[str, float] | None = None,
+        pixel_size_um: Mapping[str, float] | float | None = None,
         source: TileSource | None = None,
     ) -> Self:
         """Blocks of one big array as a lattice like any other; the last blocks may be smaller.
@@ -203,7 +203,8 @@ class Lattice:
         array
             NumPy, dask, zarr or xarray array (or anything with shape, dtype and slicing).
         block
-            Pixels of a block by spatial axis; axes not named are not divided.
+            Pixels of a block by spatial axis, or one number for y and x; axes not named are not
+            divided.
         dims
             Names of the array's dims; an xarray array's own, else the last of ``c z y x``.
         pixel_size_um

@@ -181,6 +181,12 @@ def test_arrays_that_do_not_fit_say_why(given, options, message):
         open_tiles(given, **options)
 
 
+def test_one_number_is_for_y_and_x():
+    lattice = open_tiles(np.zeros((3, 8, 8), "u2"), block=4, pixel_size_um=0.5)
+    assert dict(lattice.tile_shape) == {"z": 3, "y": 4, "x": 4}
+    assert dict(lattice.pixel_size_um) == {"z": 1.0, "y": 0.5, "x": 0.5}
+
+
 # ------------------------------------------------------------------------- sources on disk
 
 

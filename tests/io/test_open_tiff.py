@@ -300,6 +300,13 @@ def test_too_many_files_for_a_grid(folder):
         open_tiles(folder, grid={"y": 1, "x": 3})
 
 
+def test_a_glob_in_the_path_points_to_files(folder):
+    with pytest.raises(SourceError, match=r'files="\*\.tif"'):
+        open_tiles(folder / "*.tif", grid=GRID)
+    with pytest.raises(SourceError, match=r'nowhere/\*\.tif: .*files="\*\.tif"'):
+        open_tiles(folder / "nowhere" / "*.tif", grid=GRID)
+
+
 def test_a_folder_of_nothing(tmp_path):
     with pytest.raises(SourceError, match="there is nothing at"):
         open_tiles(tmp_path / "nowhere", grid=GRID)
@@ -323,6 +330,11 @@ def test_a_folder_of_nothing(tmp_path):
         ({"pattern": "tile*.tif"}, "names no field"),
         ({"flip": "q"}, "flip="),
         ({"grid": GRID, "flip": "y"}, "start="),
+        ({"grid": (2, 3)}, r'grid=\{"y": 2, "x": 3\}'),
+        ({"grid": 6}, "names no axes"),
+        ({"grid": GRID, "overlap": 1.5}, "overlap=1.5"),
+        ({"grid": GRID, "pixel_size_um": (0.5, 0.5)}, "pixel_size_um="),
+        ({"block": (8, 8)}, "block=.*whole pixels"),
     ],
 )
 def test_arguments_are_checked(folder, options, message):

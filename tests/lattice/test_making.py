@@ -108,6 +108,8 @@ def test_the_order_of_a_real_acquisition_is_that_of_its_reference(shared_data):
         (0.1, {"y": 9, "x": 9}),
         ({"x": 3}, {"y": 10, "x": 7}),
         ({"y": 0.25, "x": 1}, {"y": 8, "x": 9}),
+        ("10%", {"y": 9, "x": 9}),
+        ({"y": "20 %", "x": 2.0}, {"y": 8, "x": 8}),
     ],
 )
 def test_overlap_is_in_pixels_or_a_fraction(overlap, step):
@@ -131,6 +133,13 @@ def test_overlap_is_in_pixels_or_a_fraction(overlap, step):
         ({"y": 2, "x": 2}, {"tile_shape": {"y": 4, "x": 0}}, "no pixels"),
         ({"y": 2, "x": 2}, {"pixel_size_um": {"y": -1.0}}, "positive"),
         ({"y": 100_000, "x": 1, "z": 1}, {}, "ends in y, x"),
+        ((7, 9), {}, r'grid=\{"y": 7, "x": 9\}'),
+        ({"y": 2.5, "x": 2}, {}, "whole numbers of tiles"),
+        ({"y": 2, "x": 2}, {"overlap": 1.5}, "neither whole pixels nor a fraction"),
+        ({"y": 2, "x": 2}, {"overlap": (5, 5)}, "by axis"),
+        ({"y": 2, "x": 2}, {"overlap": "much"}, "10%"),
+        ({"y": 2, "x": 2}, {"overlap": "100%"}, "less than 100 %"),
+        ({"y": 2, "x": 2}, {"pixel_size_um": (0.5, 0.5)}, "one number for y and x"),
     ],
 )
 def test_grids_that_cannot_be_are_refused(grid, options, words):
