@@ -14,7 +14,7 @@ import queue
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +26,14 @@ from latticework.io.publish import publish
 from latticework.io.tables import table_key
 from latticework.io.tile_array import TileArray
 from latticework.lattice.states import ACTIVE, State
-from latticework.project.dispatch import Batch, Pace, ReadyUnits, window
+from latticework.project.dispatch import Batch, Pace, ReadyUnits, Suspects, window
 from latticework.project.fingerprints import failure_stamps
 from latticework.project.ledger import COMPLETE, save_snapshot
+from latticework.project.orders import records_read, work_order
 from latticework.project.pipeline import Node, Pipeline
 from latticework.project.propagation import Propagation
 from latticework.stages.bench import plan_layout
-from latticework.stages.order import SealedOrder, WorkOrder, seal
+from latticework.stages.order import SealedOrder, seal
 from latticework.stages.outputs import Output
 from latticework.stages.paths import array_folder, stage_folder, staging_folder, table_folder
 from latticework.stages.worker import REPORT, TOPIC, BatchReport, Failure, run_batch
@@ -48,8 +49,6 @@ SNAPSHOT_ATTEMPTS = 50_000
 """Attempts after which the states are kept as a snapshot."""
 UNSETTLED = 0
 """Stands for no definition: what the stage makes has to be found again."""
-DEATHS = 3
-"""Workers that a unit may take with it, alone, before it counts as failed."""
 
 
 class Coordinator:
@@ -82,13 +81,13 @@ class Coordinator:
         self.chosen = [node for node in self.pipeline if only is None or node.name in set(only)]
         self.ready = {node.name: ReadyUnits(len(node.units)) for node in self.chosen}
         self.states = Propagation(self.pipeline, self.ready, self._drop_orders)
-        self.alone: dict[str, list[int]] = {node.name: [] for node in self.chosen}
-        self.deaths: dict[tuple[str, int], int] = {}
+        self.suspects = Suspects()
         self.pace = {node.name: Pace() for node in self.chosen}
         self.flying: dict[int, tuple[Batch, Any]] = {}
         self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.stopping = False
         self.slots = 0
+        self.workers = 0
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="latticework-janitor")
         self._orders: dict[str, SealedOrder] = {}
         self._stores: dict[str, TileArray] = {}
@@ -96,7 +95,8 @@ class Coordinator:
         self._batches = 0
         self._since_snapshot = 0
         self._deadline = float("inf")
-        self._due = {"commit": 0.0, "slots": 0.0, "watch": 0.0}
+        self._due = dict.fromkeys(("commit", "slots", "watch", "lost"), 0.0)
+        self._lost: set[int] = set()
 
     # ---------------------------------------------------------------- the loop
 
@@ -111,7 +111,8 @@ class Coordinator:
                 if not self.stopping:
                     self._dispatch()
                 self._watch()
-                if not self.flying or time.monotonic() > self._deadline:
+                nothing_out = not self.flying and (self.stopping or not self._is_work_left())
+                if nothing_out or time.monotonic() > self._deadline:
                     break
                 self._collect()
                 self._commit()
@@ -119,6 +120,10 @@ class Coordinator:
             self.client.unsubscribe_topic(TOPIC)
             self._land()
         self.watch(True)
+
+    def _is_work_left(self) -> bool:
+        """Whether anything could be sent, if only there were a worker: they may be on their way."""
+        return bool(self.suspects) or any(self.ready.values())
 
     def stop(self) -> None:
         """Send nothing more; the loop ends when what is out has come back."""
@@ -147,7 +152,8 @@ class Coordinator:
                 f"the Dask scheduler is gone (client {self.client.status}): start a cluster and "
                 "run again; everything finished so far is kept"
             )
-        self.slots = sum(self.client.nthreads().values())
+        threads = self.client.nthreads()
+        self.workers, self.slots = len(threads), sum(threads.values())
 
     def _commit(self) -> None:
         if self._since_snapshot >= SNAPSHOT_ATTEMPTS:
@@ -178,24 +184,34 @@ class Coordinator:
         """Fill the window, the deepest stages first, so that what was just written is read soon."""
         free = window(self.slots) - len(self.flying)
         for node in reversed(self.chosen):
-            while free > 0 and (self.ready[node.name] or self.alone[node.name]):
+            while free > 0 and (self.ready[node.name] or self._suspect_may_go(node)):
                 if not node.settled and self._is_out(node):
                     break  # the first tile decides what the stage makes
                 self._send(node)
                 free -= 1
 
+    def _suspect_may_go(self, node: Node) -> bool:
+        """Whether a unit that may have killed a worker can be tried by itself now.
+
+        As many as there are workers, if those have one thread: what had not begun is not blamed.
+        (Sent to one worker by name, it would wait for that one for ever, should it go.)
+        """
+        if not self.suspects.of(node.name):
+            return False
+        out = sum(batch.alone for batch, _ in self.flying.values())
+        return out < (self.workers if self.slots == self.workers else 1)
+
     def _is_out(self, node: Node) -> bool:
         return any(batch.stage == node.name for batch, _ in self.flying.values())
 
     def _send(self, node: Node) -> None:
-        suspects = self.alone[node.name]
-        if suspects:
-            units = np.array([suspects.pop()], dtype=np.int64)
-            alone = True
+        alone = self._suspect_may_go(node)
+        if alone:
+            units = np.array([self.suspects.take(node.name)], dtype=np.int64)
         else:
             ready = self.ready[node.name]
             n = 1 if not node.settled else self.pace[node.name].batch_size(len(ready), self.slots)
-            units, alone = ready.take(n), False
+            units = ready.take(n)
         node.units.state[units] = State.QUEUED
         node.units.attempts[units] += 1
         self._batches += 1
@@ -222,7 +238,7 @@ class Coordinator:
             batch.number,
             units.astype("<i8").tobytes(),
             batch.attempts.astype("<u2").tobytes(),
-            self._records(node, units),
+            records_read(self.project, node, units),
             key=(node.name, self.project.key, self.session, batch.number),
             pure=False,
             retries=0,
@@ -232,42 +248,8 @@ class Coordinator:
 
     def _order(self, node: Node) -> SealedOrder:
         if node.name not in self._orders:
-            stage = node.stage
-            assert stage is not None  # run() refuses stages whose code is missing
-            self._orders[node.name] = seal(
-                WorkOrder(
-                    project=self.project.path,
-                    stage=node.name,
-                    function=stage.function,
-                    params=stage.params,
-                    numpy=stage.takes_numpy,
-                    inputs=self.pipeline.inputs_of(node),
-                    reduction=node.reduction,
-                    output=node.output if node.settled else None,
-                    declared=stage.output,
-                    trim=stage.trim,
-                    staging=self.staging,
-                    lattice_version=self.project.lattice_version,
-                    cores=1,
-                )
-            )
+            self._orders[node.name] = seal(work_order(self.project, node, self.staging))
         return self._orders[node.name]
-
-    def _records(self, node: Node, units: np.ndarray) -> list[dict[str, list[str]]]:
-        """For each unit the records that it reads."""
-        found: list[dict[str, list[str]]] = []
-        for edge, parent in zip(node.dependencies, node.parents, strict=True):
-            made = self.pipeline[parent]
-            if made.output is None or made.output.kind != "record":
-                continue
-            found = found or [{} for _ in range(len(units))]
-            which, read = edge.inputs(units)
-            values = self.project.records(made, np.unique(read))
-            for row in range(len(units)):
-                found[row][parent] = []
-            for row, unit in zip(which.tolist(), read.tolist(), strict=True):
-                found[row][parent].append(values[unit])
-        return found
 
     # ---------------------------------------------------------------- back
 
@@ -276,6 +258,10 @@ class Coordinator:
 
     def _collect(self) -> None:
         """Wait a moment for batches that come back, and take in all that did."""
+        if self._lost and self._is_due("lost", 0.2):
+            for number in self._lost:
+                self.events.put(("done", number))
+            self._lost.clear()
         try:
             what, number = self.events.get(timeout=0.1)
         except queue.Empty:
@@ -297,13 +283,34 @@ class Coordinator:
 
     def _done(self, batch: Batch, future: Any) -> None:
         if future.status == "finished":
-            report = future.result()
-            future.release()
-            self._take_in(batch, report)
+            try:
+                report = future.result(timeout=1)
+            except TimeoutError:
+                self._wait_again(batch, future)
+            except CancelledError:
+                self._cancelled(batch)
+            except Exception as error:
+                self._broken(batch, error)
+            else:
+                future.release()
+                self._take_in(batch, report)
         elif future.status == "cancelled":
-            self._give_up(batch, STOPPED)
-        else:
+            self._cancelled(batch)
+        elif future.status == "error":
             self._broken(batch, future.exception())
+        else:
+            self._wait_again(batch, future)
+
+    def _cancelled(self, batch: Batch) -> None:
+        """The scheduler dropped it, most often because it has ended: see whether it is there."""
+        self._give_up(batch, STOPPED)
+        self.states.find_ready(self.pipeline[batch.stage], batch.units)
+        self._due["slots"] = 0.0
+
+    def _wait_again(self, batch: Batch, future: Any) -> None:
+        """Its worker died before we had the report of what was done: Dask runs it once more."""
+        self.flying[batch.number] = batch, future
+        self._lost.add(batch.number)
 
     def _take_in(self, batch: Batch, report: BatchReport) -> None:
         node = self.pipeline[batch.stage]
@@ -313,6 +320,8 @@ class Coordinator:
             self._settle(node, report.output)
         if report.staging:
             staging = Path(report.staging)
+            if node.units.published[batch.units].any():
+                self.journal.commit()  # that it is out: what is replaced now is not as recorded
             for unit in rows["unit"][good].tolist():
                 self._publish(node, unit, staging)
             self._janitor.submit(shutil.rmtree, staging, ignore_errors=True)
@@ -446,25 +455,25 @@ class Coordinator:
         from distributed import KilledWorker
 
         node = self.pipeline[batch.stage]
-        text = f"{type(error).__name__}: {error}"
         if not isinstance(error, KilledWorker):
             return self._refused(node, batch, error)
-        self._give_up(batch, KILLED, self.journal.error_id("KilledWorker", text, text))
-        if len(batch.units) > 1 or not batch.alone:
-            if batch.started:
-                self.alone[node.name].extend(batch.units.tolist())
-            else:
-                self.states.find_ready(node, batch.units)
+        message = "its worker died: out of memory, or its code crashed (the worker's log may tell)"
+        self._give_up(batch, KILLED, self.journal.error_id("KilledWorker", message, str(error)))
+        units, began = batch.units.tolist(), self._began(batch)
+        if not began and not batch.alone:
+            self.states.find_ready(node, batch.units)
             return None
-        unit = int(batch.units[0])
-        deaths = self.deaths[node.name, unit] = self.deaths.get((node.name, unit), 0) + 1
-        if deaths < DEATHS:
-            self.alone[node.name].append(unit)
+        if not began or not batch.alone or not self.suspects.blame(node.name, units[0]):
+            self.suspects.add(node.name, units)
             return None
         self.journal.add_change(node.id, "fail", batch.units.astype("<i8").tobytes())
         node.units.fingerprint[batch.units] = failure_stamps(batch.fingerprints)
         self.states.given_up(node, batch.units)
         return None
+
+    def _began(self, batch: Batch) -> bool:
+        """Whether a worker had begun a batch; what it said last may have been lost with it."""
+        return batch.started or any(self.staging.glob(f"{batch.number}-*"))
 
     def _refused(self, node: Node, batch: Batch, error: BaseException | None) -> None:
         """The worker could not begin: every unit is charged with what it said."""

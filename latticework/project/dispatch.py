@@ -1,6 +1,7 @@
 """What is ready, how much of it goes out at once, and how many batches may be out."""
 
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +11,9 @@ TARGET_S = 1.0
 
 LARGEST = 4096
 """Units in a batch, at most."""
+
+DEATHS = 3
+"""Workers that a unit may take with it, alone, before it counts as failed."""
 
 
 class ReadyUnits:
@@ -54,6 +58,44 @@ class ReadyUnits:
         self._member[units] = False
         self._size -= len(units)
         return units
+
+
+class Suspects:
+    """Units that were with a worker when it died: each is tried by itself, to see which it was.
+
+    Examples
+    --------
+    >>> suspects = Suspects()
+    >>> suspects.add("spots", [4, 5])
+    >>> suspects.of("spots"), suspects.take("spots"), suspects.of("clean"), bool(suspects)
+    (2, 4, 0, True)
+    >>> [suspects.blame("spots", 4) for _ in range(DEATHS)]
+    [False, False, True]
+    """
+
+    def __init__(self) -> None:
+        self._units: dict[str, deque[int]] = defaultdict(deque)
+        self._deaths: dict[tuple[str, int], int] = defaultdict(int)
+
+    def __bool__(self) -> bool:
+        return any(self._units.values())
+
+    def of(self, stage: str) -> int:
+        """How many units of a stage have to be tried."""
+        return len(self._units[stage])
+
+    def add(self, stage: str, units: Iterable[int]) -> None:
+        """These were with a worker that died."""
+        self._units[stage].extend(units)
+
+    def take(self, stage: str) -> int:
+        """The next unit of a stage to try by itself."""
+        return self._units[stage].popleft()
+
+    def blame(self, stage: str, unit: int) -> bool:
+        """It took a worker with it when it was by itself; True if that was once too often."""
+        self._deaths[stage, unit] += 1
+        return self._deaths[stage, unit] >= DEATHS
 
 
 @dataclass(slots=True)

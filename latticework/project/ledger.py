@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from latticework.errors import StageError
-from latticework.io.journal import KILLED, OUTCOMES, Journal
+from latticework.io.journal import KILLED, LOST, OUTCOMES, Journal
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
 from latticework.project.fingerprints import failure_stamps
@@ -155,6 +155,8 @@ def apply_attempts(node: Node, rows: Iterable[Row]) -> None:
             units.tries[unit] = min(255, int(units.tries[unit]) + 1)
             failed = units.tries[unit] > node.retries
             units.state[unit] = State.FAILED if failed else State.WAITING
+        elif outcome == LOST:
+            units.fingerprint[unit] = 0  # whether what it had made was replaced is not known
         elif outcome == KILLED:
             units.fingerprint[unit] = failure_stamps(np.array([fingerprint]).view("u8"))[0]
 

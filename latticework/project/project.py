@@ -398,6 +398,7 @@ class Project:
             if node.id == stage:
                 lost = np.array(numbers, dtype=np.uint16)
                 node.units.attempts[ids] = np.maximum(node.units.attempts[ids], lost)
+                node.units.fingerprint[ids] = 0  # whether it was replaced is not known
 
     def keep_output(self, node: Node) -> None:
         """What a stage makes has been settled, or is open again."""

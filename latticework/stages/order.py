@@ -76,12 +76,15 @@ class SealedOrder:
     """Hash of the bytes."""
     payload: bytes
     """The pickled order."""
+    staging: Path
+    """As in the order."""
 
 
 def seal(order: WorkOrder) -> SealedOrder:
     """Pickle a work order for the way to the workers."""
     payload = cloudpickle.dumps(order)
-    return SealedOrder(hashlib.blake2b(payload, digest_size=12).hexdigest(), payload)
+    key = hashlib.blake2b(payload, digest_size=12).hexdigest()
+    return SealedOrder(key, payload, order.staging)
 
 
 def output_lattice(lattice: Lattice, output: Output) -> Lattice:
@@ -122,6 +125,7 @@ def output_lattice(lattice: Lattice, output: Output) -> Lattice:
         position_um=_positions(lattice, output),
         volume_shape=lattice.volume_shape if same else None,
         source=lattice.source if same else None,
+        channels=lattice.channels if new.get("c") == lattice.tile_shape.get("c") else None,
     )
 
 

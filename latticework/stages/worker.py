@@ -94,6 +94,8 @@ def run_batch(
         For each unit, the records that it reads, where its parents make some.
     """
     worker, host = _announce(batch)
+    staging = sealed.staging / f"{batch}-{uuid.uuid4().hex[:8]}"
+    staging.mkdir(parents=True)  # the mark that the batch began, should it end this process
     ids = np.frombuffer(units, dtype="<i8").tolist()
     rows = np.zeros(len(ids), dtype=REPORT)
     rows["unit"], rows["attempt"] = ids, np.frombuffer(attempts, dtype="<u2")
@@ -105,14 +107,13 @@ def run_batch(
         bench = bench_for(sealed)
     except Exception as error:
         return _none_began(batch, rows, meter, error, worker, host)
-    staging = bench.order.staging / f"{batch}-{uuid.uuid4().hex[:8]}"
     report = []
     for row, unit in enumerate(ids):
         meter.begin()
         outcome, read, written = COMPLETE, 0, 0
         try:
             made = run_unit(bench, unit, records[row] if records else {}, staging)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit() would end the worker
             outcome = _outcome(error)
             failures.append(_failure(row, error))
         else:
