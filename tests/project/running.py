@@ -19,7 +19,7 @@ class Done:
         self.value, self.error = value, error
         self.status = "finished" if error is None else "error"
 
-    def result(self):
+    def result(self, timeout=None):  # noqa: ARG002  as Dask's
         return self.value
 
     def exception(self):
