@@ -11,7 +11,7 @@ import numpy as np
 from latticework.errors import LatticeError, SourceError
 from latticework.io.filenames import match_names
 from latticework.io.placing import Placing, Tiles
-from latticework.io.sources import hash_strings
+from latticework.io.sources import hash_strings, mix
 from latticework.lattice import Lattice
 from latticework.lattice.geometry import Box
 from latticework.lattice.source import BlockSource, TileSource, array_dims
@@ -126,8 +126,9 @@ class SavableBlocks:
         return pixels(self.blocks.array, box.shift(start).slices)
 
     def fingerprints(self) -> np.ndarray:
-        """As of the blocks."""
-        return self.blocks.fingerprints()
+        """From the array's pixels (NumPy) or name (lazy ones), and the block's number."""
+        numbers = self.blocks.fingerprints()
+        return mix(numbers, np.full(len(numbers), fingerprint(self.blocks.array), np.uint64))
 
     def save(self, folder: Path, base: Path) -> dict[str, Any]:
         """Write the array as Zarr, chunk by chunk; an array that is Zarr on disk is pointed to."""

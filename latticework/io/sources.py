@@ -89,7 +89,7 @@ def save_source(source: TileSource, folder: Path, *, base: Path | None = None) -
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     base = folder if base is None else Path(base)
-    savable = _savable(source)
+    savable = saved_form(source)
     spec = savable.save(folder, base)
     text = json.dumps({"kind": savable.kind, "version": VERSION, **spec}, indent=1)
     partial = folder / f"{SPEC}.partial"
@@ -97,7 +97,14 @@ def save_source(source: TileSource, folder: Path, *, base: Path | None = None) -
     partial.replace(folder / SPEC)
 
 
-def _savable(source: TileSource) -> SavableSource:
+def saved_form(source: TileSource) -> SavableSource:
+    """The source as it can be saved: arrays in memory in a form of their own.
+
+    Raises
+    ------
+    SourceError
+        If it cannot.
+    """
     if isinstance(source, BlockSource):
         from latticework.io.memory import as_savable_blocks
 

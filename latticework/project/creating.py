@@ -13,9 +13,11 @@ import numpy as np
 from latticework.errors import LatticeError, ProjectExistsError
 from latticework.io.journal import Journal
 from latticework.io.lattice_store import save_lattice
-from latticework.io.sources import save_source
+from latticework.io.plain_zarr import swap_folder
+from latticework.io.sources import save_source, saved_form
 from latticework.lattice.lattice import Lattice
-from latticework.project.project import FORMAT, Project
+from latticework.lattice.source import TileSource
+from latticework.project.project import FORMAT, Project, read_project_file
 from latticework.stages import paths
 
 
@@ -83,7 +85,7 @@ def check_tiles(tiles: Lattice) -> None:
     if not np.array_equal(tiles.ids, np.arange(len(tiles))):
         raise LatticeError(
             "the lattice is a selection of another one: a project takes whole lattices "
-            "(select tiles when running, or open only those files)"
+            "(open only those files, or number the tiles anew with lattice.replace(ids=None))"
         )
 
 
@@ -110,16 +112,72 @@ def _existing(path: Path, tiles: Lattice, *, exist_ok: bool) -> Project:
             "give create(..., exist_ok=True) to go on with it"
         )
     project = Project(path)
-    old = project.lattice
-    same = (
-        old.sizes == tiles.sizes and len(old) == len(tiles) and old.tile_shape == tiles.tile_shape
-    )
-    if not same or not np.array_equal(old.index, tiles.index):
+    different = differences(project.lattice, tiles)
+    if different:
         raise ProjectExistsError(
-            f"the project at {path} has another lattice ({old.sizes}, {len(old)} tiles) than the "
-            f"one given ({tiles.sizes}, {len(tiles)} tiles): choose another folder"
+            f"the project at {path} is of another acquisition than the one given: it has "
+            f"{'; '.join(different)}. Choose another folder, or remove that one"
         )
+    if tiles.source is not None and not same_pixels(project.lattice, tiles):
+        renew_source(project, tiles.source)
+        return Project(path)
     return project
+
+
+def differences(old: Lattice, new: Lattice) -> list[str]:
+    """What two lattices differ in, in words; empty if they are the same."""
+    found = [
+        f"{what} {mine} instead of {theirs}"
+        for what, mine, theirs in (
+            ("lattice axes", old.sizes, new.sizes),
+            ("tiles", len(old), len(new)),
+            ("tile shape", dict(old.tile_shape), dict(new.tile_shape)),
+            ("pixel type", old.dtype, new.dtype),
+            ("steps (px)", dict(old.step_px), dict(new.step_px)),
+            ("pixel sizes (µm)", dict(old.pixel_size_um), dict(new.pixel_size_um)),
+            ("channels", old.channels, new.channels),
+        )
+        if mine != theirs
+    ]
+    if found:
+        return found
+    rows = {
+        "at another grid position": (old.index != new.index).any(axis=1),
+        "at another position (µm)": ~np.isclose(old.position_um, new.position_um).all(axis=1),
+        "with another name": old.names != new.names,
+    }
+    for what, differ in rows.items():
+        if differ.any():
+            first = int(np.flatnonzero(differ)[0])
+            count = int(np.count_nonzero(differ))
+            return [f"{count} tile(s) {what}, the first of them {old.names[first]!r}"]
+    return []
+
+
+def same_pixels(old: Lattice, new: Lattice) -> bool:
+    """Whether the sources of two lattices say that their pixels are the same."""
+    if old.source is None or new.source is None:
+        return old.source is new.source
+    return np.array_equal(old.source.fingerprints(), saved_form(new.source).fingerprints())
+
+
+def renew_source(project: Project, source: TileSource) -> None:
+    """Let a project read its tiles from a source whose files have changed.
+
+    What was made from tiles whose fingerprints changed is stale from now on.
+    """
+    folder = paths.source_folder(project.path)
+    with project.lock().held():
+        new = folder.with_name("source.new")
+        shutil.rmtree(new, ignore_errors=True)
+        save_source(source, new, base=project.path)
+        facts = read_project_file(project.path)
+        facts["lattice_version"] += 1
+        swap_folder(new, folder)
+        text = json.dumps(facts, indent=2) + "\n"
+        partial = paths.project_file(project.path).with_suffix(".partial")
+        partial.write_text(text)
+        partial.replace(paths.project_file(project.path))
 
 
 def open_project(path: Path | str) -> Project:

@@ -15,7 +15,7 @@ from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
 from latticework.project.pipeline import SOURCE, Node
 from latticework.stages.bench import ArrayInput, open_array_input
-from latticework.stages.gathered import all_arrays, all_records, label_columns
+from latticework.stages.gathered import all_arrays, all_records, label_columns, whole_volume
 from latticework.stages.labelled import labelled_tile
 from latticework.stages.order import Input
 from latticework.stages.outputs import Output
@@ -111,8 +111,10 @@ class StageOutputs:
         return self._table(np.flatnonzero(node.units.published > 0))
 
     def _source_data(self) -> "xr.DataArray":
-        lattice = self.project.lattice
-        stacked = all_arrays(self._reader())
+        lattice, reader = self.project.lattice, self._reader()
+        if lattice.volume_shape is not None and hasattr(reader.reader, "read_volume"):
+            return whole_volume(reader)
+        stacked = all_arrays(reader)
         if len(lattice) == int(np.prod(lattice.shape)):
             order = np.argsort(np.ravel_multi_index(tuple(lattice.index.T), lattice.shape))
             names = list(lattice.dims)

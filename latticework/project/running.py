@@ -1,6 +1,7 @@
 """A run from the outside: a client, progress, Ctrl-C, the status array, and a summary."""
 
 import contextlib
+import json
 import signal
 import threading
 import time
@@ -19,7 +20,7 @@ from latticework.project.clusters import client_for
 from latticework.project.coordinator import Coordinator
 from latticework.project.pipeline import Node
 from latticework.project.status import status_columns
-from latticework.project.summary import FailedTile, RunSummary
+from latticework.project.summary import FailedRow, RunSummary, group_failures
 from latticework.stages.paths import status_folder
 from latticework.stages.stage import fingerprint
 from latticework.stages.worker import check_order
@@ -35,7 +36,9 @@ GRACE_S = 5.0
 STATUS_S = 1.0
 """Seconds between updates of the status array, at least."""
 LISTED = 20
-"""Failures that a summary lists."""
+"""Kinds of failures that a summary lists."""
+GROUPED = 10_000
+"""Failed units of a stage that a summary looks at."""
 
 
 def run_project(
@@ -128,8 +131,6 @@ def refresh_code(project: "Project") -> None:
             continue
         values = definition_of(node.stage, node.parents)
         if fingerprint(values) != node.fingerprint:
-            import json
-
             node.definition, node.fingerprint = values, fingerprint(values)
             project.add_node(node, json.dumps(values))
             changed = True
@@ -267,24 +268,29 @@ def summarise(
     project: "Project", seconds: float, attempts: int, *, interrupted: bool
 ) -> RunSummary:
     """The summary of a run that just ended."""
-    failures: list[FailedTile] = []
-    n_failures = 0
-    for node in project.pipeline:
-        failed = (node.units.state == State.FAILED).nonzero()[0]
-        n_failures += len(failed)
-        for unit in failed[: max(0, LISTED - len(failures))].tolist():
-            tile = node.lattice.tile(unit)
-            message = project.last_error(node, unit)
-            failures.append(
-                FailedTile(
-                    node.name,
-                    f"{tile.name} {tile.address}",
-                    message,
-                    int(node.units.attempts[unit]),
-                    int(unit),
-                )
-            )
+    nodes = list(project.pipeline)
+    n_failures = sum(int((node.units.state == State.FAILED).sum()) for node in nodes)
+    failures = group_failures(row for node in nodes for row in failed_rows(project, node))[:LISTED]
     counts = {node.name: node.units.count() for node in project.pipeline}
     return RunSummary(
-        Path(project.path).name, counts, seconds, attempts, interrupted, tuple(failures), n_failures
+        Path(project.path).name, counts, seconds, attempts, interrupted, failures, n_failures
     )
+
+
+def failed_rows(project: "Project", node: Node) -> Iterator[FailedRow]:
+    """The first failed units of a stage, each with its last error: one query for all of them."""
+    failed = (node.units.state == State.FAILED).nonzero()[0][:GROUPED].tolist()
+    if not failed:
+        return
+    found = project.query(  # with max(), SQLite takes the other columns from that same row
+        "select a.unit, max(a.id), e.type, e.message "
+        "from attempts a cross join errors e on e.id = a.error "
+        "where a.stage = ? and a.unit in (select value from json_each(?)) group by a.unit",
+        (node.id, json.dumps(failed)),
+    )
+    messages = {unit: f"{kind}: {message}" for unit, _, kind, message in found}
+    for unit in failed:
+        tile = node.lattice.tile(unit)
+        address = tile.address if node.reduction else f"{tile.name} {tile.address}"
+        message = messages.get(unit, "no error was recorded")
+        yield node.name, address, message, int(node.units.attempts[unit]), unit

@@ -1,5 +1,6 @@
 """Callables as stages: what they are called, what they take, what code they are."""
 
+import ast
 import contextlib
 import functools
 import hashlib
@@ -7,6 +8,7 @@ import importlib
 import importlib.metadata
 import inspect
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,18 +112,19 @@ def _imports_back(module: str, qualname: str, function: Callable[..., Any]) -> b
 
 
 def _code(function: Callable[..., Any], inner: Any, module: str) -> str:
-    package = module.partition(".")[0]
-    if package != "latticework":
-        try:
-            return f"{package} {importlib.metadata.version(package)}"
-        except importlib.metadata.PackageNotFoundError:
-            pass
-        if package in ("skimage", "cv2"):
-            return f"{package} {getattr(importlib.import_module(package), '__version__', '?')}"
     digest = hashlib.blake2b(digest_size=8)
+    partial = function
+    while isinstance(partial, functools.partial):
+        digest.update(content((partial.args, partial.keywords)).encode())
+        partial = partial.func
+    version = _version(module)
+    if version is not None:
+        owner = getattr(inner, "__self__", None)
+        if owner is not None and not inspect.ismodule(owner):
+            digest.update(content(owner).encode())  # a method: the object that it belongs to
+            return f"{version} {digest.hexdigest()}"
+        return f"{version} {digest.hexdigest()}" if inner is not function else version
     digest.update(_source(inner).encode())
-    if isinstance(function, functools.partial):
-        digest.update(content((function.args, function.keywords)).encode())
     digest.update(content(_held_by(inner)).encode())
     for name, value in reached(inner).items():
         text = _source(value) if inspect.isclass(value) else content(value)
@@ -129,13 +132,38 @@ def _code(function: Callable[..., Any], inner: Any, module: str) -> str:
     return digest.hexdigest()
 
 
-def _source(inner: Any) -> str:
-    target = inner if inspect.isroutine(inner) or inspect.isclass(inner) else type(inner)
+def _version(module: str) -> str | None:
+    """Library and version of a callable that is installed for good; None for code one edits."""
+    package = module.partition(".")[0]
+    if package == "latticework" or not (module == "numpy" or _is_installed(module)):
+        return None
     try:
-        return inspect.getsource(target)
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        version = getattr(sys.modules.get(package), "__version__", None)
+        return None if version is None else f"{package} {version}"
+
+
+def _is_installed(module: str) -> bool:
+    """Whether a module lies among installed packages (not an editable install of one's own)."""
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    return "site-packages" in file or "dist-packages" in file
+
+
+def _source(inner: Any) -> str:
+    """Source of a callable without comments and layout; of a lambda its code."""
+    target = inner if inspect.isroutine(inner) or inspect.isclass(inner) else type(inner)
+    code = getattr(inner, "__code__", None)
+    if code is not None and code.co_name == "<lambda>":
+        return _bytecode(code)  # its source is that of the whole line
+    try:
+        text = textwrap.dedent(inspect.getsource(target))
     except (OSError, TypeError):
-        code = getattr(inner, "__code__", None)
         return repr(type(inner)) if code is None else _bytecode(code)
+    try:
+        return ast.unparse(ast.parse(text))
+    except SyntaxError:
+        return text
 
 
 def _bytecode(code: Any) -> str:

@@ -157,6 +157,8 @@ def _stage_output(
         origin = "as was declared" if order.output is None else "as for the other tiles"
         raise StageError(f"tile {address}: the stage returned {wrong}, {origin}")
     made = Made(found, size)
+    if tile is not None and found.kind in ("table", "record"):
+        check_names(value, bench.lattice.dims, address)
     if found.kind == "array":
         index = () if tile is None else tile.index
         made.bytes_written = bench.store(found).stage(staging, index, np.asarray(value))
@@ -167,6 +169,24 @@ def _stage_output(
         made.record = to_json(value.item() if hasattr(value, "dims") else value)
         made.bytes_written = len(made.record)
     return made
+
+
+def check_names(value: Any, lattice_dims: Sequence[str], address: str) -> None:
+    """Refuse columns or keys that are names of what every row is labelled with.
+
+    Raises
+    ------
+    StageError
+        Naming them.
+    """
+    names = getattr(value, "column_names", getattr(value, "columns", None))
+    names = value if names is None and isinstance(value, dict) else names
+    taken = sorted({"tile", *lattice_dims} & set(() if names is None else map(str, names)))
+    if taken:
+        raise StageError(
+            f"tile {address}: the stage returned columns called {', '.join(taken)}, which is how "
+            "results are labelled with their tile: call them something else"
+        )
 
 
 def trimmed(
@@ -180,8 +200,8 @@ def trimmed(
     """The result without its halo, where it still has one.
 
     An axis of the result that has as many pixels as the tile with its halo is trimmed, one that
-    has as many as the tile is left alone. Anything else is the stage's own shape, an error only
-    where it said ``trim=True``.
+    has as many as the tile is left alone. Anything else is an error: nobody could tell which of
+    its pixels are the halo's. A stage with ``trim=False`` cuts the halo off itself.
     """
     if trim is False:
         return value
@@ -197,11 +217,11 @@ def trimmed(
         k = halo_dims.index(name)
         if value.shape[axis] == plan.keep.shape[k]:
             slices[axis] = plan.inner.slices[k]
-        elif trim and value.shape[axis] != plan.inner.shape[k]:
+        elif value.shape[axis] != plan.inner.shape[k]:
             raise StageError(
-                f"tile {address}: trim=True, but the result has {value.shape[axis]} px along "
-                f"{name}, neither the tile with its halo ({plan.keep.shape[k]}) nor the tile "
-                f"({plan.inner.shape[k]})"
+                f"tile {address}: the result has {value.shape[axis]} px along {name}, neither the "
+                f"tile with its halo ({plan.keep.shape[k]}) nor the tile ({plan.inner.shape[k]}): "
+                "cut the halo off in the stage and give trim=False, or keep the shape"
             )
     return value[tuple(slices)]
 

@@ -24,22 +24,26 @@ CHUNK_BYTES = 32 * 2**20
 def all_arrays(source: "ArrayInput") -> "xr.DataArray":
     """Every tile of a parent as one lazy array with a leading dim ``tile``.
 
-    Labels, names and positions (``y_um`` ...) are coordinates of ``tile``. Tiles smaller than the
-    largest are padded with 0 (NaN for floats). Nothing is read before it is computed, and then
-    group by group.
+    Labels, names and positions (``y_um`` ...) are coordinates of ``tile``. Where tiles differ in
+    shape, smaller ones are padded with NaN, and integers become floats for that (float32 up to 16
+    bits, else float64), so that xarray's reductions leave the padding out. Nothing is read before
+    it is computed, and then group by group.
     """
     import dask.array as da
     import xarray as xr
 
     lattice = source.lattice
     shape = tuple(lattice.tile_shape.values())
-    nbytes = int(np.prod(shape)) * lattice.dtype.itemsize
+    dtype = lattice.dtype
+    if lattice.shapes is not None and dtype.kind not in "fc":
+        dtype = np.dtype("f4" if dtype.itemsize <= 2 else "f8")
+    nbytes = int(np.prod(shape)) * dtype.itemsize
     per_chunk = max(1, min(len(lattice), CHUNK_BYTES // max(nbytes, 1)))
     rows = da.from_array(np.arange(len(lattice)), chunks=per_chunk)
 
     def read(rows: np.ndarray) -> np.ndarray:
-        blank = np.nan if lattice.dtype.kind in "fc" else 0
-        group = np.full((len(rows), *shape), blank, dtype=lattice.dtype)
+        blank = np.nan if dtype.kind in "fc" else 0
+        group = np.full((len(rows), *shape), blank, dtype=dtype)
         for k, row in enumerate(rows.tolist()):
             tile = source.read_box(row, None)
             group[k][Box.whole(tile.shape).slices] = tile
@@ -47,10 +51,10 @@ def all_arrays(source: "ArrayInput") -> "xr.DataArray":
 
     stack = rows.map_blocks(
         read,
-        dtype=lattice.dtype,
+        dtype=dtype,
         chunks=(rows.chunks[0], *((n,) for n in shape)),
         new_axis=list(range(1, len(shape) + 1)),
-        meta=np.zeros((0,) * (len(shape) + 1), dtype=lattice.dtype),
+        meta=np.zeros((0,) * (len(shape) + 1), dtype=dtype),
         name=f"{source.spec.parent}-{id(source)}",
     )
     coords: dict[str, Any] = {
@@ -62,6 +66,41 @@ def all_arrays(source: "ArrayInput") -> "xr.DataArray":
         coords[f"{axis}_um"] = ("tile", lattice.position_um[:, k])
     attrs = {"pixel_size_um": dict(lattice.pixel_size_um), "step_px": dict(lattice.step_px)}
     return xr.DataArray(stack, coords, ("tile", *lattice.tile_dims), source.spec.parent, attrs)
+
+
+def whole_volume(source: "ArrayInput") -> "xr.DataArray":
+    """The volume that the tiles are blocks of, lazily, a chunk per block."""
+    import dask.array as da
+    import xarray as xr
+
+    lattice = source.lattice
+    assert lattice.volume_shape is not None
+    dims = lattice.tile_dims
+    shape = [lattice.volume_shape[dim] for dim in dims]
+    blocks = [lattice.tile_shape[dim] for dim in dims]
+    chunks = tuple(
+        tuple(min(b, n - a) for a in range(0, n, b)) for n, b in zip(shape, blocks, strict=True)
+    )
+
+    def read(block_info: Any = None) -> np.ndarray:
+        where = block_info[None]["array-location"]
+        box = Box(tuple(a for a, _ in where), tuple(b for _, b in where))
+        return np.asarray(source.reader.read_volume(box))
+
+    volume = da.map_blocks(
+        read,
+        chunks=chunks,
+        dtype=lattice.dtype,
+        meta=np.zeros((0,) * len(dims), dtype=lattice.dtype),
+        name=f"{source.spec.parent}-{id(source)}",
+    )
+    coords = {
+        f"{axis}_um": (axis, np.arange(n) * lattice.pixel_size_um[axis])
+        for axis, n in zip(dims, shape, strict=True)
+        if axis in lattice.pixel_size_um
+    }
+    attrs = {"pixel_size_um": dict(lattice.pixel_size_um)}
+    return xr.DataArray(volume, coords, dims, source.spec.parent, attrs)
 
 
 def label_columns(lattice: Lattice) -> dict[str, np.ndarray]:

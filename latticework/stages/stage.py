@@ -76,6 +76,21 @@ class Stage:
             raise StageError(
                 f"stage {self.name!r}: retries={self.retries!r} is no number of retries"
             )
+        if not (self.overlap is None or isinstance(self.overlap, int | np.integer | Mapping)):
+            raise StageError(
+                f"stage {self.name!r}: overlap={self.overlap!r} is no halo: give whole pixels, for "
+                'all spatial axes (2) or by axis ({"y": 2, "x": (2, 0)})'
+            )
+        if not isinstance(self.reads, Reads):
+            raise StageError(
+                f"stage {self.name!r}: reads={self.reads!r} is no reading pattern: give "
+                "latticework.all_tiles(), latticework.nothing() or latticework.same_tile()"
+            )
+        if self.output is not None and not isinstance(self.output, Output):
+            raise StageError(
+                f"stage {self.name!r}: output={self.output!r}: give latticework.array_output(...), "
+                "table_output() or record_output()"
+            )
         if self.output is not None and self.output.kind not in KINDS:
             raise StageError(
                 f"stage {self.name!r}: output kind {self.output.kind!r} is none of {KINDS}"
@@ -181,6 +196,8 @@ def _make(options: Mapping[str, Any], function: Callable[..., Any]) -> Stage:
 def as_stage(function: Callable[..., Any] | Stage, **options: Any) -> Stage:
     """A stage from a callable, or from a stage with some options replaced."""
     options = {key: value for key, value in options.items() if value is not None}
+    if getattr(function, "__name__", "") == "<lambda>" and "name" not in options:
+        raise StageError("a lambda has no name to call the stage by: give name=...")
     if isinstance(function, Stage):
         params = {**function.params, **options.pop("params", {})}
         return function.with_options(params=params, **options)
