@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from latticework.stages.bench import bench_for
+from latticework.stages.computing import computing_here
 from latticework.stages.execute import UnreadableInputError, run_unit
 from latticework.stages.meter import Meter
 from latticework.stages.order import SealedOrder
@@ -108,19 +109,20 @@ def run_batch(
     except Exception as error:
         return _none_began(batch, rows, meter, error, worker, host)
     report = []
-    for row, unit in enumerate(ids):
-        meter.begin()
-        outcome, read, written = COMPLETE, 0, 0
-        try:
-            made = run_unit(bench, unit, records[row] if records else {}, staging)
-        except (Exception, SystemExit) as error:  # sys.exit() would end the worker
-            outcome = _outcome(error)
-            failures.append(_failure(row, error))
-        else:
-            read, written, output = made.bytes_read, made.bytes_written, made.output
-            if made.record is not None:
-                made_records.append((row, made.record))
-        report.append((outcome, *meter.end(), read, written))
+    with computing_here():
+        for row, unit in enumerate(ids):
+            meter.begin()
+            outcome, read, written = COMPLETE, 0, 0
+            try:
+                made = run_unit(bench, unit, records[row] if records else {}, staging)
+            except (Exception, SystemExit) as error:  # sys.exit() would end the worker
+                outcome = _outcome(error)
+                failures.append(_failure(row, error))
+            else:
+                read, written, output = made.bytes_read, made.bytes_written, made.output
+                if made.record is not None:
+                    made_records.append((row, made.record))
+            report.append((outcome, *meter.end(), read, written))
     columns = REPORT.names[2:]  # type: ignore[index]
     for name, column in zip(columns, zip(*report, strict=True), strict=True):
         rows[name] = column
