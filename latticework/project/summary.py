@@ -1,31 +1,88 @@
 """What a run came to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from latticework.lattice.states import State
 
+if TYPE_CHECKING:
+    from latticework.viz.summary import Failure
 
-@dataclass(frozen=True, slots=True)
+FailedRow = tuple[str, str, str, int] | tuple[str, str, str, int, int]
+"""Stage, tile, message, attempts, and the tile's id where known."""
+RETRY = "When the cause is gone: project.retry(), then project.run()"
+"""What a summary says below its failures."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class FailedTile:
-    """One unit that failed in a run."""
+    """Units of one stage that failed with one message; the first of them stands for all.
+
+    Examples
+    --------
+    >>> FailedTile("clean", "y0_x1", "ValueError: too dark", attempts=2, tiles=63)
+    <clean 63 tiles, first y0_x1: ValueError: too dark (2 attempts)>
+    """
 
     stage: str
     """Name of the stage."""
     tile: str
-    """Name and labels of the tile."""
+    """Name and labels of the first tile."""
     message: str
     """Type and message of the exception."""
     attempts: int
-    """Attempts that were made."""
+    """Attempts that were made of the first."""
     id: int | None = None
-    """Id of the tile, where known."""
+    """Id of the first tile, where known."""
+    tiles: int = 1
+    """How many failed so."""
+
+    def __repr__(self) -> str:
+        return f"<{self.line}>"
+
+    @property
+    def line(self) -> str:
+        """All of it on one line, as summaries show it."""
+        return self.as_shown().line
+
+    def as_shown(self) -> "Failure":
+        """The same as summaries draw it."""
+        from latticework.viz.summary import Failure
+
+        return Failure(self.stage, self.tile, self.message, self.attempts, self.tiles)
 
     @property
     def why(self) -> str:
         """What to call to see why it failed."""
         of = "" if self.id is None else f", {self.id}"
         return f"project.why({self.stage!r}{of})"
+
+
+def group_failures(rows: Iterable[FailedRow]) -> tuple[FailedTile, ...]:
+    """Failed units by stage and message, in the order in which these first occur.
+
+    Parameters
+    ----------
+    rows
+        Stage, tile, message, attempts and, where known, the tile's id, of every failed unit.
+
+    Examples
+    --------
+    >>> rows = [("clean", f"y0_x{k}", "ValueError: too dark", 1, k) for k in range(63)]
+    >>> group_failures([*rows, ("sum", "(all tiles)", "MemoryError: no", 1)])
+    (<clean 63 tiles, first y0_x0: ValueError: too dark>, <sum (all tiles): MemoryError: no>)
+    """
+    first: dict[tuple[str, str], FailedRow] = {}
+    tiles: dict[tuple[str, str], int] = {}
+    for row in rows:
+        key = row[0], row[2]
+        first.setdefault(key, row)
+        tiles[key] = tiles.get(key, 0) + 1
+    return tuple(
+        FailedTile(*row[:4], id=row[4] if len(row) > 4 else None, tiles=tiles[key])
+        for key, row in first.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +107,9 @@ class RunSummary:
     interrupted: bool = False
     """Whether Ctrl-C ended it."""
     failures: tuple[FailedTile, ...] = field(default=())
-    """The first failed units."""
+    """Failed units by stage and message; the first of them."""
     n_failures: int = 0
-    """How many failed in all."""
+    """How many units failed in all."""
 
     def count(self, state: State) -> int:
         """Units in a state, over all stages."""
@@ -87,25 +144,25 @@ class RunSummary:
         return f"{self.project}" + (": interrupted, run again to go on" if self.interrupted else "")
 
     def __repr__(self) -> str:
-        from latticework.viz.summary import Failure, summary_text
+        from latticework.viz.summary import summary_text
 
-        failures = [Failure(f.stage, f.tile, f.message, f.attempts) for f in self.failures]
         return summary_text(
             self.counts,
             title=self._title(),
             duration_s=self.duration_s,
-            failures=failures,
+            failures=[failed.as_shown() for failed in self.failures],
+            hint=RETRY,
             n_failures=self.n_failures,
         )
 
     def _repr_html_(self) -> str:
-        from latticework.viz.summary import Failure, summary_html
+        from latticework.viz.summary import summary_html
 
-        failures = [Failure(f.stage, f.tile, f.message, f.attempts) for f in self.failures]
         return summary_html(
             self.counts,
             title=self._title(),
             duration_s=self.duration_s,
-            failures=failures,
+            failures=[failed.as_shown() for failed in self.failures],
+            hint=RETRY,
             n_failures=self.n_failures,
         )

@@ -14,16 +14,32 @@ Counts = Mapping[str, Mapping[State, int]]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One tile that failed in one stage."""
+    """Tiles that failed in one stage with one message."""
 
     stage: str
     """Name of the stage."""
     tile: str
-    """Name or address of the tile."""
+    """Name or address of the tile, or of the first."""
     message: str
     """Last line of the traceback."""
     attempts: int = 1
     """How often it was tried."""
+    tiles: int = 1
+    """How many tiles failed so."""
+
+    @property
+    def line(self) -> str:
+        """All of it on one line.
+
+        Examples
+        --------
+        >>> Failure("clean", "y0_x1", "ValueError: too dark", tiles=63).line
+        'clean 63 tiles, first y0_x1: ValueError: too dark'
+        """
+        tries = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
+        many = f"{plural(self.tiles, 'tile')}, first " if self.tiles > 1 else ""
+        what = f"{plain(self.stage, 40)} {many}{plain(self.tile, 80)}"
+        return f"{what}: {plain(self.message, 160)}{tries}"
 
 
 def summary_text(
@@ -35,6 +51,7 @@ def summary_text(
     failures: Iterable[Failure] = (),
     n_failures: int | None = None,
     limit: int = 10,
+    hint: str = "",
 ) -> str:
     """A run in a few lines of plain text.
 
@@ -51,9 +68,11 @@ def summary_text(
     failures
         Tiles that failed; the first `limit` are listed.
     n_failures
-        How many there are in all, where `failures` holds only the first of them.
+        How many tiles failed in all, where `failures` holds only the first of them.
     limit
         Lines of failures at most.
+    hint
+        A last line below failures, such as what to do about them.
 
     Examples
     --------
@@ -75,12 +94,11 @@ def summary_text(
     lines = [head, *_stage_lines(counts, rates or {})]
     if n:
         lines.append(plural(n, "failure"))
-        for failure in shown:
-            tries = f" ({failure.attempts} attempts)" if failure.attempts > 1 else ""
-            what = f"{plain(failure.stage, 40)} {plain(failure.tile, 80)}"
-            lines.append(f"  {what}: {plain(failure.message, 160)}{tries}")
-        if n > len(shown):
-            lines.append(f"  and {n - len(shown):,} more")
+        lines += [f"  {failure.line}" for failure in shown]
+        if n > _tiles(shown):
+            lines.append(f"  and {n - _tiles(shown):,} more")
+        if hint:
+            lines.append(plain(hint))
     return "\n".join(lines)
 
 
@@ -139,6 +157,7 @@ def summary_html(
     failures: Iterable[Failure] = (),
     n_failures: int | None = None,
     limit: int = 20,
+    hint: str = "",
 ) -> str:
     """A run as HTML for a notebook: bars, and a table of what failed. As `summary_text`.
 
@@ -151,7 +170,7 @@ def summary_html(
     shown, n = _first(failures, limit, n_failures)
     stages = [StageBar(name, of, rate=(rates or {}).get(name)) for name, of in counts.items()]
     took = "" if duration_s is None else f" <small>{escaped(seconds(duration_s))}</small>"
-    return bars_html(stages, title=escaped(title) + took, after=_failure_table(shown, n))
+    return bars_html(stages, title=escaped(title) + took, after=_failure_table(shown, n, hint))
 
 
 def _stage_lines(counts: Counts, rates: Mapping[str, float]) -> list[str]:
@@ -183,20 +202,27 @@ def _first(
     failures: Iterable[Failure], limit: int, n_failures: int | None
 ) -> tuple[list[Failure], int]:
     every = list(failures)
-    return every[:limit], max(len(every), n_failures or 0)
+    return every[:limit], max(_tiles(every), n_failures or 0)
 
 
-def _failure_table(shown: list[Failure], n: int) -> str:
+def _tiles(failures: Iterable[Failure]) -> int:
+    return sum(failure.tiles for failure in failures)
+
+
+def _failure_table(shown: list[Failure], n: int, hint: str) -> str:
     if not n:
         return ""
     rows = "".join(
-        f"<tr><td>{escaped(f.stage, 40)}</td><td>{escaped(f.tile, 80)}</td>"
+        f'<tr><td>{escaped(f.stage, 40)}</td><td class="lw-n">{f.tiles:,}</td>'
+        f"<td>{'first ' if f.tiles > 1 else ''}{escaped(f.tile, 80)}</td>"
         f'<td class="lw-n">{f.attempts}</td>'
         f'<td style="font-family:monospace">{escaped(f.message, 240)}</td></tr>'
         for f in shown
     )
-    more = f'<div class="lw-m">and {n - len(shown):,} more</div>' if n > len(shown) else ""
-    head = "<tr><th>stage</th><th>tile</th><th>attempts</th><th>error</th></tr>"
+    left = n - _tiles(shown)
+    more = f'<div class="lw-m">and {left:,} more</div>' if left > 0 else ""
+    more += f'<div class="lw-m">{escaped(hint)}</div>' if hint else ""
+    head = "<tr><th>stage</th><th>tiles</th><th>tile</th><th>attempts</th><th>error</th></tr>"
     return (
         f'<div class="lw-h">{escaped(plural(n, "failure"))}</div>'
         f'<table class="lw-t">{head}{rows}</table>{more}'

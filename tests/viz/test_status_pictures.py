@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from latticework.lattice import State
+from latticework.project.summary import RunSummary, group_failures
 from latticework.viz import Failure, plot_status, status_html, summary_html, summary_text
 from latticework.viz.status_plot import _shrunk
 
@@ -119,6 +120,22 @@ def test_a_summary_lists_failures():
     assert "and 5 more" in text
     assert "7 failures" in text
     assert "run, 1 min 15 s" in text
+
+
+def test_failures_of_one_message_are_one_line():
+    rows = [("clean", f"y0_x{k}", "ValueError: too dark", 1, k) for k in range(63)]
+    rows += [("clean", f"y9_x{k}", f"OSError: {k}", 2, 70 + k) for k in range(4)]
+    summary = RunSummary("brain.lw", COUNTS, 75.0, failures=group_failures(rows), n_failures=67 + 9)
+    assert [f.tiles for f in summary.failures] == [63, 1, 1, 1, 1]
+    assert [f.id for f in summary.failures[:2]] == [0, 70]
+    text, page = repr(summary), summary._repr_html_()
+    assert "clean 63 tiles, first y0_x0: ValueError: too dark" in text
+    assert "clean y9_x3: OSError: 3 (2 attempts)" in text
+    for part in ("76 failures", "and 9 more", "project.retry()", "first y0_x0"):
+        assert part in text
+        assert part in page
+    assert text.splitlines()[-1].endswith("project.retry(), then project.run()")
+    assert "retry" not in repr(RunSummary("brain.lw", {"a": {State.COMPLETE: 1}}, 1.0))
 
 
 def test_a_summary_page_escapes_messages():
