@@ -10,6 +10,7 @@ from latticework.io import memory, ome_tiles, tiff_tiles, zarr_images
 from latticework.io.placing import Placing, Tiles, has_place, to_lattice
 from latticework.io.positions import read_positions
 from latticework.io.scan import Progress, Scan, list_files, scan_tiffs
+from latticework.io.tile_blocks import divided
 from latticework.lattice import Lattice
 from latticework.lattice.arguments import (
     block_argument,
@@ -148,16 +149,25 @@ def open_tiles(
             root, files, dims, pattern, placing, table=positions is not None
         )
         return to_lattice(_place(tiles, where, root), placing)
-    if block is not None:
-        raise LatticeError(
-            f"block={dict(block)} divides one array or Zarr image; {root} holds TIFF files, which "
-            "are tiles"
-        )
     scan = scan_tiffs(root, names, progress)
-    return to_lattice(
-        _place(_tiff_tiles(scan, dims, pattern, placing, table=positions is not None), where, root),
-        placing,
-    )
+    try:
+        tiles = _tiff_tiles(scan, dims, pattern, placing, table=positions is not None)
+    except SourceError as error:
+        if block is None or len(names) == 1:
+            raise
+        raise SourceError(
+            f"block={block} divides one image, and the {len(names):,} files of {root} are not "
+            f"one: open one of them, or leave block out ({error})",
+            root,
+        ) from error
+    tiles = _place(tiles, where, root)
+    if block is not None and len(tiles.names) > 1:
+        raise LatticeError(
+            f"block={block} divides one image, but {root} holds {len(tiles.names):,} tiles: open "
+            "one of them, or leave block out"
+        )
+    lattice = to_lattice(tiles, placing)
+    return lattice if block is None else divided(lattice, block, tiles.pixel_size_um, str(root))
 
 
 def _is_paths(path: Any) -> bool:

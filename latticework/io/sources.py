@@ -24,6 +24,7 @@ VERSION = 1
 
 _KINDS = {
     "simulated": "latticework.testing.simulated:SimulatedSource",
+    "tile-blocks": "latticework.io.tile_blocks:TileBlockSource",
     "tiff": "latticework.io.tiff_source:TiffSource",
     "zarr": "latticework.io.zarr_source:ZarrSource",
     "zarr-blocks": "latticework.io.zarr_source:ZarrBlockSource",

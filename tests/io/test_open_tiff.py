@@ -9,6 +9,7 @@ import tifffile
 
 from latticework.errors import LatticeError, SourceError
 from latticework.io.open_tiles import open_tiles
+from latticework.io.sources import load_source, save_source
 from latticework.lattice import Box
 
 GRID = {"y": 2, "x": 3}
@@ -354,3 +355,51 @@ def test_pages_can_be_channels(tmp_path):
     lattice = open_tiles(tmp_path, dims=("c", "y", "x"), channels=["a", "b", "c"])
     assert lattice.tile_dims == ("c", "y", "x")
     assert lattice.channels == ("a", "b", "c")
+
+
+# ------------------------------------------------------------------------- blocks of one image
+
+
+@pytest.mark.parametrize("shape", [(50, 70), (7, 50, 70)])
+def test_one_tiff_is_divided_into_blocks(tmp_path, shape):
+    pixels = np.random.default_rng(3).integers(0, 999, shape, dtype="u2")
+    tifffile.imwrite(tmp_path / "image.tif", pixels, rowsperstrip=8, photometric="minisblack")
+    dims = ("z", "y", "x")[-len(shape) :]
+    given = {"y": 32, "x": 32} if len(shape) == 2 else {"z": 4, "y": 32, "x": 32}
+    blocks = open_tiles(tmp_path / "image.tif", block=given, dims=dims, pixel_size_um=0.5)
+    assert blocks.volume_shape == dict(zip(dims, shape, strict=True))
+    assert blocks.sizes["tile_y"] == 2
+    assert blocks.sizes["tile_x"] == 3
+    assert blocks.pixel_size_um["x"] == 0.5
+    save_source(blocks.source, tmp_path / "saved")
+    for source in (blocks.source, load_source(tmp_path / "saved")):
+        whole = np.zeros_like(pixels)
+        for tile in blocks:
+            there = blocks.volume_box(tile.id).start
+            box = Box.whole(tile.shape)
+            whole[box.shift(there).slices] = source.read(tile.id, box)
+        assert np.array_equal(whole, pixels)
+        box = Box((30,) * 2, (40, 60)) if len(shape) == 2 else Box((1, 30, 30), (6, 40, 60))
+        assert np.array_equal(source.read_volume(box), pixels[box.slices])
+        assert np.array_equal(source.fingerprints(), blocks.source.fingerprints())
+        assert len(np.unique(source.fingerprints())) == blocks.n_tiles
+
+
+def test_several_tiffs_are_not_divided_into_blocks(folder):
+    with pytest.raises(SourceError, match=r"6 files of .* are not one: open one of them"):
+        open_tiles(folder, block=8)
+    with pytest.raises(LatticeError, match="holds 6 tiles: open one of them"):
+        open_tiles(folder, block=8, grid=GRID)
+
+
+def test_the_command_line_divides_a_tiff_too(tmp_path):
+    from click.testing import CliRunner
+
+    from latticework.cli import commands
+
+    tifffile.imwrite(tmp_path / "image.tif", np.zeros((50, 70), "u2"))
+    told = CliRunner().invoke(
+        commands, ["info", str(tmp_path / "image.tif"), "--block", "y=32,x=32"]
+    )
+    assert told.exit_code == 0, told.output
+    assert "tile_y 2 × tile_x 3" in told.output
