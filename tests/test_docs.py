@@ -62,7 +62,7 @@ def test_blocks_are_found_and_excused_blocks_are_not(tmp_path):
     assert "b = 2" not in code
     assert "c = 3" in code
     assert "tags" not in code
-    assert "ls" not in code
+    assert "\nls\n" not in code
     exec(compile(code, "page.md", "exec"), {})  # 1 / 0 raises, as it should
 
 
