@@ -151,6 +151,8 @@ def client_for(where: Any) -> Iterator["Client"]:
             raise ProjectError(
                 "an asynchronous Dask client cannot run a project: give a normal one"
             )
+        if where.status != "running":
+            raise ProjectError(f"this Dask client is {where.status}: give one that is connected")
         yield where
         return
     if where is None:

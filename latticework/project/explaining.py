@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LISTED = 3
 
 
-def why(project: "Project", stage: str, id: int | None, labels: Mapping[str, Any]) -> str:
+def why(project: "Project", stage: str, id: int | str | None, labels: Mapping[str, Any]) -> str:
     """See `Project.why`."""
     node = project.pipeline[stage]
     unit = project.unit_row(node, id, labels)
@@ -72,6 +72,8 @@ def _stale(project: "Project", node: Node, unit: int) -> str:
     waiting = _incomplete(project, node, unit)
     if waiting:
         return f"stale: it reads {_some(waiting)}, which will be made again first"
+    if not node.units.fingerprint[unit]:
+        return "stale: it was told to run again, and will in the next run"
     return (
         "stale: its code, its parameters or something it read has changed since it was made; "
         "it runs again in the next run"

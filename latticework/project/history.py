@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from latticework.io.journal import OUTCOMES
+from latticework.project.pipeline import SOURCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ from attempts a join stages s on s.id = a.stage
 
 
 def attempts_table(
-    project: "Project", stage: str | None, id: int | None, labels: Mapping[str, Any]
+    project: "Project", stage: str | None, id: int | str | None, labels: Mapping[str, Any]
 ) -> "pd.DataFrame":
     """See `Project.attempts`.
 
@@ -59,7 +60,7 @@ def attempts_table(
             where.append("a.unit = ?")
             values.append(project.unit_row(node, id, labels))
     elif id is not None or labels:
-        tile = project.lattice.id_at(**labels) if id is None else id
+        tile = project.unit_row(project.pipeline[SOURCE], id, labels)
         reductions = [n.id for n in project.pipeline if n.reduction]
         marks = ",".join("?" * len(reductions))
         where, values = ["a.unit = ?", f"a.stage not in ({marks})"], [tile, *reductions]

@@ -142,7 +142,7 @@ class StageOutputs:
             return all_records([records[unit] for unit in units.tolist()], lattice)
         raise ProjectError(f"stage {self.name!r} keeps nothing: its callable returns None")
 
-    def tile(self, id: int | None = None, /, **labels: Any) -> Any:
+    def tile(self, id: int | str | None = None, /, **labels: Any) -> Any:
         """What it made of one tile.
 
         Parameters
@@ -189,7 +189,7 @@ class StageOutputs:
         return labelled_tile(tile, array, made.tile_dims, name=self.name, channels=made.channels)
 
     def read(
-        self, box: Mapping[str, tuple[int, int]], id: int | None = None, /, **labels: Any
+        self, box: Mapping[str, tuple[int, int]], id: int | str | None = None, /, **labels: Any
     ) -> np.ndarray:
         """Part of one tile, in pixels: ``read({"y": (0, 10), "x": (5, 20)}, z=3, y=1, x=2)``.
 
@@ -198,6 +198,9 @@ class StageOutputs:
         unit = self.project.unit_row(self._node, id, labels)
         reader = self._reader()
         shape = dict(reader.lattice.tile_shape)
+        unknown = sorted(set(box) - set(shape))
+        if unknown:
+            raise ProjectError(f"box names {unknown}, but these tiles have the axes {list(shape)}")
         spans = [box.get(dim, (0, size)) for dim, size in shape.items()]
         return reader.read_box(unit, Box(tuple(a for a, _ in spans), tuple(b for _, b in spans)))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticework.errors import ProjectError, ProjectNotFoundError
+from latticework.errors import ProjectError, ProjectNotFoundError, TileNotFoundError
 from latticework.io.journal import LOST, Journal
 from latticework.io.lattice_store import load_lattice
 from latticework.io.sources import load_source
@@ -231,8 +231,16 @@ class Project:
 
         return run_project(self, where, stages=stages, progress=progress)
 
-    def retry(self, stage: str | None = None, *, failed: bool = True, **labels: Any) -> int:
-        """Let failed units run again, in the next run or the one that is going on.
+    def retry(
+        self,
+        stage: str | None = None,
+        id: int | str | None = None,
+        /,
+        *,
+        failed: bool = True,
+        **labels: Any,
+    ) -> int:
+        """Let failed units run again, in the next run.
 
         Parameters
         ----------
@@ -241,8 +249,8 @@ class Project:
         failed
             Whether only failed units are meant. False: complete ones too, which makes them run
             again, and then everything that read them.
-        **labels
-            Labels of one tile, to retry only that one.
+        id, **labels
+            Only this tile (its id or name), or only the tiles with these labels.
 
         Returns
         -------
@@ -251,6 +259,8 @@ class Project:
         """
         from latticework.project.retrying import retry_units
 
+        if id is not None:
+            labels = dict(self._lattice.tile(self._tile_id(id)).labels)
         return retry_units(self, stage, failed=failed, labels=labels)
 
     # ---------------------------------------------------------------- looking
@@ -270,14 +280,14 @@ class Project:
             for node in self.pipeline
         }
 
-    def why(self, stage: str, id: int | None = None, /, **labels: Any) -> str:
-        """Why a tile is in the state it is in, in one or a few sentences."""
+    def why(self, stage: str, id: int | str | None = None, /, **labels: Any) -> str:
+        """Why a tile, given by its id, name or labels, is in the state it is in."""
         from latticework.project.explaining import why
 
         return why(self, stage, id, labels)
 
     def attempts(
-        self, stage: str | None = None, id: int | None = None, /, **labels: Any
+        self, stage: str | None = None, id: int | str | None = None, /, **labels: Any
     ) -> "pd.DataFrame":
         """Every attempt, as a table: when, where, how long, at what cost, with which error.
 
@@ -310,11 +320,21 @@ class Project:
 
         return export_stage(self, stage, Path(path), labels)
 
-    def unit_row(self, node: Node, id: int | None, labels: Mapping[str, Any]) -> int:
-        """Unit of a node at an id or labels; the only one of a reduction."""
+    def unit_row(self, node: Node, id: int | str | None, labels: Mapping[str, Any]) -> int:
+        """Unit of a node at an id, a tile's name or labels; the only one of a reduction."""
         if node.reduction:
             return 0
-        return self._lattice.id_at(**labels) if id is None else self._lattice.tile(id).id
+        return self._lattice.id_at(**labels) if id is None else self._tile_id(id)
+
+    def _tile_id(self, id: int | str) -> int:
+        if not isinstance(id, str):
+            return self._lattice.tile(id).id
+        found = np.flatnonzero(self._lattice.names == id)
+        if len(found) != 1:
+            raise TileNotFoundError(
+                f"{len(found) or 'no'} tile(s) are called {id!r}: give its id, or labels as in z=3"
+            )
+        return int(self._lattice.ids[found[0]])
 
     def __repr__(self) -> str:
         from latticework.viz.summary import summary_text

@@ -158,7 +158,7 @@ def _stage_output(
         raise StageError(f"tile {address}: the stage returned {wrong}, {origin}")
     made = Made(found, size)
     if tile is not None and found.kind in ("table", "record"):
-        check_names(value, bench.lattice.dims, address)
+        check_names(value, tile)
     if found.kind == "array":
         index = () if tile is None else tile.index
         made.bytes_written = bench.store(found).stage(staging, index, np.asarray(value))
@@ -171,21 +171,26 @@ def _stage_output(
     return made
 
 
-def check_names(value: Any, lattice_dims: Sequence[str], address: str) -> None:
-    """Refuse columns or keys that are names of what every row is labelled with.
+def check_names(value: Any, tile: Tile) -> None:
+    """Refuse columns or keys that contradict what every result is labelled with.
 
     Raises
     ------
     StageError
         Naming them.
     """
-    names = getattr(value, "column_names", getattr(value, "columns", None))
-    names = value if names is None and isinstance(value, dict) else names
-    taken = sorted({"tile", *lattice_dims} & set(() if names is None else map(str, names)))
-    if taken:
+    own = {"tile": tile.name, **tile.labels}
+    if isinstance(value, dict):
+        found = {name: [value[name]] for name in own if name in value}
+    else:
+        names = getattr(value, "column_names", getattr(value, "columns", ()))
+        found = {name: np.unique(value[name]).tolist() for name in own if name in names}
+    wrong = sorted(name for name, values in found.items() if any(v != own[name] for v in values))
+    if wrong:
         raise StageError(
-            f"tile {address}: the stage returned columns called {', '.join(taken)}, which is how "
-            "results are labelled with their tile: call them something else"
+            f"tile {tile.name} {tile.address}: the stage returned columns called "
+            f"{', '.join(wrong)}, which is how results are labelled with their tile: call them "
+            "something else"
         )
 
 
