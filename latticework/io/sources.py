@@ -32,7 +32,7 @@ _KINDS = {
 
 
 @runtime_checkable
-class SavableSource(Protocol):
+class SavableSource(TileSource, Protocol):
     """A source that can be written to a folder and read back from there."""
 
     kind: ClassVar[str]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 class _Here:
-    """Dask's scheduler setting, which is one for the process, shared by the threads that want it."""
+    """Dask's scheduler setting, one for the process, shared by the threads that want it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
