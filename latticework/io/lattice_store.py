@@ -107,13 +107,16 @@ def _load(path: Path) -> Lattice:
     if token is None:
         raise StoreError(f"{path} is not a lattice: it was not written by latticework")
     index = read_array(path, "index")
+    known: Any = facts.get("known_pixel_size", facts["pixel_size_um"])  # all, in older ones
     lattice = Lattice(
         dims=facts["dims"],
         labels={dim: read_array(path, _LABELS + dim) for dim in facts["dims"]},
         tile_dims=facts["tile_dims"],
         tile_shape=facts["tile_shape"],
         dtype=np.dtype(facts["dtype"]),
-        pixel_size_um=facts["pixel_size_um"],
+        pixel_size_um={
+            axis: size for axis, size in facts["pixel_size_um"].items() if axis in known
+        },
         step_px=facts["step_px"],
         index=index,
         ids=read_array(path, "ids"),
@@ -137,6 +140,7 @@ def _facts(lattice: Lattice) -> dict[str, Any]:
         "tile_shape": list(lattice.tile_shape.values()),
         "dtype": lattice.dtype.str,
         "pixel_size_um": dict(lattice.pixel_size_um),
+        "known_pixel_size": list(lattice.known_pixel_size_um),
         "step_px": dict(lattice.step_px),
         "problems": {str(tile): text for tile, text in lattice.problems.items()},
         "channels": None if lattice.channels is None else list(lattice.channels),

@@ -75,12 +75,17 @@ def tile_sizes(dims: Sequence[str], shape: Sequence[int]) -> Mapping[str, int]:
     return MappingProxyType({dim: int(n) for dim, n in zip(dims, shape, strict=True)})
 
 
-def pixel_sizes(
+def pixel_sizes(known: Mapping[str, float], axes: Sequence[str]) -> Mapping[str, float]:
+    """Pixel size for every spatial axis, 1.0 where not known."""
+    return MappingProxyType({axis: known.get(axis, 1.0) for axis in axes})
+
+
+def known_pixel_sizes(
     given: Mapping[str, float] | float | None, axes: Sequence[str]
 ) -> Mapping[str, float]:
-    """Pixel size for every spatial axis, 1.0 where not given."""
+    """Pixel sizes that were given, of those spatial axes that there are."""
     known = pixel_size_argument(given)
-    return MappingProxyType({axis: known.get(axis, 1.0) for axis in axes})
+    return MappingProxyType({axis: known[axis] for axis in axes if axis in known})
 
 
 def steps(
@@ -179,7 +184,7 @@ def common_parts(lattice: "Lattice") -> Parts:
         "tile_dims": lattice.tile_dims,
         "tile_shape": tuple(lattice.tile_shape.values()),
         "dtype": lattice.dtype,
-        "pixel_size_um": lattice.pixel_size_um,
+        "pixel_size_um": lattice.known_pixel_size_um,
         "step_px": lattice.step_px,
         "channels": lattice.channels,
         "volume_shape": lattice.volume_shape,

@@ -56,7 +56,8 @@ class Lattice:
     dtype
         Type of the pixels.
     pixel_size_um
-        Size of a pixel by spatial axis, or one number for y and x; 1.0 where not given.
+        Size of a pixel by spatial axis, or one number for y and x; 1.0 where not given
+        (`known_pixel_size_um` has those that were).
     step_px
         Nominal step between tiles by spatial axis, in pixels; the tile's shape where not given.
     position_um
@@ -132,8 +133,12 @@ class Lattice:
         self.spatial_dims: tuple[str, ...] = tuple(
             axis for axis in SPATIAL if axis in self.tile_dims or axis in lattice_axes
         )
-        self.pixel_size_um: Mapping[str, float] = building.pixel_sizes(
+        #: Pixel sizes that were given; `pixel_size_um` has 1.0 for the axes that are missing here.
+        self.known_pixel_size_um: Mapping[str, float] = building.known_pixel_sizes(
             pixel_size_um, self.spatial_dims
+        )
+        self.pixel_size_um: Mapping[str, float] = building.pixel_sizes(
+            self.known_pixel_size_um, self.spatial_dims
         )
         self.step_px: Mapping[str, int] = building.steps(step_px, lattice_axes, self.tile_shape)
         self.shapes: np.ndarray | None = building.tile_shapes(shapes, n, self.tile_shape)

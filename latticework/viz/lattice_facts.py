@@ -73,7 +73,7 @@ def lattice_text(lattice: Lattice) -> str:
       labels      tile_y 0…6, tile_x 0…8
       tiles       no holes, y0_x0 … y6_x8
       pixels      y 512 × x 512 uint16, 524 kB a tile, 33 MB in all
-      pixel size  1 µm
+      pixel size  not known, 1 µm assumed
       step        y 461 × x 461 px, overlap y 51 px (10 %), x 51 px (10 %)
       extent      y 3278 × x 4200 µm
     """
@@ -131,10 +131,14 @@ def _pixels(lattice: Lattice) -> str:
 
 
 def _pixel_size(lattice: Lattice) -> str:
-    sizes = lattice.pixel_size_um
-    if len(set(sizes.values())) == 1:
+    sizes = lattice.known_pixel_size_um
+    if not sizes:
+        return "not known, 1 µm assumed"
+    unknown = [axis for axis in lattice.spatial_dims if axis not in sizes]
+    more = f", {' and '.join(unknown)} not known, 1 µm assumed" if unknown else ""
+    if len(set(sizes.values())) == 1 and not unknown:
         return length(next(iter(sizes.values())))
-    return " × ".join(f"{axis} {value:.4g}" for axis, value in sizes.items()) + " µm"
+    return " × ".join(f"{axis} {value:.4g}" for axis, value in sizes.items()) + f" µm{more}"
 
 
 def _step(lattice: Lattice) -> str:

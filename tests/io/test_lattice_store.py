@@ -12,7 +12,16 @@ from latticework.errors import StoreError
 from latticework.io.lattice_store import load_lattice, save_lattice
 from latticework.testing import strategies
 
-FACTS = ("dims", "tile_dims", "tile_shape", "dtype", "pixel_size_um", "step_px", "spatial_dims")
+FACTS = (
+    "dims",
+    "tile_dims",
+    "tile_shape",
+    "dtype",
+    "pixel_size_um",
+    "known_pixel_size_um",
+    "step_px",
+    "spatial_dims",
+)
 ARRAYS = ("index", "ids", "position_um", "names", "id_grid")
 
 
@@ -79,3 +88,12 @@ def test_no_lattice_and_a_damaged_one_say_so(tmp_path):
     shutil.rmtree(tmp_path / "lattice.zarr" / "index")
     with pytest.raises(StoreError, match="index"):
         load_lattice(tmp_path)
+
+
+def test_which_pixel_sizes_are_known_is_kept(tmp_path):
+    options = {"tile_shape": {"z": 2, "y": 8, "x": 8}, "dtype": "u2", "pixel_size_um": 0.5}
+    save_lattice(Lattice.from_grid({"y": 2, "x": 2}, **options), tmp_path)
+    assert dict(load_lattice(tmp_path).known_pixel_size_um) == {"y": 0.5, "x": 0.5}
+    meta = tmp_path / "lattice.zarr" / "zarr.json"
+    meta.write_text(meta.read_text().replace('"known_pixel_size"', '"of_later"'))
+    assert dict(load_lattice(tmp_path).known_pixel_size_um) == {"z": 1.0, "y": 0.5, "x": 0.5}

@@ -382,3 +382,23 @@ def test_a_million_tiles_are_a_lattice_within_a_second():
     assert lattice.tile(123_456).name == "z12_y34_x56"
     assert lattice.id_at(z=99, y=99, x=99) == 999_999
     assert time.perf_counter() - began < 1
+
+
+def test_a_lattice_knows_which_pixel_sizes_were_given():
+    options = {"tile_shape": {"z": 4, "y": 10, "x": 10}, "dtype": "u2"}
+    unknown = Lattice.from_grid({"y": 1, "x": 2}, **options)
+    assert dict(unknown.known_pixel_size_um) == {}
+    assert dict(unknown.pixel_size_um) == {"z": 1.0, "y": 1.0, "x": 1.0}
+    assert "not known, 1 µm assumed" in repr(unknown)
+    assert "not known, 1 µm assumed" in unknown._repr_html_()
+    given = Lattice.from_grid({"y": 1, "x": 2}, **options, pixel_size_um=1.0)
+    further = Lattice.from_grid({"y": 1, "x": 1}, **options, pixel_size_um=1.0)
+    moved = further.replace(labels={"tile_y": [1], "tile_x": [0]})
+    for lattice in (given, given.replace(names=["a", "b"]), given.sel(x=0), given.extend(moved)):
+        assert dict(lattice.known_pixel_size_um) == {"y": 1.0, "x": 1.0}
+        assert "y 1 × x 1 µm, z not known, 1 µm assumed" in repr(lattice)
+    assert dict(given.replace(pixel_size_um={"z": 2}).known_pixel_size_um) == {"z": 2.0}
+    placed = Lattice.from_positions([[0.0, 0.0], [0.0, 9.0]], **options)
+    assert dict(placed.known_pixel_size_um) == {}
+    blocks = Lattice.from_array(np.zeros((8, 8)), block=4, pixel_size_um=0.5)
+    assert "not known" not in repr(blocks)
