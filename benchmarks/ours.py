@@ -93,8 +93,13 @@ def _project_of(path: Path, tiles: int) -> Any:
 
 
 def _peak_rss() -> float:
-    """Largest resident memory of this process so far, in bytes."""
-    import resource
+    """Largest resident memory of this process so far, in bytes.
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak if sys.platform == "darwin" else 1024 * peak)
+    `getrusage` will not do: a child begins with the peak of the process that started it.
+    """
+    import psutil
+
+    if sys.platform != "linux":
+        return float(psutil.Process().memory_info().rss)
+    text = Path("/proc/self/status").read_text()
+    return 1024.0 * int(text.split("VmHWM:")[1].split()[0])

@@ -145,7 +145,8 @@ def _stage_output(
     address = "(all tiles)" if tile is None else f"{tile.name} {tile.address}"
     arrays = [source for source in bench.inputs if isinstance(source, ArrayInput)]
     dims = arrays[0].lattice.tile_dims if arrays else bench.lattice.tile_dims
-    if haloed is not None and hasattr(value, "ndim") and value.ndim:
+    is_array = isinstance(value, np.ndarray) or (hasattr(value, "dims") and hasattr(value, "ndim"))
+    if haloed is not None and is_array and value.ndim:
         value = trimmed(value, dims, haloed, trim=order.trim, address=address)
     if order.declared is not None:
         value = converted(value, order.declared)
