@@ -42,7 +42,7 @@ def node_dataset(node: Node) -> "xr.Dataset":
         name: (dims, on_grid(node.lattice, values, 0))
         for name, values in status_columns(node).items()
     }
-    dataset = xr.Dataset(variables, grid_coords(node.lattice))
+    dataset = xr.Dataset(variables, grid_coords(node.lattice), {"stage": node.name})
     dataset["state"].attrs.update(flags())
     dataset["duration_s"].attrs["units"] = "s"
     dataset["ended"].attrs["units"] = "seconds since 1970-01-01"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,8 +27,21 @@ _MAX_CELLS = 520
 """Cells across or down a panel beyond which several tiles share one."""
 
 
+_SQUARE = 0.6
+"""Inches of the one square of a reduction."""
+
+
+class HasStatus(Protocol):
+    """A project, or one stage of it."""
+
+    @property
+    def status(self) -> "xr.Dataset":
+        """The state of its units."""
+        ...
+
+
 def plot_status(
-    status: "xr.Dataset",
+    status: "xr.Dataset | HasStatus",
     path: Path | str | None = None,
     *,
     title: str = "",
@@ -37,12 +50,15 @@ def plot_status(
     """A panel per stage with every tile in the colour of its state, planes side by side.
 
     Where tiles are smaller than a pixel, one pixel shows the most urgent state beneath it, so
-    that a single failed tile of a million still shows.
+    that a single failed tile of a million still shows. Reductions, made once for all tiles, are
+    one square each, below.
 
     Parameters
     ----------
     status
-        Dataset with the variable ``state`` (state numbers) of dims ``stage`` and the lattice dims.
+        A project, a stage (``project["clean"]``), or the ``status`` of either: a dataset with the
+        variable ``state`` (state numbers) over the lattice dims, and over ``stage`` if there are
+        several; and with ``reduction_state`` over ``reduction`` where there are reductions.
     path
         Where to write the picture (``.png``, ``.pdf``, ``.svg``), if anywhere.
     title
@@ -64,22 +80,37 @@ def plot_status(
     >>> len(plot_status(status).axes)
     2
     """
-    state = status["state"]
+    import xarray as xr
+
+    data = status if isinstance(status, xr.Dataset) else status.status
+    state = data["state"]
+    if "stage" not in state.dims:
+        state = state.expand_dims(stage=[data.attrs.get("stage", "")])
     dims = [str(dim) for dim in state.dims if dim != "stage"]
-    state = state.transpose("stage", *dims)
-    labels = {
-        dim: state[dim].values if dim in state.coords else np.arange(state.sizes[dim])
-        for dim in dims
-    }
-    names = state["stage"].values if "stage" in state.coords else range(state.sizes["stage"])
+    labels = {dim: _labels(state, dim) for dim in dims}
     folding = Folding.of(dims, labels)
-    panels = [
-        _Panel.of(plain(name, 60), folding.fold(np.asarray(values)))
-        for name, values in zip(names, state.values, strict=True)
-    ]
+    found = {
+        name: _Panel.of(plain(name, 60), folding.fold(np.asarray(values)), whole=not dims)
+        for name, values in zip(
+            _labels(state, "stage").tolist(), state.transpose("stage", *dims).values, strict=True
+        )
+    }
+    if "reduction_state" in data:
+        made = data["reduction_state"]
+        for name, value in zip(_labels(made, "reduction").tolist(), made.values, strict=True):
+            found[name] = _Panel.of(plain(name, 60), np.full((1, 1, 1), value), whole=True)
+    order = data["any_stage"].values.tolist() if "any_stage" in data.coords else []
+    rank = {name: k for k, name in enumerate(order)}
+    panels = [found[name] for name in sorted(found, key=lambda name: rank.get(name, len(rank)))]
     figure = _draw(panels, folding, title, theme)
     saved(figure, path)
     return figure
+
+
+def _labels(array: "xr.DataArray", dim: str) -> np.ndarray:
+    """Labels along a dim, or numbers where it has none."""
+    found = array[dim].values if dim in array.coords else np.arange(array.sizes[dim])
+    return np.asarray(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +124,10 @@ class _Panel:
     n_planes: int
     plane_shape: tuple[int, int]
     factor: int
+    whole: bool = False
 
     @classmethod
-    def of(cls, name: str, planes: np.ndarray) -> "_Panel":
+    def of(cls, name: str, planes: np.ndarray, *, whole: bool = False) -> "_Panel":
         numbers = np.bincount(planes.ravel().astype(np.uint8), minlength=len(State))
         counts = {state: int(numbers[state]) for state in State if numbers[state]}
         planes, factor = _shrunk(planes.astype(np.uint8))
@@ -108,7 +140,7 @@ class _Panel:
             top, left = plane // across * (rows + gap), plane % across * (columns + gap)
             image[top : top + rows, left : left + columns] = planes[plane]
         used = image[: image.shape[0] - gap, : image.shape[1] - gap]
-        return cls(name, used, counts, across, n, (rows, columns), factor)
+        return cls(name, used, counts, across, n, (rows, columns), factor, whole)
 
     def corner(self, plane: int) -> tuple[int, int]:
         """Row and column of a plane's first cell."""
@@ -145,30 +177,37 @@ def _shrunk(planes: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _draw(panels: list[_Panel], folding: Folding, title: str, theme: Theme) -> Figure:
-    n = max(1, len(panels))
-    shape = panels[0].image.shape if panels else (1, 1)
+    tiled = [panel for panel in panels if not panel.whole]
+    n = max(1, len(tiled) or len(panels))
+    shape = tiled[0].image.shape if tiled else (1, 1)
     aspect = min(3.0, max(0.04, shape[0] / shape[1]))
     across = min(n, 4 if aspect > 1.2 else 3 if n > 4 or n == 3 else 2)
-    down = -(-n // across)
     # All lengths in inches: panels with a head for name, counts and bar, then the legend.
     side, between, below, foot, top = 0.55, 0.55, 0.5, 0.45, 0.5 if title else 0.12
     panel_width = min((12.0 - 2 * side - (across - 1) * between) / across, 5.2)
     panel_height = min(panel_width * aspect, 7.0)
     width = max(7.0, 2 * side + across * panel_width + (across - 1) * between)
-    row_height = _HEAD + panel_height + below
-    height = top + down * row_height + foot
+    rows = [
+        group[k : k + across]
+        for group in (tiled, [panel for panel in panels if panel.whole])
+        for k in range(0, len(group), across)
+    ]
+    inside = [_SQUARE if row[0].whole else panel_height for row in rows]
+    height = top + sum(_HEAD + inner + below for inner in inside) + foot
     figure = Picture(theme=theme, figsize=(width, height))
     write = _Writer(figure, width, height, INK[theme])
     if title:
         write.text(side, height - 0.3, plain(title, 120), size=13, weight="bold", va="center")
-    for number, panel in enumerate(panels):
-        left = side + number % across * (panel_width + between)
-        bottom = height - top - (number // across + 1) * row_height + below
-        axes = figure.add_axes(
-            (left / width, bottom / height, panel_width / width, panel_height / height)
-        )
-        _draw_panel(axes, panel, folding, theme, (panel_width, panel_height))
-        _head(write, panel, theme, (left, bottom + panel_height, panel_width))
+    ceiling = height - top
+    for row, inner in zip(rows, inside, strict=True):
+        ceiling -= _HEAD
+        for number, panel in enumerate(row):
+            left = side + number * (panel_width + between)
+            w, h = (_SQUARE, _SQUARE) if panel.whole else (panel_width, inner)
+            axes = figure.add_axes((left / width, (ceiling - h) / height, w / width, h / height))
+            _draw_panel(axes, panel, folding, theme, (w, h))
+            _head(write, panel, theme, (left, ceiling, panel_width))
+        ceiling -= inner + below
     _legend(write, panels, theme, side)
     return figure
 
@@ -213,10 +252,14 @@ def _draw_panel(
     axes.tick_params(colors=INK[theme], labelsize=7.5, length=0, pad=2)
     rows, columns = panel.image.shape
     cell = 72 * min(inches[0] / columns, inches[1] / rows)
-    if cell > 4:
+    if cell > 4 and not panel.whole:
         _grid(axes, rows, columns, PAPER[theme], min(2.0, cell / 10))
     _mark_failed(axes, panel, theme, cell)
-    if panel.n_planes == 1:
+    if panel.whole:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_xlabel("all tiles", size=8, color=INK[theme])
+    elif panel.n_planes == 1:
         _ticks(axes, panel, folding, theme)
     else:
         axes.set_xticks([])
@@ -240,9 +283,18 @@ def _mark_failed(axes: Axes, panel: _Panel, theme: Theme, cell: float) -> None:
 
 
 def _grid(axes: Axes, rows: int, columns: int, colour: Any, width: float) -> None:
-    """Lines between cells, in the colour of the paper."""
-    axes.vlines(np.arange(columns + 1) - 0.5, -0.5, rows - 0.5, color=colour, lw=width)
-    axes.hlines(np.arange(rows + 1) - 0.5, -0.5, columns - 0.5, color=colour, lw=width)
+    """Lines between cells, in the colour of the paper.
+
+    Not clipped: the image reaches a pixel beyond the axes, which must not show at the rim.
+    """
+    look: dict[str, Any] = {
+        "color": colour,
+        "lw": width,
+        "clip_on": False,
+        "capstyle": "projecting",
+    }
+    axes.vlines(np.arange(columns + 1) - 0.5, -0.5, rows - 0.5, **look)
+    axes.hlines(np.arange(rows + 1) - 0.5, -0.5, columns - 0.5, **look)
 
 
 def _ticks(axes: Axes, panel: _Panel, folding: Folding, theme: Theme) -> None:

@@ -47,6 +47,52 @@ def test_a_lattice_without_dims_is_one_square():
     assert "1 complete" in texts(plot_status(data))
 
 
+def status_with_reductions():
+    data = status((7, 9))
+    made = np.array([State.COMPLETE, State.BLOCKED], "u1")
+    data["reduction_state"] = ("reduction", made)
+    return data.assign_coords(
+        reduction=["lamp", "sum"], any_stage=["lamp", "clean", "spots", "sum"]
+    )
+
+
+def test_reductions_are_squares_below():
+    figure = plot_status(status_with_reductions())
+    figure.canvas.draw()
+    assert [axes.get_xlabel() for axes in figure.axes] == ["x", "x", "all tiles", "all tiles"]
+    names = [t for text in figure.texts if (t := text.get_text()) in {"lamp", "clean", "sum"}]
+    assert names == ["clean", "lamp", "sum"]
+    assert "complete 126" in texts(figure)  # 62 + 63 + 1
+    assert "blocked 1" in texts(figure)
+
+
+def test_what_has_a_status_is_drawn():
+    class Project:
+        status = status_with_reductions()
+
+    assert len(plot_status(Project()).axes) == 4
+    one = xr.Dataset({"state": (("tile_y", "tile_x"), np.full((2, 3), 4, "u1"))})
+    assert "6 complete" in texts(plot_status(one.assign_attrs(stage="clean")))
+    assert "clean" in texts(plot_status(one.assign_attrs(stage="clean")))
+    only = status_with_reductions().isel(stage=[])
+    assert len(plot_status(only).axes) == 2
+
+
+def test_nothing_shows_beyond_the_rim_of_a_panel():
+    from matplotlib.colors import to_rgb
+
+    for n in range(3, 12):  # which panels have a sliver depends on how their width rounds
+        figure = plot_status(status((n, n + 2), ("a", "b", "c")))
+        figure.canvas.draw()
+        pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3] / 255
+        for axes in figure.axes:
+            box = axes.get_window_extent()
+            rows = slice(int(len(pixels) - box.y1) + 3, int(len(pixels) - box.y0) - 3)
+            rim = pixels[rows, round(box.x1) - 1 : round(box.x1) + 3].reshape(-1, 3)
+            green = np.array(to_rgb("#33927e"))
+            assert np.abs(rim - green).sum(axis=1).min() > 0.3, (n, axes)
+
+
 def test_further_dims_make_planes():
     states = np.full((1, 2, 3, 4, 5), 1, dtype="u1")
     dims = ("stage", "round", "tile_z", "tile_y", "tile_x")
