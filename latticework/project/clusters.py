@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 
 from latticework.errors import ProjectError
@@ -79,6 +80,16 @@ class LocalWorker(ProcessInterface):  # which ships without types: hence what is
         await super().close()  # type: ignore[no-untyped-call]
 
 
+class OwnCluster(SpecCluster):
+    """Local workers that start again by themselves, however often they die.
+
+    Dask gives up a worker that has died once and is away again 15 seconds later.
+    """
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        Cluster._update_worker_status(self, op, msg)  # noqa: SLF001  skips SpecCluster's
+
+
 def worker_environment() -> dict[str, str]:
     """Environment of local workers: this process's, with its import path."""
     paths = [os.path.abspath(path) for path in sys.path if not path.endswith(".zip")]  # noqa: PTH100
@@ -124,7 +135,7 @@ def local_cluster(
         f"local-{k}": {"cls": LocalWorker, "options": {"memory_limit": limit}}
         for k in range(workers)
     }
-    return SpecCluster(spec, scheduler, name="latticework", silence_logs=logging.ERROR)
+    return OwnCluster(spec, scheduler, name="latticework", silence_logs=logging.ERROR)  # type: ignore[no-untyped-call]
 
 
 def _port_taken(port: int) -> bool:
