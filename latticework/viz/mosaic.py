@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from latticework.errors import LatticeError
+from latticework.errors import LatticeError, ProjectError
 from latticework.lattice import Box, Lattice, Tile
 from latticework.viz.pictures import contrasted
 
@@ -15,8 +15,28 @@ Projection = Literal["max", "mean", "middle"]
 Read = Callable[[Tile], Any]
 
 
+class _OfTiles(Protocol):
+    """A project, as far as a mosaic of one of its stages needs it."""
+
+    @property
+    def lattice(self) -> Lattice: ...
+
+
+class StageTiles(Protocol):
+    """What ``project["clean"]`` gives, as far as a mosaic needs it."""
+
+    @property
+    def project(self) -> _OfTiles:
+        """Whose lattice says where the tiles are."""
+        ...
+
+    def tile(self, id: int, /) -> Any:
+        """What the stage made of a tile."""
+        ...
+
+
 def mosaic_picture(
-    lattice: Lattice,
+    lattice: Lattice | StageTiles,
     read: Read | None = None,
     *,
     max_px: int = 1600,
@@ -33,11 +53,13 @@ def mosaic_picture(
     Parameters
     ----------
     lattice
-        Where the tiles are; its positions in micrometres are used.
+        Where the tiles are; its positions in micrometres are used. Or a stage of a project,
+        ``mosaic_picture(project["clean"])``: its tiles as far as they are made.
     read
         Gives the pixels of a `Tile` in the order of its dims (an array, or anything that
-        `np.asarray` takes), or None to leave it out; the lattice's own source if not given.
-        Tiles with a problem are left out.
+        `np.asarray` takes; a DataArray's own dims are used), or None to leave it out; the
+        lattice's own source, or what the stage made, if not given. Pixels that are fewer or more
+        than the tile's own are taken to cover all of it. Tiles with a problem are left out.
     max_px
         Longer side of the picture at most.
     channel
@@ -56,7 +78,8 @@ def mosaic_picture(
     Raises
     ------
     LatticeError
-        If tiles have no y and x, there is no source, or no such channel.
+        If tiles have no y and x, there is no source, no such channel, or the stage has made no
+        arrays.
 
     Examples
     --------
@@ -66,6 +89,9 @@ def mosaic_picture(
     >>> picture.shape, float(picture[5, 7])
     ((6, 8), 47.0)
     """
+    if not isinstance(lattice, Lattice):
+        read = _reader_of(lattice) if read is None else read
+        lattice = lattice.project.lattice
     _check(lattice, read)
     canvas = _Canvas.over(lattice, max_px)
     number = _channel_number(lattice, channel)
@@ -78,9 +104,9 @@ def mosaic_picture(
         plane = np.full(canvas.shape, np.nan, dtype=np.float32)
         for row in rows.tolist():
             tile = lattice.tile(int(lattice.ids[row]))
-            pixels = None if tile.problem is not None else _pixels(lattice, tile, read, projection)
-            if pixels is not None:
-                canvas.lay(plane, _seen_along_z(tile, pixels, number, projection), tile)
+            found = None if tile.problem is not None else _pixels(lattice, tile, read, projection)
+            if found is not None:
+                canvas.lay(plane, _seen_along_z(tile, found, number, projection), tile)
         if total is None:
             total = plane
         elif projection == "mean":
@@ -126,7 +152,8 @@ class _Canvas:
         slices = []
         for axis, name in enumerate(("y", "x")):
             start = (tile.position_um[name] - self.origin_um[axis]) / self.pixel_um
-            step = tile.pixel_size_um[name] / self.pixel_um
+            px = tile.shape[tile.dims.index(name)] / picture.shape[axis]
+            step = tile.pixel_size_um[name] * px / self.pixel_um
             picture, first = _averaged(picture, axis, start, step)
             last = min(first + picture.shape[axis], self.shape[axis])
             slices.append(slice(first, last))
@@ -186,13 +213,33 @@ def _channel_number(lattice: Lattice, channel: int | str | None) -> int:
     return number % n
 
 
+def _reader_of(stage: StageTiles) -> Read:
+    """Reads what a stage has made, and None of tiles of which it has made nothing yet."""
+    kind = getattr(stage, "kind", "array")
+    if kind != "array":
+        raise LatticeError(
+            f"a mosaic needs a stage that makes arrays; {stage} makes {kind or 'nothing yet'}"
+        )
+
+    def read(tile: Tile) -> Any:
+        try:
+            return stage.tile(tile.id)
+        except ProjectError:
+            return None
+
+    return read
+
+
 def _pixels(
     lattice: Lattice, tile: Tile, read: Read | None, projection: Projection
-) -> np.ndarray | None:
-    """Pixels of a tile; of the lattice's own source only the middle plane where that is enough."""
+) -> tuple[np.ndarray, tuple[str, ...]] | None:
+    """Pixels of a tile and their dims; of its own source the middle plane where that is enough."""
     if read is not None:
         pixels = read(tile)
-        return None if pixels is None else np.asarray(pixels)
+        if pixels is None:
+            return None
+        array = np.asarray(pixels)
+        return array, getattr(pixels, "dims", tile.dims[-array.ndim :])
     assert lattice.source is not None  # by _check
     box = tile.box
     if projection == "middle" and "z" in tile.dims:
@@ -201,14 +248,17 @@ def _pixels(
         start, stop = list(box.start), list(box.stop)
         start[z], stop[z] = middle, middle + 1
         box = Box(tuple(start), tuple(stop))
-    return lattice.source.read(tile.id, box)
+    return lattice.source.read(tile.id, box), tile.dims
 
 
 def _seen_along_z(
-    tile: Tile, pixels: np.ndarray, channel: int, projection: Projection
+    tile: Tile,
+    found: tuple[np.ndarray, tuple[str, ...]],
+    channel: int,
+    projection: Projection,
 ) -> np.ndarray:
     """A tile's pixels as a picture of (y, x)."""
-    dims = list(tile.dims[-pixels.ndim :])
+    pixels, dims = found[0], list(found[1])
     if "c" in dims:
         axis = dims.index("c")
         pixels = np.take(pixels, min(channel, pixels.shape[axis] - 1), axis=axis)

@@ -1,9 +1,12 @@
 """Mosaics, pictures in files and lattice plots."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import xarray as xr
 
-from latticework.errors import LatticeError
+from latticework.errors import LatticeError, ProjectError
 from latticework.lattice import Lattice
 from latticework.viz import compare_png, mosaic_picture, plot_lattice, save_png
 
@@ -29,6 +32,39 @@ def test_overlapping_tiles_of_one_image_give_it_back(image):
         return image[y : y + 50, x : x + 70]
 
     np.testing.assert_array_equal(mosaic_picture(lattice, read, scale=False), image)
+
+
+class Stage:
+    """Stands for project["clean"]."""
+
+    kind = "array"
+
+    def __init__(self, lattice, made):
+        self.project, self.made = SimpleNamespace(lattice=lattice), made
+
+    def tile(self, id):
+        if id == 3:
+            raise ProjectError("no result for this tile")
+        return self.made(self.project.lattice, id)
+
+
+def test_a_stage_of_a_project_gives_its_mosaic(image):
+    lattice = Lattice.from_array(image, block={"y": 65, "x": 85})
+
+    def whole(lattice, k):
+        return 2.0 * lattice.source.read(k, lattice.tile(k).box)
+
+    picture = mosaic_picture(Stage(lattice, whole), scale=False)
+    np.testing.assert_array_equal(picture[:65], 2.0 * image[:65])
+    assert np.isnan(picture[65:, 85:]).all()  # not made yet
+    planes = Stage(
+        lattice, lambda _, k: xr.DataArray(np.full((2, 13, 17), k), dims=("c", "y", "x"))
+    )
+    picture = mosaic_picture(planes, scale=False)  # a fifth of the pixels, over all of the tile
+    assert np.unique(picture[:65, 85:]).tolist() == [1]
+    planes.kind = "table"
+    with pytest.raises(LatticeError, match="table"):
+        mosaic_picture(planes)
 
 
 @pytest.mark.parametrize("max_px", [170, 85, 61, 17, 1])
