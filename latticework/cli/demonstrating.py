@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from latticework.cli.demo_folder import DEFAULT, DemoFolder, choose_folder
-from latticework.cli.frame import FAILED, INTERRUPTED
+from latticework.cli.frame import FAILED, INTERRUPTED, called
 from latticework.cli.options import Grid
 from latticework.cli.working import WORKERS, where
 
@@ -125,7 +125,7 @@ def run_and_draw(
     with where(workers, None) as cluster:
         summary = project.run(cluster, progress=halfway)
     if summary.interrupted:
-        click.echo(f"Interrupted. To go on: latticework demo {shown(place.path)} --keep")
+        click.echo(f"Interrupted. To go on: {called()} demo {shown(place.path)} --keep")
         sys.exit(INTERRUPTED)
     overview, status, mosaic = place.pictures
     plot_status(project.status, status, title="latticework demo")
@@ -162,13 +162,13 @@ def tell(place: DemoFolder, project: "PipelineProject", truth: "Truth", seconds:
             click.echo(f"  {path.name:<14} {what}")
     name = shown(place.project)
     click.secho("\nNext", bold=True)
-    click.echo(f"  latticework status {name}")
-    click.echo(f"  latticework why {name} spots y=1 x=2")
-    click.echo(f"  latticework export {name} spots {shown(place.path / 'spots.csv')}")
+    click.echo(f"  {called()} status {name}")
+    click.echo(f"  {called()} why {name} spots y=1 x=2")
+    click.echo(f"  {called()} export {name} spots {shown(place.path / 'spots.csv')}")
     click.echo(
-        f"  latticework info {shown(place.acquisition)} --map {shown(place.path / 'map.png')}"
+        f"  {called()} info {shown(place.acquisition)} --map {shown(place.path / 'map.png')}"
     )
-    click.echo(f"  change {shown(place.pipeline)}, then: latticework run {name}")
+    click.echo(f"  change {shown(place.pipeline)}, then: {called()} run {name}")
     click.echo(f'  in Python: lw.open_project({str(place.project)!r})["clean"].data')
     click.echo(f"\nIt took {seconds:.0f} s.")
 

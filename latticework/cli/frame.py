@@ -1,10 +1,13 @@
 """What all commands have in common: errors in one message, Ctrl-C, warnings on one line."""
 
+import shutil
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -13,6 +16,21 @@ from latticework.errors import LatticeworkError
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 """Exit codes; 0 is that all is well."""
+
+
+def called() -> str:
+    """The command as it was called, to be typed again: what is not on PATH is given in full."""
+    typed = Path(sys.argv[0])
+    if typed.name == "__main__.py" and typed.parent.name == "cli":
+        return f"{_typed(sys.executable, 'python')} -m latticework.cli"
+    return _typed(sys.argv[0], "latticework") if typed.stem == "latticework" else "latticework"
+
+
+def _typed(program: str, name: str) -> str:
+    """A name, where PATH finds this very program by it; else the program's path."""
+    found = shutil.which(name)
+    same = found is not None and Path(found).absolute() == Path(program).absolute()
+    return name if same else quote(program)
 
 
 class Commands(click.Group):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latticework.cli.frame import FAILED
+from latticework.cli.frame import FAILED, called
 from latticework.cli.options import acquisition_options, open_acquisition, selection
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def reason(project: "Project", stage: str, unit: int) -> str:
 
     text = project.why(stage, unit)
     if project.pipeline[stage].units.state[unit] == State.FAILED:
-        again = f"latticework retry {quote(str(project.path))} --stage {stage}"
+        again = f"{called()} retry {quote(str(project.path))} --stage {stage}"
         text = f"{text.partition('. See project.')[0]}\nTo let it run again: {again}"
     return text
 

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from latticework.errors import SourceError
+from latticework.errors import LatticeError, SourceError
 
 if TYPE_CHECKING:
     from latticework.lattice import Lattice
@@ -169,10 +170,53 @@ def open_acquisition(path: str, given: Mapping[str, Any]) -> "Lattice":
     try:
         return open_tiles(path, **options)
     except SourceError as error:
-        if "give grid=" not in str(error):
-            raise
-        hint = "Here that is --grid 7x9, --positions table.csv or --pattern '{row:d}_{col:d}.tif'."
-        raise SourceError(f"{error}\n{hint}", error.path) from error
+        raise SourceError(in_command_words(str(error)), error.path) from error
+    except LatticeError as error:
+        raise LatticeError(in_command_words(str(error))) from error
+
+
+_ARGUMENT = re.compile(
+    r"\b(grid|start|order|overlap|positions|columns|unit|pattern|files|dims|block|pixel_size_um"
+    r"|flip|errors)="
+    r"(\"[^\"]*\"|'[^']*'|\{['\"]\w+['\"]: [^{}]*\}|\([^()]*\)|\.\.\.|[\d.]+\b)?"
+)
+
+
+def in_command_words(text: str) -> str:
+    """A message of the library with arguments written as options of the command line.
+
+    Examples
+    --------
+    >>> in_command_words('give grid={"y": rows, "x": columns} or files="*_w1.tif": flip= is not')
+    "give --grid 7x9 or --files '*_w1.tif': --flip is not"
+    >>> in_command_words("block={'y': 8, 'x': 9} or dims=('c', 'y', 'x')")
+    '--block y=8,x=9 or --dims cyx'
+    """
+    text = re.sub(r'open_tiles\("([^"]*)", files="([^"]*)"\)', _command, text)
+    return _ARGUMENT.sub(_option, text)
+
+
+def _command(match: re.Match[str]) -> str:
+    return f"{quote(match[1])} --files {quote(match[2])}"
+
+
+def _option(match: re.Match[str]) -> str:
+    name = {"pixel_size_um": "pixel-size"}.get(match[1], match[1])
+    value = match[2] or ""
+    if value.startswith("{"):
+        pairs = [[part.strip(" '\"") for part in one.split(":")] for one in value[1:-1].split(",")]
+        if name == "grid":
+            numbers = [number for _, number in pairs]
+            value = "x".join(numbers) if all(n.isdigit() for n in numbers) else "7x9"
+        else:
+            value = ",".join("=".join(pair) for pair in pairs)
+    elif value.startswith("("):
+        value = "".join(part.strip(" '\"") for part in value[1:-1].split(","))
+    elif value[:1] in ("'", '"'):
+        value = quote(value[1:-1])
+    elif value == "...":
+        value = ""
+    return f"--{name} {value}".rstrip()
 
 
 def selection(lattice: "Lattice", words: Sequence[str]) -> tuple[int | None, dict[str, Any]]:

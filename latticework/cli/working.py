@@ -1,8 +1,9 @@
 """Commands that do something: ``init``, ``run``, ``retry``, ``export``."""
 
+import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latticework.cli.frame import FAILED, INTERRUPTED
+from latticework.cli.frame import FAILED, INTERRUPTED, called
 from latticework.cli.looking import PROJECT, show_lattice
 from latticework.cli.options import Names, acquisition_options, open_acquisition, selection
-from latticework.errors import ProjectError
+from latticework.errors import ProjectError, ProjectExistsError
 
 if TYPE_CHECKING:
     from latticework.cli.pipelines import Applied, PipelineProject
@@ -65,6 +66,7 @@ def init(
     from latticework.cli.pipelines import PipelineProject, apply, pipeline_function, remember
     from latticework.project import create
 
+    free_folder(project)
     if pipeline is not None:
         pipeline_function(pipeline)
     tiles = open_acquisition(acquisition, opening)
@@ -80,7 +82,28 @@ def init(
         click.echo(f"Stages: {', '.join(done.stages)}")
     click.echo(f"Project: {path}")
     more = "" if pipeline is not None else " --pipeline FILE.py"
-    click.echo(f"Next: latticework run {quote(str(project))}{more}")
+    click.echo(f"Next: {called()} run {quote(str(project))}{more}")
+
+
+def free_folder(project: Path) -> None:
+    """Refuse a folder that is taken, before an acquisition is read for nothing.
+
+    Raises
+    ------
+    ProjectExistsError
+        If something is there.
+    """
+    from latticework.cli.demo_folder import taken
+    from latticework.stages.paths import project_file
+
+    path = project.expanduser().resolve()
+    if project_file(path).exists():
+        raise ProjectExistsError(
+            f"there is a project at {path} already: choose another folder, or go on with it: "
+            f"{called()} run {quote(str(project))}"
+        )
+    if taken(path):
+        raise ProjectExistsError(f"{path} exists and is not a project: choose another folder")
 
 
 @click.command()
@@ -181,6 +204,10 @@ def read_pipeline(project: "PipelineProject", given: Path | None) -> "Applied | 
 def where(workers: int | None, scheduler: str | None) -> Iterator[Any]:
     """What to give to `Project.run`."""
     if scheduler is not None:
+        if not re.fullmatch(r"(\w+://)?[^\s/]+:\d+", scheduler):
+            raise ProjectError(
+                f"--scheduler {scheduler}: write its address with the port, as in tcp://host:8786"
+            )
         from distributed import Client
 
         try:
@@ -212,7 +239,7 @@ def finish(
 
     name = quote(str(typed))
     if summary.interrupted:
-        click.echo(f"Interrupted; what is finished is kept. To go on: latticework run {name}")
+        click.echo(f"Interrupted; what is finished is kept. To go on: {called()} run {name}")
         sys.exit(INTERRUPTED)
     counts = [summary.counts[stage] for stage in chosen or summary.counts]
     for node in project.pipeline:
@@ -220,8 +247,8 @@ def finish(
         if len(failed):
             labels = node.lattice.tile(int(failed[0])).labels.items()
             words = " ".join(quote(f"{dim.removeprefix('tile_')}={label}") for dim, label in labels)
-            click.echo(f"To see why: latticework why {name} {node.name} {words}".rstrip())
-            click.echo(f"When the cause is gone: latticework retry {name}, and run again")
+            click.echo(f"To see why: {called()} why {name} {node.name} {words}".rstrip())
+            click.echo(f"When the cause is gone: {called()} retry {name}, and run again")
             break
     done = (State.COMPLETE, State.ABSENT)
     if any(n and state not in done for of in counts for state, n in of.items()):
@@ -258,8 +285,7 @@ def retry(project: Path, stage: str | None, everything: bool, tile: tuple[str, .
             else "Nothing to make again."
         )
         return
-    units = "1 tile" if n == 1 else f"{n:,} tiles"
-    click.echo(f"{units} will run again. Next: latticework run {quote(str(project))}")
+    click.echo(f"{several(n)} will run again. Next: {called()} run {quote(str(project))}")
 
 
 @click.command()
@@ -267,27 +293,52 @@ def retry(project: Path, stage: str | None, everything: bool, tile: tuple[str, .
 @click.argument("stage")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("tile", nargs=-1, metavar="[z=3 y=1 ... | ID]")
-def export(project: Path, stage: str, out: Path, tile: tuple[str, ...]) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+def export(project: Path, stage: str, out: Path, tile: tuple[str, ...], overwrite: bool) -> None:
     """Copy results to files that other programs read.
 
-    Arrays become TIFF files in the folder OUT, a tile each. Tables and records become one CSV
-    file, OUT. STAGE may be 'source': the acquisition itself.
+    Images become OME-TIFF files in the folder OUT, a tile each, with positions and pixel sizes:
+    'latticework info OUT' finds the same lattice. One result (of one tile, or of all tiles
+    together), or a volume that is divided into blocks, also becomes one file, OUT.tif.
+    Tables and records become one table, OUT.csv or OUT.parquet.
+    STAGE may be 'source': the acquisition itself.
 
     \b
     Examples:
       latticework export brain.lw clean cleaned/ z=3
+      latticework export brain.lw clean one.tif z=3 y=1 x=2
       latticework export brain.lw spots spots.csv
 
-    Exit codes: 0 written, 2 there is nothing to write.
+    Exit codes: 0 written, 1 written, but tiles without a result are left out, 2 nothing is written.
     """
     from latticework.project import open_project
+    from latticework.project.exporting import export_stage
 
     opened = open_project(project)
-    files = opened.export(stage, out.expanduser(), **chosen_labels(opened, tile))
-    if len(files) == 1:
-        click.echo(f"Wrote {files[0]}")
-    else:
-        click.echo(f"Wrote {len(files):,} files to {files[0].parent}")
+    labels = chosen_labels(opened, tile)
+    files = export_stage(opened, stage, out.expanduser(), labels, overwrite=overwrite)
+    said = f"Wrote {files[0]}" if len(files) == 1 else f"Wrote {len(files):,} files"
+    if files.left_out:
+        said += f"; {several(len(files.left_out))} left out: {some(files.left_out)}"
+    click.echo(said if len(files) == 1 else f"{said}\nThey are in {files[0].parent}")
+    if files.stale:
+        click.echo(
+            f"Of {several(len(files.stale))} the result is out of date: {some(files.stale)}. "
+            f"To make it again: {called()} run {quote(str(project))}"
+        )
+    if files.left_out:
+        sys.exit(FAILED)
+
+
+def several(n: int) -> str:
+    """A number of tiles."""
+    return "1 tile" if n == 1 else f"{n:,} tiles"
+
+
+def some(tiles: Sequence[object], most: int = 5) -> str:
+    """The first few of many, and how many more there are."""
+    more = f" and {len(tiles) - most:,} more" if len(tiles) > most else ""
+    return ", ".join(str(tile) for tile in tiles[:most]) + more
 
 
 def chosen_labels(project: "Project", words: tuple[str, ...]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import tifffile
 
 import latticework as lw
 from latticework.cli import commands
+from latticework.cli.frame import called
 from latticework.cli.options import ByAxis, Grid, selection
 
 
@@ -164,3 +165,42 @@ def test_status_as_json_of_a_new_project(typed, made, pipeline_file):
     assert told["stages"]["smooth"] == {"counts": {"waiting": 6}, "total": 6}
     assert told["complete"] is False
     assert told["run_by"] is None
+
+
+def test_a_taken_folder_is_refused_before_the_acquisition_is_read(typed, tmp_path, project_folder):
+    project_folder.mkdir()
+    (project_folder / "mine").touch()
+    text = typed("init", tmp_path / "not there", project_folder, code=2)
+    assert "exists and is not a project" in text
+
+
+def test_errors_speak_of_options(typed, acquisition):
+    for file in acquisition.iterdir():
+        file.rename(file.with_name(f"{'abcdef'[int(file.stem[-1]) - 1]}.tif"))
+    text = typed("info", acquisition, code=2)
+    assert "--grid 7x9" in text
+    assert "--positions table.csv" in text
+    assert "--pattern '{row:d}_{col:d}.tif'" in text
+    assert "grid=" not in text
+
+
+@pytest.mark.parametrize(
+    ("typed_as", "said"),
+    [
+        (".venv/bin/latticework", ".venv/bin/latticework"),
+        ("my tools/latticework", "'my tools/latticework'"),
+        ("bin/pytest", "latticework"),
+    ],
+)
+def test_a_command_is_named_as_it_was_called(monkeypatch, typed_as, said):
+    monkeypatch.setattr("sys.argv", [typed_as])
+    monkeypatch.setenv("PATH", "")
+    assert called() == said
+
+
+def test_a_command_on_the_path_is_named_shortly(monkeypatch, tmp_path):
+    program = tmp_path / "latticework"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.argv", [str(program)])
+    assert called() == "latticework"

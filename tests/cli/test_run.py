@@ -205,6 +205,26 @@ def test_results_are_exported(typed, made, pipeline_file, scheduler, tmp_path):
     assert len(list((tmp_path / "raw").iterdir())) == 2
 
 
+def test_an_export_says_what_it_leaves_out(typed, made, fragile_file, scheduler, tmp_path):
+    folder = made(fragile_file)
+    typed("run", folder, *scheduler, code=1)
+    text = typed("export", folder, "fragile", tmp_path / "out", code=1)
+    assert "Wrote 5 files; 1 tile left out: y1_x2 (failed)" in text
+    typed("export", folder, "fragile", tmp_path / "row", "y=0")
+    assert "exists already" in typed("export", folder, "fragile", tmp_path / "row", "y=0", code=2)
+    typed("export", folder, "fragile", tmp_path / "row", "y=0", "--overwrite")
+    typed("export", folder, "fragile", tmp_path / "one.tif", "0")
+    assert (tmp_path / "one.tif").is_file()
+    text = typed("export", folder, "fragile", tmp_path / "none.tif", "y=1", "x=2", code=2)
+    assert "no finished tile in this selection: y1_x2 (failed)" in text
+    assert "makes images" in typed("export", folder, "fragile", tmp_path / "a.png", code=2)
+
+
+def test_an_address_without_a_port_is_refused_at_once(typed, made, pipeline_file):
+    text = typed("run", made(pipeline_file), "--scheduler", "foo", code=2)
+    assert "--scheduler foo: write its address with the port" in text
+
+
 def test_status_draws_a_picture(typed, made, fragile_file, scheduler, tmp_path):
     folder = made(fragile_file)
     typed("run", folder, *scheduler, code=1)

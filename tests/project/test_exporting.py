@@ -230,6 +230,6 @@ def test_integers_too_large_for_tiff_are_refused(folder):
 def test_a_place_that_cannot_be_written_is_said(folder, project):
     (folder / "file").write_text("mine")
     for path in ("file", "file/mip.tif"):
-        with pytest.raises(ProjectError, match="is a file|cannot be written"):
+        with pytest.raises(ProjectError, match=r"is a file|cannot be written"):
             project.export("mip", folder / path)
     assert (folder / "file").read_text() == "mine"
