@@ -10,6 +10,7 @@ from latticework.io import memory, ome_tiles, tiff_tiles, zarr_images
 from latticework.io.placing import Placing, Tiles, has_place, to_lattice
 from latticework.io.positions import read_positions
 from latticework.io.scan import Progress, Scan, list_files, scan_tiffs
+from latticework.io.stage_tiles import open_stage, stage_group
 from latticework.io.tile_blocks import divided
 from latticework.lattice import Lattice
 from latticework.lattice.arguments import (
@@ -60,8 +61,8 @@ def open_tiles(
     ----------
     path
         Folder of TIFF or OME-TIFF files (looked into to any depth) or of Zarr images; one such
-        file or image; a list of files; or arrays: a sequence or a mapping of names to NumPy,
-        dask, zarr or xarray arrays, or one array with ``block=``.
+        file or image; a list of files; a stage's ``data.zarr``; or arrays: a sequence or a
+        mapping of names to NumPy, dask, zarr or xarray arrays, or one array with ``block=``.
     grid, start, order, snake, overlap
         ``{"y": 7, "x": 9}``: rows and columns (``z`` first for layers), the corner of the first
         tile (``"top-left"`` ...), whether rows or columns are acquired one after another, whether
@@ -141,6 +142,15 @@ def open_tiles(
         return to_lattice(
             _place(memory.array_tiles(path, dims, pattern, placing), where, Path()), placing
         )
+    stage = stage_group(Path(path).absolute()) if isinstance(path, str | Path) else None
+    if stage is not None:
+        given = {"grid": grid, "positions": positions, "pattern": pattern, "files": files}
+        if extra := [f"{name}=" for name, value in given.items() if value is not None]:
+            raise LatticeError(
+                f"{stage} is the output of a stage, which says where its tiles are: leave out "
+                f"{', '.join(extra)}"
+            )
+        return open_stage(stage, block, placing)
     root, names = _files(path, files)
     if names is None:
         if block is not None:

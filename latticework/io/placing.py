@@ -255,7 +255,7 @@ def _by_labels(
     if placing.overlap is None:
         for axis, column in zip(axes, columns, strict=True):
             if f"{axis}_um" in tiles.table:
-                steps[axis] = _step(
+                steps[axis] = median_step(
                     tiles.table[f"{axis}_um"].to_numpy(float),
                     column,
                     tiles.pixel_size_um.get(axis, 1.0),
@@ -264,7 +264,7 @@ def _by_labels(
     return dims, labels, index, steps
 
 
-def _step(position_um: np.ndarray, column: np.ndarray, pixel_um: float, default: int) -> int:
+def median_step(position_um: np.ndarray, column: np.ndarray, pixel_um: float, default: int) -> int:
     """Median distance of neighbouring grid lines, pixels."""
     lines = np.unique(column)
     if len(lines) < 2:
