@@ -18,6 +18,7 @@ from latticework.viz.words import percent, plain, rate, time_left
 _LINES_AROUND = 3
 _MIN_BAR, _MAX_BAR = 8, 40
 _OWN_COLOURS = {State.COMPLETE: "#3fae93", State.CANCELLED: "grey58", State.RUNNING: "#e0aa00"}
+_MARKS = {State.FAILED: "x", State.BLOCKED: ":", State.CANCELLED: ":"}
 _SHARED = (State.COMPLETE, State.FAILED, State.BLOCKED, State.CANCELLED, State.STALE, State.RUNNING)
 
 
@@ -159,6 +160,8 @@ def _rate(stage: StageView) -> Text:
 
 def _left(stage: StageView) -> Text:
     if not stage.remaining:
+        if stage.total and stage.failed == stage.total:
+            return Text("failed", style=_terminal_colour(State.FAILED))
         return Text("done" if stage.complete == stage.total else "ended", style="dim")
     if stage.eta_s is None:
         return Text("under way" if stage.active else "waiting", style="dim")
@@ -178,7 +181,11 @@ def _trouble(stage: StageView, *, brief: bool = False) -> Text:
 def bar(
     stage: StageView, width: int, *, ascii_only: bool = False, plain_colours: bool = False
 ) -> Text:
-    """A bar of `width` characters, parted by state; what failed shows in at least one of them."""
+    """A bar of `width` characters, parted by state; what failed shows in at least one of them.
+
+    Without colours, what failed is crosses and what cannot run is dots: a stage of which all
+    tiles failed does not look like one that is complete.
+    """
     full, empty = ("#", ".") if ascii_only else ("━", "╌" if plain_colours else "━")
     text, used = Text(), 0
     total = max(1, stage.total)
@@ -190,7 +197,8 @@ def bar(
         elif n and state is State.FAILED:
             cells = max(1, cells)
         cells = min(cells, width - used)
-        text.append(full * cells, style=_terminal_colour(state))
+        mark = _MARKS.get(state, full) if ascii_only or plain_colours else full
+        text.append(mark * cells, style=_terminal_colour(state))
         used += cells
     text.append(empty * (width - used), style="grey37")
     return text

@@ -247,6 +247,24 @@ def test_a_bar_is_as_long_as_it_should_be(done):
     assert (text == "#" * 30) == (done == 1_000_000)
 
 
+def test_a_stage_that_failed_looks_failed():
+    from rich.console import Console
+
+    stage = StageView("clean", 63)
+    stage.see({State.FAILED: 63})
+    assert bar(stage, 20, plain_colours=True).plain == bar(stage, 20, ascii_only=True).plain
+    assert set(bar(stage, 20, plain_colours=True).plain) == {"x"}
+    console = Console(
+        width=90, file=io.StringIO(), force_terminal=True, color_system="truecolor",
+        legacy_windows=False, no_color=False,
+    )  # fmt: skip
+    console.print(bars([stage], width=90))
+    text = console.file.getvalue()
+    assert "38;2;248;111;47m━━━" in text  # the colour of failed on dark
+    assert "63 failed" in text
+    assert "ended" not in text
+
+
 def test_a_notebook_keeps_the_last_picture():
     clock, display = Clock(), Display()
     progress = NotebookProgress(display=display, clock=clock)
