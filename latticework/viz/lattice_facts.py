@@ -161,9 +161,11 @@ def _extent(lattice: Lattice) -> str:
     spans = dict(zip(lattice.spatial_dims, (far - near).tolist(), strict=True))
     lattice_axes = {spatial_axis(dim) for dim in lattice.dims}
     shown = {a: v for a, v in spans.items() if a in lattice.tile_dims or a in lattice_axes}
-    if max(shown.values(), default=0.0) >= 10_000:
+    if all(value >= 10_000 for value in shown.values()):
         return " × ".join(f"{axis} {value / 1000:.4g}" for axis, value in shown.items()) + " mm"
-    return " × ".join(f"{axis} {value:.4g}" for axis, value in shown.items()) + " µm"
+    if all(value < 10_000 for value in shown.values()):
+        return " × ".join(f"{axis} {value:.4g}" for axis, value in shown.items()) + " µm"
+    return " × ".join(f"{axis} {length(value)}" for axis, value in shown.items())
 
 
 def _problems(lattice: Lattice) -> list[str]:

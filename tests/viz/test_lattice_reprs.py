@@ -171,3 +171,10 @@ def test_long_names_keep_the_map_small():
         {"y": 40, "x": 40}, tile_shape={"y": 8, "x": 8}, dtype="u1", names=["&" * 500] * 1600
     )
     assert len(lattice_html(lattice).encode()) < 200_000
+
+
+def test_every_axis_has_a_fitting_unit():
+    lattice = Lattice.from_grid(
+        {"z": 2, "y": 3, "x": 40}, tile_shape={"z": 26, "y": 512, "x": 512}, dtype="u2"
+    )
+    assert "z 52 µm × y 1536 µm × x 20.48 mm" in lattice_text(lattice)
