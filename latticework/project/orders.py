@@ -18,6 +18,7 @@ def work_order(project: "Project", node: Node, staging: Path) -> WorkOrder:
     assert stage is not None  # run() refuses stages whose code is missing
     return WorkOrder(
         project=project.path,
+        key=project.key,
         stage=node.name,
         function=stage.function,
         params=stage.params,

@@ -101,7 +101,7 @@ class Bench:
 
     def __init__(self, order: WorkOrder) -> None:
         self.order = order
-        self.lattice = project_lattice(order.project, order.lattice_version)
+        self.lattice = project_lattice(order.project, order.lattice_version, order.key)
         self.output = order.output
         self._store: TileArray | None = None
         self.inputs = [self._open(spec) for spec in order.inputs]
@@ -109,8 +109,9 @@ class Bench:
     def _open(self, spec: Input) -> Any:
         if spec.how == "nothing" or spec.output.kind in ("table", "record", "nothing"):
             return spec
+        order = self.order
         return open_array_input(
-            self.order.project, spec, self.lattice, self.order.lattice_version, self.order.cores
+            order.project, spec, self.lattice, order.lattice_version, order.cores, order.key
         )
 
     def store(self, output: Any) -> TileArray:
@@ -131,11 +132,14 @@ def plan_layout(lattice: Lattice, output: Any, stage: str) -> ArrayLayout:
 
 
 def open_array_input(
-    project: Path, spec: Input, lattice: Lattice, version: int, cores: int
+    project: Path, spec: Input, lattice: Lattice, version: int, cores: int, key: str | None = None
 ) -> ArrayInput:
-    """Open a parent whose pixels are read."""
+    """Open a parent whose pixels are read.
+
+    `key` is the project's; without it, the acquisition is taken from the lattice that is given.
+    """
     if spec.parent == "source":
-        reader: Any = project_source(project, version)
+        reader: Any = lattice.source if key is None else project_source(project, version, key)
         made = lattice
     else:
         made = output_lattice(Lattice.unit() if spec.how == "only" else lattice, spec.output)
@@ -153,27 +157,27 @@ def open_array_input(
 
 _lock = threading.Lock()
 _benches: OrderedDict[str, Bench] = OrderedDict()
-_opened: dict[tuple[str, str, int], Any] = {}
+_opened: dict[tuple[str, str, str, int], Any] = {}
 
 
-def _once(kind: str, project: Path, version: int, load: Any) -> Any:
-    key = (kind, str(project), version)
-    if key not in _opened:
-        for old in [k for k in _opened if k[:2] == key[:2]]:
+def _once(kind: str, project: Path, key: str, version: int, load: Any) -> Any:
+    which = (kind, str(project), key, version)
+    if which not in _opened:
+        for old in [k for k in _opened if k[:2] == which[:2]]:
             del _opened[old]
-        _opened[key] = load()
-    return _opened[key]
+        _opened[which] = load()
+    return _opened[which]
 
 
-def project_lattice(project: Path, version: int) -> Lattice:
-    """The project's lattice, loaded once per process and version."""
-    return _once("lattice", project, version, lambda: load_lattice(lattice_folder(project)))  # type: ignore[no-any-return]
+def project_lattice(project: Path, version: int, key: str) -> Lattice:
+    """The project's lattice, loaded once per process, project and version."""
+    return _once("lattice", project, key, version, lambda: load_lattice(lattice_folder(project)))  # type: ignore[no-any-return]
 
 
-def project_source(project: Path, version: int) -> Any:
-    """The project's source, loaded once per process and version."""
+def project_source(project: Path, version: int, key: str) -> Any:
+    """The project's source, loaded once per process, project and version."""
     return _once(
-        "source", project, version, lambda: load_source(source_folder(project), base=project)
+        "source", project, key, version, lambda: load_source(source_folder(project), base=project)
     )
 
 

@@ -42,6 +42,8 @@ class WorkOrder:
 
     project: Path
     """The project folder."""
+    key: str
+    """The project's own key: another project may have been in that folder before."""
     stage: str
     """Name of the stage."""
     function: Callable[..., Any]
