@@ -33,7 +33,7 @@ from latticework.errors import StoreError
 FORMAT = 1
 
 LOST, KILLED, STOPPED = 10, 11, 12
-"""Outcomes without a worker's report: the coordinator ended, the worker died, the run was stopped."""
+"""Outcomes without a worker's report: the coordinator ended, the worker died, the run stopped."""
 
 OUTCOMES = {
     1: "complete",
@@ -81,7 +81,8 @@ create table changes (
     units blob not null, after integer not null
 );
 create table snapshots (
-    stage integer primary key, attempt integer not null, change integer not null, states blob not null
+    stage integer primary key, attempt integer not null, change integer not null,
+    states blob not null
 );
 create table commands (
     id integer primary key, at real not null, command text not null, arguments text not null,
@@ -90,13 +91,14 @@ create table commands (
 """
 
 ATTEMPT_COLUMNS = (
-    "stage unit attempt outcome session started ended cpu_s peak_memory bytes_read "
-    "bytes_written fingerprint worker error"
-).split()
-_INSERT_ATTEMPT = (
-    f"insert into attempts ({', '.join(ATTEMPT_COLUMNS)}) "
-    f"values ({', '.join('?' * len(ATTEMPT_COLUMNS))})"
+    *("stage", "unit", "attempt", "outcome", "session", "started", "ended", "cpu_s"),
+    *("peak_memory", "bytes_read", "bytes_written", "fingerprint", "worker", "error"),
 )
+_INSERT_ATTEMPT = "insert into attempts ({}) values ({})".format(
+    ", ".join(ATTEMPT_COLUMNS), ", ".join("?" * len(ATTEMPT_COLUMNS))
+)
+BUSY_S = 30
+"""Seconds to wait for another process that holds the journal."""
 
 
 class Journal:
@@ -117,27 +119,46 @@ class Journal:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._open_transaction = False
-        uri = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rw'}"
+        self._read_only = read_only
         try:
-            self._db = sqlite3.connect(
-                uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False
-            )
-            if not read_only:
-                self._db.execute("pragma journal_mode=truncate")
-                self._db.execute("pragma synchronous=normal")
-            self._db.execute("pragma cache_size=-16000")
-            found = self._db.execute("select value from meta where key='format'").fetchone()
+            try:
+                self._db = self._connect()
+            except sqlite3.OperationalError as error:
+                if not read_only or "readonly" not in str(error):
+                    raise
+                self._undo_killed_commit()
+                self._db = self._connect()
         except sqlite3.Error as error:
             raise StoreError(
                 f"{path} cannot be opened as a journal: {error}. A project folder has one; if the "
                 "file is damaged, restore it from a backup (outputs on disk are not affected)"
             ) from error
-        if found is None or int(found[0]) > FORMAT:
+        found = self.query("select value from meta where key='format'")
+        if not found or int(found[0][0]) > FORMAT:
             raise StoreError(
-                f"{path} has format {found and found[0]}, this latticework reads up to {FORMAT}: "
-                "use a newer latticework"
+                f"{path} has format {found and found[0][0]}, this latticework reads up to "
+                f"{FORMAT}: use a newer latticework"
             )
+
+    def _connect(self, *, mode: str | None = None) -> sqlite3.Connection:
+        mode = mode or ("ro" if self._read_only else "rw")
+        uri = f"{self.path.resolve().as_uri()}?mode={mode}"
+        db = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        if mode == "rw":
+            db.execute("pragma journal_mode=truncate")
+            db.execute("pragma synchronous=normal")
+        db.execute("pragma cache_size=-16000")
+        return db
+
+    def _undo_killed_commit(self) -> None:
+        """Undo what a coordinator that was killed within a commit had written of it.
+
+        SQLite does that when the file is read next, but not for a connection that may only read.
+        """
+        with contextlib.closing(self._connect(mode="rw")) as db:
+            db.execute("select count(*) from meta").fetchall()
 
     @classmethod
     def create(cls, path: Path) -> "Journal":
@@ -149,23 +170,52 @@ class Journal:
         return cls(path)
 
     def close(self) -> None:
-        """Commit and close."""
-        self.commit()
-        self._db.close()
+        """Commit and close; closed it is in any case."""
+        try:
+            self.commit()
+        finally:
+            if self._db.in_transaction:
+                self._db.rollback()
+            self._db.close()
 
     # ---------------------------------------------------------------- transactions
 
     def begin(self) -> None:
         """Open a transaction, if none is open."""
-        if not self._open_transaction:
-            self._db.execute("begin immediate")
-            self._open_transaction = True
+        if not self._db.in_transaction:
+            self._execute("begin immediate")
 
-    def commit(self) -> None:
-        """Make everything since `begin` durable."""
-        if self._open_transaction:
+    def commit(self, *, patient: bool = False) -> bool:
+        """Make everything since `begin` durable.
+
+        Parameters
+        ----------
+        patient
+            Whether to leave the transaction open, for a later commit, where another process reads
+            for so long that it cannot be committed now.
+
+        Returns
+        -------
+        bool
+            Whether it is durable.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be committed; then nothing of it is kept.
+        """
+        if not self._db.in_transaction:
+            return True
+        try:
             self._db.execute("commit")
-            self._open_transaction = False
+        except sqlite3.Error as error:
+            busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            if patient and busy and self._db.in_transaction:
+                return False
+            if self._db.in_transaction:
+                self._db.rollback()
+            raise self._unwritable(error) from error
+        return True
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -174,8 +224,8 @@ class Journal:
         try:
             yield
         except BaseException:
-            self._db.execute("rollback")
-            self._open_transaction = False
+            if self._db.in_transaction:
+                self._db.rollback()
             raise
         self.commit()
 
@@ -188,19 +238,45 @@ class Journal:
             If the journal is damaged or stays locked.
         """
         try:
-            return self._db.execute(sql, values).fetchall()
-        except sqlite3.DatabaseError as error:
-            raise StoreError(f"the journal {self.path} cannot be read: {error}") from error
+            try:
+                return self._db.execute(sql, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if not self._read_only or "readonly" not in str(error):
+                    raise
+                self._undo_killed_commit()
+                return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"the journal {self.path} cannot be read: {error}. If another program holds it, "
+                "close that; if the folder is read-only and a run was killed in it, open it once "
+                "where it can be written; if the file is damaged, restore it from a backup "
+                "(outputs on disk are not affected)"
+            ) from error
 
     def write(self, sql: str, values: Sequence[Any] = ()) -> int:
         """One statement, in the transaction that is open or opened now; the row's id."""
         self.begin()
-        return int(self._db.execute(sql, values).lastrowid or 0)
+        return int(self._execute(sql, values).lastrowid or 0)
 
     def write_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """One statement for many rows."""
         self.begin()
-        self._db.executemany(sql, rows)
+        try:
+            self._db.executemany(sql, rows)
+        except sqlite3.Error as error:
+            raise self._unwritable(error) from error
+
+    def _execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(sql, values)
+        except sqlite3.Error as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(
+            f"the journal {self.path} cannot be written: {error}. Free some space, or close what "
+            "holds it, and run again: everything recorded so far is kept"
+        )
 
     # ---------------------------------------------------------------- subjects
 
@@ -215,7 +291,10 @@ class Journal:
 
     def error_id(self, kind: str, message: str, traceback: str) -> int:
         """Id of an error; the same one for the same text."""
-        self.write("insert or ignore into errors (type, message, traceback) values (?, ?, ?)", (kind, message, traceback))
+        self.write(
+            "insert or ignore into errors (type, message, traceback) values (?, ?, ?)",
+            (kind, message, traceback),
+        )
         sql = "select id from errors where type=? and message=? and traceback=?"
         return int(self.query(sql, (kind, message, traceback))[0][0])
 
@@ -242,7 +321,9 @@ class Journal:
 
     def asked(self) -> list[tuple[int, str, dict[str, Any]]]:
         """Commands that nobody has carried out yet."""
-        rows = self.query("select id, command, arguments from commands where done is null order by id")
+        rows = self.query(
+            "select id, command, arguments from commands where done is null order by id"
+        )
         return [(row[0], row[1], json.loads(row[2])) for row in rows]
 
     def answer(self, command: int, text: str) -> None:

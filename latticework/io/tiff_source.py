@@ -143,13 +143,21 @@ class TiffSource:
         return mix(*columns)
 
     def refreshed(self) -> Self:
-        """The same source with the files' sizes and times of change as they are now."""
+        """The same source with the files' sizes and times of change as they are now.
+
+        Of files that are not there now, what was known of them stays.
+        """
         from dataclasses import replace
 
         from latticework.io.scan import file_stats
 
         sizes, mtimes = file_stats(self.root, self.names)
-        return replace(self, sizes=sizes, mtimes=mtimes)
+        gone = (sizes == 0) & (mtimes == 0)
+        return replace(
+            self,
+            sizes=np.where(gone, self.sizes, sizes),
+            mtimes=np.where(gone, self.mtimes, mtimes),
+        )
 
     def save(self, folder: Path, base: Path) -> dict[str, Any]:
         """Write the tables; see `latticework.io.sources.SavableSource`."""

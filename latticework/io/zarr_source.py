@@ -25,7 +25,7 @@ from latticework.lattice.geometry import Box
 _open_stores: Recent[Any] = Recent(256)
 
 
-def _open(path: Path, cached: bool = False) -> Any:
+def _open(path: Path, *, cached: bool = False) -> Any:
     import tensorstore as ts
 
     def make() -> Any:
@@ -164,7 +164,7 @@ class ZarrBlockSource:
         return self._box((), box, cached=True)
 
     def _box(self, lead: tuple[int, ...], box: Box, *, cached: bool = False) -> np.ndarray:
-        store = _open(self.path, cached)
+        store = _open(self.path, cached=cached)
         if self.singles:
             store = store[tuple(0 if d in self.singles else slice(None) for d in range(store.ndim))]
         if self.order:

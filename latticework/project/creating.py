@@ -120,7 +120,6 @@ def _existing(path: Path, tiles: Lattice, *, exist_ok: bool) -> Project:
         )
     if tiles.source is not None and not same_pixels(project.lattice, tiles):
         renew_source(project, tiles.source)
-        return Project(path)
     return project
 
 
@@ -178,6 +177,7 @@ def renew_source(project: Project, source: TileSource) -> None:
         partial = paths.project_file(project.path).with_suffix(".partial")
         partial.write_text(text)
         partial.replace(paths.project_file(project.path))
+    project.forget()
 
 
 def open_project(path: Path | str) -> Project:

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,8 @@ class CoordinatorLock:
         self.path = path
         self._file: int | None = None
         self._depth = 0
+        self._thread = 0
+        self._mutex = threading.Lock()
 
     def acquire(self) -> None:
         """Take the lock.
@@ -37,9 +40,19 @@ class CoordinatorLock:
         ProjectLockedError
             If another process has it; says which.
         """
-        if self._depth:
+        me = threading.get_ident()
+        with self._mutex:
+            if self._depth and self._thread != me:
+                raise ProjectLockedError(
+                    f"{self.path.parent} is run by another thread of this process: wait for it"
+                )
+            if not self._depth:
+                self._file = self._take()
+                self._thread = me
             self._depth += 1
-            return
+
+    def _take(self) -> int:
+        """The lock file, open and locked."""
         file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,7 +65,28 @@ class CoordinatorLock:
         about = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
         os.ftruncate(file, 0)
         os.pwrite(file, json.dumps(about).encode(), 0)
-        self._file, self._depth = file, 1
+        return file
+
+    def check(self) -> None:
+        """See that the lock that is held is still the one that others would try to take.
+
+        Raises
+        ------
+        ProjectLockedError
+            If the lock file was removed or replaced: another coordinator may have begun.
+        """
+        try:
+            there = self.path.stat()
+            mine = os.fstat(self._file if self._file is not None else -1)
+        except OSError:
+            same = False
+        else:
+            same = (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+        if not same:
+            raise ProjectLockedError(
+                f"{self.path} was removed or replaced while this process ran the project: stopped, "
+                "because another coordinator may run it now; what was recorded is kept"
+            )
 
     def is_taken(self) -> bool:
         """Whether any process has the lock."""
@@ -81,10 +115,11 @@ class CoordinatorLock:
 
     def release(self) -> None:
         """Give the lock back."""
-        self._depth -= 1
-        if self._depth == 0 and self._file is not None:
-            os.close(self._file)
-            self._file = None
+        with self._mutex:
+            self._depth -= 1
+            if self._depth == 0 and self._file is not None:
+                os.close(self._file)
+                self._file = None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Self]:

@@ -1,5 +1,6 @@
 """The project: a folder with the lattice, the pipeline, the states, the journal and the outputs."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticework.errors import ProjectError, ProjectNotFoundError, TileNotFoundError
+from latticework.errors import ProjectError, ProjectNotFoundError, StoreError, TileNotFoundError
 from latticework.io.journal import LOST, Journal
 from latticework.io.lattice_store import load_lattice
 from latticework.io.sources import load_source
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from latticework.project.exporting import Exported
     from latticework.project.outputs import StageOutputs
     from latticework.project.summary import RunSummary
 
@@ -92,6 +94,19 @@ class Project:
             pipeline.derive()
             self._pipeline, self._seen = pipeline, seen
         return self._pipeline
+
+    def forget(self) -> None:
+        """Read everything again from the folder when it is asked for next."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(StoreError):
+                writer.close()
+        facts = read_project_file(self.path)
+        if facts["lattice_version"] != self.lattice_version:
+            self.lattice_version = facts["lattice_version"]
+            source = load_source(paths.source_folder(self.path), base=self.path)
+            self._lattice = self._lattice.replace(source=source)
+        self._pipeline = None
 
     def seen_now(self) -> None:
         """What is in memory is what the journal says: this process wrote it."""
@@ -302,23 +317,34 @@ class Project:
 
         return attempts_table(self, stage, id, labels)
 
-    def export(self, stage: str, path: Path | str, **labels: Any) -> list[Path]:
+    def export(
+        self, stage: str, path: Path | str, *, overwrite: bool = False, **labels: Any
+    ) -> "Exported":
         """Copy a stage's results to files that other programs read.
 
-        Arrays become TIFF files (a tile each), tables and records one CSV file.
+        Arrays become OME-TIFF files, a tile each, with pixel sizes and positions, or one TIFF for
+        a path that ends in ``.tif`` (a single tile, a reduction, or a whole volume of blocks);
+        tables and records become one ``.csv`` or ``.parquet`` file.
 
         Parameters
         ----------
         stage
             Name of the stage, or ``"source"``.
         path
-            Folder to make (arrays) or file to write (tables, records).
+            Folder to make, or file to write.
+        overwrite
+            Whether files that are there are replaced.
         **labels
             Selection of tiles, as for `Lattice.sel`.
+
+        Returns
+        -------
+        Exported
+            The files written, as a list; its `left_out` names tiles that have no result.
         """
         from latticework.project.exporting import export_stage
 
-        return export_stage(self, stage, Path(path), labels)
+        return export_stage(self, stage, Path(path), labels, overwrite=overwrite)
 
     def unit_row(self, node: Node, id: int | str | None, labels: Mapping[str, Any]) -> int:
         """Unit of a node at an id, a tile's name or labels; the only one of a reduction."""
@@ -385,9 +411,9 @@ class Project:
 
     def close_writer(self) -> None:
         """Commit and let go of the writable journal."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     def start_session(self) -> int:
         """A coordinator starts: note it, and clear away what an earlier one left."""
