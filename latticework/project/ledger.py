@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,8 @@ Row = tuple[int, int, int, int, float | None, float | None, int | None]
 def load_nodes(journal: Journal, pipeline: Pipeline, known: Mapping[str, Node]) -> None:
     """Add every stage of the journal to a pipeline, with the states of its units.
 
-    Callables are taken from `known` nodes of the same definition, else imported.
+    Callables are taken from `known` nodes of the same definition; others are imported when they
+    are to run (`recover`), so that looking at a project runs none of its code.
     """
     rows = journal.query(
         "select id, name, definition, fingerprint, output from stages "
@@ -39,12 +41,9 @@ def load_nodes(journal: Journal, pipeline: Pipeline, known: Mapping[str, Node]) 
         values, fingerprint, output = kept[name]
         lattice = Lattice.unit() if values["reads"] == "all tiles" else pipeline.lattice
         same = known.get(name)
-        stage: Stage | None
-        missing: str | None
-        if same is not None and same.stage is not None and same.fingerprint == int(fingerprint, 16):
-            stage, missing = same.stage, None
-        else:
-            stage, missing = recover_stage(name, values)
+        stage = None
+        if same is not None and same.fingerprint == int(fingerprint, 16):
+            stage = same.stage
         made = {} if output is None else json.loads(output)
         node = Node(
             id=ids[name],
@@ -57,25 +56,41 @@ def load_nodes(journal: Journal, pipeline: Pipeline, known: Mapping[str, Node]) 
             units=Units.waiting(len(lattice)),
             output=Output.from_json(made["output"]) if made else None,
             settled_for=int(made["fingerprint"], 16) if made else None,
-            missing=missing,
+            missing=None if stage is not None else known_missing(values),
         )
         pipeline.add(node)
         load_states(journal, node)
 
 
-def recover_stage(name: str, definition: dict) -> tuple[Stage | None, str | None]:  # type: ignore[type-arg]
-    """The stage of a stored definition, or why it cannot be had without adding it again."""
-    reference = Reference.from_json(definition["function"])
+def recover(node: Node) -> None:
+    """Have a node's stage at hand to run it: this imports the module in which it is defined.
+
+    Looking at a project must not do that: its journal may be somebody else's. Where the stage
+    cannot be had, `node.missing` says why.
+    """
+    if node.stage is not None:
+        return
     try:
-        params = {key: recover_param(key, value) for key, value in definition["params"].items()}
-        function = reference.load()
+        node.stage, node.missing = recovered(node.name, node.definition), None
     except StageError as error:
-        return None, str(error)
+        node.missing = str(error)
+
+
+def recovered(name: str, definition: Mapping[str, Any]) -> Stage:
+    """The stage of a stored definition.
+
+    Raises
+    ------
+    StageError
+        If it cannot be had without adding it again, with the reason.
+    """
+    params = {key: recover_param(key, value) for key, value in definition["params"].items()}
+    function = Reference.from_json(definition["function"]).load()
     overlap = definition["overlap"]
     if isinstance(overlap, dict):
         overlap = {axis: tuple(v) if isinstance(v, list) else v for axis, v in overlap.items()}
     declared = definition["output"]
-    stage = Stage(
+    return Stage(
         function,
         name,
         params=params,
@@ -87,9 +102,17 @@ def recover_stage(name: str, definition: dict) -> tuple[Stage | None, str | None
         retries=definition["retries"],
         numpy=definition["numpy"],
     )
-    if stage.reference.code != reference.code:
-        return stage, None  # the code has changed: the caller sees it by the fingerprint
-    return stage, None
+
+
+def known_missing(definition: Mapping[str, Any]) -> str | None:
+    """Why a stage will not be had from its stored definition, as far as one sees without trying."""
+    try:
+        Reference.from_json(definition["function"]).check()
+        for key, value in definition["params"].items():
+            recover_param(key, value)
+    except StageError as error:
+        return str(error)
+    return None
 
 
 def recover_param(name: str, value: object) -> object:
@@ -182,4 +205,4 @@ def save_snapshot(journal: Journal, node: Node) -> None:
     )
 
 
-__all__ = ["OUTCOMES", "load_nodes", "replay", "save_snapshot"]
+__all__ = ["OUTCOMES", "load_nodes", "recover", "replay", "save_snapshot"]

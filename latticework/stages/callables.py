@@ -56,11 +56,7 @@ class Reference:
         StageError
             If it cannot be imported, with what to do.
         """
-        if not self.importable:
-            raise StageError(
-                f"{self.qualname} was defined in a notebook or script and is not kept in the "
-                "project: run that again (project.add with the same name picks up where it was)"
-            )
+        self.check()
         try:
             found: Any = self._module()
             for part in self.qualname.split("."):
@@ -72,6 +68,22 @@ class Reference:
             ) from error
         callable_: Callable[..., Any] = getattr(found, "function", found)
         return callable_
+
+    def check(self) -> None:
+        """Refuse what cannot be loaded, as far as one sees without running any code.
+
+        Raises
+        ------
+        StageError
+            With what to do.
+        """
+        if not self.importable:
+            raise StageError(
+                f"{self.qualname} was defined in a notebook or script and is not kept in the "
+                "project: run that again (project.add with the same name picks up where it was)"
+            )
+        if is_file_module(self.module) and self.file is not None and not Path(self.file).exists():
+            raise StageError(f"{self.file} is not there any more: say where it is now")
 
     def _module(self) -> Any:
         if is_file_module(self.module) and self.file is not None:
