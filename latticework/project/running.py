@@ -18,6 +18,7 @@ from latticework.lattice.states import State
 from latticework.project.adding import definition_of
 from latticework.project.clusters import client_for
 from latticework.project.coordinator import Coordinator
+from latticework.project.creating import renew_source
 from latticework.project.ledger import recover
 from latticework.project.pipeline import Node
 from latticework.project.status import status_columns
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 GRACE_S = 5.0
 """Seconds that Ctrl-C gives to what is out."""
+LOOKED_AT = 100_000
+"""Tiles up to which the files of the acquisition are looked at before a run."""
 STATUS_S = 1.0
 """Seconds between updates of the status array, at least."""
 LISTED = 20
@@ -50,6 +53,7 @@ def run_project(
         raise ProjectError("this project is running already, in this process")
     only = None if stages is None else [stages] if isinstance(stages, str) else list(stages)
     with project.lock().held():
+        refresh_source(project)
         refresh_code(project)
         chosen = chosen_nodes(project, only)
         if not can_run(project, chosen):
@@ -124,6 +128,20 @@ def chosen_nodes(project: "Project", only: list[str] | None) -> list[Node]:
     return [node for node in nodes if node.stage is not None]
 
 
+def refresh_source(project: "Project") -> None:
+    """Notice files of the acquisition that were replaced: what was made from them is stale.
+
+    Looking at every file takes a while, so lattices of more than `LOOKED_AT` tiles are not looked
+    at; `latticework.create` with ``exist_ok=True`` compares those as well.
+    """
+    source = project.lattice.source
+    if source is None or not hasattr(source, "refreshed") or len(project.lattice) > LOOKED_AT:
+        return
+    now = source.refreshed()
+    if not np.array_equal(now.fingerprints(), source.fingerprints()):
+        renew_source(project, now)
+
+
 def refresh_code(project: "Project") -> None:
     """Notice callables whose code changed since they were added: their units become stale."""
     changed = False
@@ -181,6 +199,7 @@ def run_nodes(
     names = [node.name for node in chosen]
 
     told = False
+    terminated: list[int] = []
 
     def watch(final: bool) -> None:  # noqa: FBT001 - the coordinator calls it
         nonlocal told
@@ -197,30 +216,40 @@ def run_nodes(
     summary = None
     try:
         shown.start({node.name: len(node.units) for node in chosen})
-        with interrupts(coordinator) as interrupted:
+        with interrupts(coordinator, terminated) as interrupted:
             coordinator.run()
         attempts = project.attempts_made() - before
         seconds = time.perf_counter() - started
         summary = summarise(project, seconds, attempts, interrupted=interrupted.is_set())
-    finally:
         status.write(force=True)
-        project.running = False
         project.pipeline.derive()
         project.close_writer()
-        project.seen_now()
+    finally:
+        project.running = False
+        if summary is None:
+            project.forget()  # what is in memory may not be what was recorded
+        else:
+            project.seen_now()
         shown.finish(summary)
+    if terminated:
+        signal.raise_signal(signal.SIGTERM)  # stopped in good order; now do as we were told
     return summary
 
 
 @contextlib.contextmanager
-def interrupts(coordinator: Coordinator) -> Iterator[threading.Event]:
-    """Turn Ctrl-C into an orderly stop; a second one, or the grace's end, drops what is out."""
+def interrupts(coordinator: Coordinator, terminated: list[int]) -> Iterator[threading.Event]:
+    """Turn Ctrl-C into an orderly stop; a second one, or the grace's end, drops what is out.
+
+    SIGTERM does the same; it is noted in `terminated`.
+    """
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield pressed
         return
 
-    def on_interrupt(_number: int, _frame: Any) -> None:
+    def on_interrupt(number: int, _frame: Any) -> None:
+        if number == signal.SIGTERM:
+            terminated.append(number)
         again = pressed.is_set()
         pressed.set()
         coordinator.stop()
