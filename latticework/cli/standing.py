@@ -54,7 +54,13 @@ class Standing:
             for name, of in self.counts.items()
         }
         failures = [
-            {"stage": f.stage, "tile": f.tile, "message": f.message, "attempts": f.attempts}
+            {
+                "stage": f.stage,
+                "tile": f.tile,
+                "tiles": f.tiles,
+                "message": f.message,
+                "attempts": f.attempts,
+            }
             for f in self.failures
         ]
         return {
@@ -107,12 +113,7 @@ def counts_while_run(project: "Project") -> dict[str, dict[State, int]]:
 
 def picture_data(project: "Project", stage: str | None) -> "xr.Dataset":
     """The status that `plot_status` draws."""
-    status = project.status
-    if stage is None:
-        return status
-    if stage not in status["stage"].values.tolist():
-        raise ProjectError(f"{stage!r} is made once for all tiles: there is no map of it")
-    return status.sel(stage=[stage])
+    return project.status if stage is None else project[stage].status
 
 
 # ------------------------------------------------------------------ in a terminal
@@ -133,19 +134,17 @@ def views_of(now: Standing, known: "Mapping[str, StageView] | None" = None) -> "
 
 def lines_below(now: Standing) -> list[str]:
     """What bars do not say."""
-    from latticework.viz.words import plain, plural
+    from latticework.viz.words import plural
 
     stale = {name: counts.get(State.STALE, 0) for name, counts in now.counts.items()}
     some = ", ".join(f"{name} {n:,}" for name, n in stale.items() if n)
     lines = [f"Stale, they run again as what made them has changed: {some}"] if some else []
     if now.n_failures:
         lines.append(plural(now.n_failures, "failure"))
-        for failure in now.failures[:LISTED]:
-            tries = f" ({failure.attempts} attempts)" if failure.attempts > 1 else ""
-            what = f"{failure.stage} {plain(failure.tile, 80)}"
-            lines.append(f"  {what}: {plain(failure.message, 160)}{tries}")
-        if now.n_failures > min(LISTED, len(now.failures)):
-            lines.append(f"  and {now.n_failures - min(LISTED, len(now.failures)):,} more")
+        lines += [f"  {failure.line}" for failure in now.failures[:LISTED]]
+        more = now.n_failures - sum(failure.tiles for failure in now.failures[:LISTED])
+        if more > 0:
+            lines.append(f"  and {more:,} more")
     return lines
 
 

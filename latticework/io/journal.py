@@ -94,7 +94,7 @@ ATTEMPT_COLUMNS = (
     *("stage", "unit", "attempt", "outcome", "session", "started", "ended", "cpu_s"),
     *("peak_memory", "bytes_read", "bytes_written", "fingerprint", "worker", "error"),
 )
-_INSERT_ATTEMPT = "insert into attempts ({}) values ({})".format(
+_INSERT_ATTEMPT = "insert into attempts ({}) values ({})".format(  # noqa: S608 - names above
     ", ".join(ATTEMPT_COLUMNS), ", ".join("?" * len(ATTEMPT_COLUMNS))
 )
 BUSY_S = 30
