@@ -84,7 +84,7 @@ def _waiting(project: "Project", node: Node, unit: int) -> str:
     waiting = _incomplete(project, node, unit)
     if waiting:
         return f"waiting for {_some(waiting)}"
-    if node.missing:
+    if node.missing and not project.is_run():
         return f"waiting: {node.missing}"
     if node.units.tries[unit]:
         error = project.last_error(node, unit)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from latticework.errors import ProjectLockedError
+from latticework.errors import ProjectError, ProjectLockedError
 
 
 class CoordinatorLock:
@@ -53,7 +53,13 @@ class CoordinatorLock:
 
     def _take(self) -> int:
         """The lock file, open and locked."""
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise ProjectError(
+                f"{self.path.parent} cannot be written to ({error.strerror}): it can be looked at, "
+                "but to run or change it, make it writable or copy it"
+            ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

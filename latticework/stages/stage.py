@@ -154,7 +154,14 @@ def describe(value: Any) -> Any:
         return {"object": [type(value).__qualname__, digest]}
     import cloudpickle
 
-    digest = hashlib.blake2b(cloudpickle.dumps(value), digest_size=8).hexdigest()
+    try:
+        pickled = cloudpickle.dumps(value)
+    except Exception as error:
+        raise StageError(
+            f"a parameter of type {type(value).__name__} cannot travel to the workers: {error}; "
+            "give what it is made from, and make it in the stage"
+        ) from error
+    digest = hashlib.blake2b(pickled, digest_size=8).hexdigest()
     return {"object": [type(value).__qualname__, digest]}
 
 
