@@ -37,8 +37,7 @@ def patiently_sharpen(tile, smooth, *, seconds):
 
 def build(folder):
     block = dict(zip("yx", BLOCK, strict=True))
-    project = lw.create(folder, Lattice.from_array(image(), block=block), exist_ok=True)
-    return project
+    return lw.create(folder, Lattice.from_array(image(), block=block), exist_ok=True)
 
 
 def add_stages(project, seconds):
@@ -150,9 +149,9 @@ def check_status_array(project):
     with xr.open_zarr(project.path / "status.zarr") as stored:
         stored.load()
         status = project.status
-        assert stored.stage.values.tolist() == status.stage.values.tolist()
+        assert stored.stage.to_numpy().tolist() == status.stage.to_numpy().tolist()
         for name in ("state", "attempts"):
-            np.testing.assert_array_equal(stored[name].values, status[name].values)
+            np.testing.assert_array_equal(stored[name].to_numpy(), status[name].to_numpy())
 
 
 if __name__ == "__main__":
