@@ -43,7 +43,7 @@ def to_json(record: Any) -> str:
     latticework.errors.StoreError: record['masks']['a'] is of type object, which a record ...
     """
     text = json.dumps(_encode(record, "record"), ensure_ascii=False, allow_nan=False)
-    if len(text.encode("utf-8", "surrogatepass")) > LIMIT_BYTES:
+    if len(text.encode("utf-8")) > LIMIT_BYTES:
         raise StoreError(
             f"a record of {len(text):,} bytes is above the limit of {LIMIT_BYTES:,}: "
             f"return large results as an array or a table"
@@ -69,8 +69,10 @@ def _encode(value: Any, place: str) -> Any:
     if isinstance(value, np.generic) and not isinstance(value, np.datetime64 | np.timedelta64):
         value = value.item()
     match value:
-        case None | bool() | str():
+        case None | bool():
             return value
+        case str():
+            return _whole_text(value, place)
         case int():
             return int(value)
         case float():
@@ -93,6 +95,18 @@ def _encode(value: Any, place: str) -> Any:
     )
 
 
+def _whole_text(text: str, place: str) -> str:
+    """The text, if it is one: half a character cannot be written to any file."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise StoreError(
+            f"{place} is {text[:60]!a}, which is not valid text (a lone surrogate, as in file "
+            "names that are not UTF-8): use text.encode('utf-8', 'backslashreplace').decode()"
+        ) from error
+    return text
+
+
 def _encode_array(array: np.ndarray, place: str) -> Any:
     if array.dtype.kind not in "biufc":
         raise StoreError(f"{place} is an array of {array.dtype}, but records hold numeric arrays")
@@ -109,6 +123,7 @@ def _encode_mapping(mapping: Mapping[Any, Any], place: str) -> Any:
     for key in mapping:
         if not isinstance(key, str):
             raise StoreError(f"{place} has the key {key!r}, but keys of a record are texts")
+        _whole_text(key, f"a key of {place}")
     encoded = {str(key): _encode(item, f"{place}[{key!r}]") for key, item in mapping.items()}
     if any(key.startswith("$") for key in encoded):
         return {"$dict": [[key, item] for key, item in encoded.items()]}

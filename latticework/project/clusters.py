@@ -166,9 +166,16 @@ def client_for(where: Any) -> Iterator["Client"]:
             raise ProjectError(f"this Dask client is {where.status}: give one that is connected")
         yield where
         return
+    current: Client | None = None
     if where is None:
         with contextlib.suppress(ValueError):
             current = default_client()
+        if current is not None:
+            if current.asynchronous:
+                raise ProjectError(
+                    "the current Dask client is asynchronous and cannot run a project: give a "
+                    "normal client, a cluster or a scheduler's address"
+                )
             yield current
             return
         with local_cluster() as cluster, Client(cluster, set_as_default=False) as client:

@@ -10,6 +10,7 @@ outputs were not yet recorded.
     ready units ──dispatch──> workers ──reports──> publish ──> journal ──> states ──> ready units
 """
 
+import contextlib
 import queue
 import shutil
 import time
@@ -26,17 +27,19 @@ from latticework.io.publish import publish
 from latticework.io.tables import table_key
 from latticework.io.tile_array import TileArray
 from latticework.lattice.states import ACTIVE, State
-from latticework.project.dispatch import Batch, Pace, ReadyUnits, Suspects, window
+from latticework.project.dispatch import Absence, Batch, Pace, ReadyUnits, Suspects, window
 from latticework.project.fingerprints import failure_stamps
 from latticework.project.ledger import COMPLETE, save_snapshot
 from latticework.project.orders import records_read, work_order
 from latticework.project.pipeline import Node, Pipeline
 from latticework.project.propagation import Propagation
+from latticework.project.recording import Recorder
 from latticework.stages.bench import plan_layout
+from latticework.stages.failures import message_of
 from latticework.stages.order import SealedOrder, seal
 from latticework.stages.outputs import Output
 from latticework.stages.paths import array_folder, stage_folder, staging_folder, table_folder
-from latticework.stages.worker import REPORT, TOPIC, BatchReport, Failure, run_batch
+from latticework.stages.worker import REPORT, TOPIC, BatchReport, disagreeing, run_batch
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -91,7 +94,9 @@ class Coordinator:
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="latticework-janitor")
         self._orders: dict[str, SealedOrder] = {}
         self._stores: dict[str, TileArray] = {}
-        self._workers: dict[tuple[str, str], int] = {}
+        self._record = Recorder(self.journal, self.session)
+        self._failed: set[str] = set()
+        self._absence = Absence()
         self._batches = 0
         self._since_snapshot = 0
         self._deadline = float("inf")
@@ -117,7 +122,8 @@ class Coordinator:
                 self._collect()
                 self._commit()
         finally:
-            self.client.unsubscribe_topic(TOPIC)
+            with contextlib.suppress(Exception):  # the scheduler may be gone
+                self.client.unsubscribe_topic(TOPIC)
             self._land()
         self.watch(True)
 
@@ -154,6 +160,7 @@ class Coordinator:
             )
         threads = self.client.nthreads()
         self.workers, self.slots = len(threads), sum(threads.values())
+        self._absence.see(self.workers)
 
     def _commit(self) -> None:
         if self._since_snapshot >= SNAPSHOT_ATTEMPTS:
@@ -169,7 +176,8 @@ class Coordinator:
     def _land(self) -> None:
         """Give up what is still out, keep the states, drop the staging area."""
         for batch, future in list(self.flying.values()):
-            future.cancel()
+            with contextlib.suppress(Exception):
+                future.cancel()
             self._give_up(batch, STOPPED)
         self.flying.clear()
         self._snapshot()
@@ -185,7 +193,7 @@ class Coordinator:
         free = window(self.slots) - len(self.flying)
         for node in reversed(self.chosen):
             while free > 0 and (self.ready[node.name] or self._suspect_may_go(node)):
-                if not node.settled and self._is_out(node):
+                if not node.settled and self._out(node) >= self._scouts(node):
                     break  # the first tile decides what the stage makes
                 self._send(node)
                 free -= 1
@@ -201,8 +209,17 @@ class Coordinator:
         out = sum(batch.alone for batch, _ in self.flying.values())
         return out < (self.workers if self.slots == self.workers else 1)
 
-    def _is_out(self, node: Node) -> bool:
-        return any(batch.stage == node.name for batch, _ in self.flying.values())
+    def _out(self, node: Node) -> int:
+        return sum(batch.stage == node.name for batch, _ in self.flying.values())
+
+    def _scouts(self, node: Node) -> int:
+        """How many units may be out of a stage of which none has told yet what it makes.
+
+        One, unless that was declared, or the first failed and many may have to be tried.
+        """
+        declared = node.stage.output if node.stage is not None else None
+        known = declared is not None and declared.settled
+        return max(1, self.slots) if known or node.name in self._failed else 1
 
     def _send(self, node: Node) -> None:
         alone = self._suspect_may_go(node)
@@ -314,10 +331,11 @@ class Coordinator:
 
     def _take_in(self, batch: Batch, report: BatchReport) -> None:
         node = self.pipeline[batch.stage]
+        if report.left:
+            self._hand_back(node, batch, report.left)
+        report = self._agreed(node, report)
         rows = np.frombuffer(report.rows, dtype=REPORT)
         good = rows["outcome"] == COMPLETE
-        if not node.settled and report.output is not None:
-            self._settle(node, report.output)
         if report.staging:
             staging = Path(report.staging)
             if node.units.published[batch.units].any():
@@ -331,10 +349,34 @@ class Coordinator:
                 "insert or replace into records values (?, ?, ?)",
                 [(node.id, units[row], text) for row, text in report.records],
             )
-        errors = {failure.row: self._error(failure) for failure in report.failures}
-        self._record(node, batch, rows, self._worker(report.worker, report.host), errors)
-        self.pace[node.name].see(float((rows["ended"] - rows["started"]).mean()))
+        errors = {failure.row: self._record.error(failure) for failure in report.failures}
+        worker = self._record.worker(report.worker, report.host)
+        self._record.reported(node, batch, rows, worker, errors)
+        seconds = rows["ended"] - rows["started"]
+        late = seconds[len(seconds) // 2 :] if report.left else seconds
+        self.pace[node.name].see(float(late.mean()))
         self._apply(node, batch, rows)
+
+    def _hand_back(self, node: Node, batch: Batch, left: int) -> None:
+        """What a worker has not begun of a batch that took too long can go to others at once."""
+        units = batch.cut(len(batch.units) - left)
+        node.units.attempts[units] -= 1
+        self._wait(node, units)
+        self.states.find_ready(node, units)
+
+    def _agreed(self, node: Node, report: BatchReport) -> BatchReport:
+        """The report, its units failed if they made something else than those before them.
+
+        The first that make something settle what the stage makes. Those that make nothing settle
+        that only for as long as no other makes something.
+        """
+        found, known = report.output, node.output if node.settled else None
+        if found is None or found == known:
+            return report
+        if known is None or known.kind == "nothing":
+            self._settle(node, found)
+            return report
+        return disagreeing(report, known)
 
     def _publish(self, node: Node, unit: int, staging: Path) -> None:
         assert node.output is not None
@@ -377,47 +419,15 @@ class Coordinator:
         So does what a run left behind that was killed before anything was complete.
         """
         published = np.flatnonzero(node.units.published)
+        done = published[node.units.state[published] == State.COMPLETE]
         self.journal.add_change(node.id, "drop", published.astype("<i8").tobytes())
         self.journal.commit()
         node.units.published[published] = 0
+        node.units.state[done] = State.WAITING  # made nothing, before another made something
+        self.states.withdrawn(node, done)
         node.generation += 1
         self._stores.pop(node.name, None)
         shutil.rmtree(stage_folder(self.project.path, node.name), ignore_errors=True)
-
-    def _error(self, failure: Failure) -> int:
-        return self.journal.error_id(failure.error, failure.message, failure.text)
-
-    def _worker(self, address: str, host: str) -> int:
-        key = (address, host)
-        if key not in self._workers:
-            self._workers[key] = self.journal.worker_id(address, host)
-        return self._workers[key]
-
-    def _record(
-        self, node: Node, batch: Batch, rows: np.ndarray, worker: int, errors: dict[int, int]
-    ) -> None:
-        n = len(rows)
-        names = ("unit", "attempt", "outcome")
-        costs = ("started", "ended", "cpu_s", "peak_memory", "bytes_read", "bytes_written")
-        self.journal.add_attempts(
-            zip(
-                [node.id] * n,
-                *(rows[name].tolist() for name in names),
-                [self.session] * n,
-                *(rows[name].tolist() for name in costs),
-                batch.fingerprints.view("i8").tolist(),
-                [worker] * n,
-                [errors.get(row) for row in range(n)] if errors else [None] * n,
-                strict=True,
-            )
-        )
-        self._forget(batch)
-        self._since_snapshot += n
-
-    def _forget(self, batch: Batch) -> None:
-        self.journal.write(
-            "delete from batches where session=? and batch=?", (self.session, batch.number)
-        )
 
     def _apply(self, node: Node, batch: Batch, rows: np.ndarray) -> None:
         """Costs and states of units that came back."""
@@ -425,7 +435,9 @@ class Coordinator:
         node.units.duration_s[batch.units] = rows["ended"] - rows["started"]
         node.units.ended[batch.units] = rows["ended"]
         self.states.completed(node, batch, good)
+        self._since_snapshot += len(rows)
         if not good.all():
+            self._failed.add(node.name)
             self.states.failed(node, batch.units[~good], batch.fingerprints[~good])
 
     # ---------------------------------------------------------------- mishaps
@@ -433,22 +445,12 @@ class Coordinator:
     def _give_up(self, batch: Batch, outcome: int, error: int | None = None) -> None:
         """A batch that no worker reported on: recorded, not charged, waiting again."""
         node = self.pipeline[batch.stage]
-        now = time.time()
-        self.journal.add_attempts(
-            (
-                *(node.id, unit, attempt, outcome, self.session, batch.dispatched, now),
-                *(None, None, None, None, fingerprint, None, error),
-            )
-            for unit, attempt, fingerprint in zip(
-                batch.units.tolist(),
-                batch.attempts.tolist(),
-                batch.fingerprints.view("i8").tolist(),
-                strict=True,
-            )
-        )
-        self._forget(batch)
-        active = np.isin(node.units.state[batch.units], ACTIVE)
-        node.units.state[batch.units[active]] = State.WAITING
+        self._record.unreported(node, batch, outcome, error)
+        self._wait(node, batch.units)
+
+    def _wait(self, node: Node, units: np.ndarray) -> None:
+        active = np.isin(node.units.state[units], ACTIVE)
+        node.units.state[units[active]] = State.WAITING
 
     def _broken(self, batch: Batch, error: BaseException | None) -> None:
         """A batch whose task failed as a whole: its worker died, or could not even begin."""
@@ -458,7 +460,9 @@ class Coordinator:
         if not isinstance(error, KilledWorker):
             return self._refused(node, batch, error)
         message = "its worker died: out of memory, or its code crashed (the worker's log may tell)"
-        self._give_up(batch, KILLED, self.journal.error_id("KilledWorker", message, str(error)))
+        self._give_up(
+            batch, KILLED, self.journal.error_id("KilledWorker", message, message_of(error))
+        )
         units, began = batch.units.tolist(), self._began(batch)
         if not began and not batch.alone:
             self.states.find_ready(node, batch.units)
@@ -478,14 +482,16 @@ class Coordinator:
     def _refused(self, node: Node, batch: Batch, error: BaseException | None) -> None:
         """The worker could not begin: every unit is charged with what it said."""
         message = (
-            str(error) if isinstance(error, StageError) else f"{type(error).__name__}: {error}"
+            message_of(error)
+            if isinstance(error, StageError)
+            else f"{type(error).__name__}: {message_of(error)}"
         )
         rows = np.zeros(len(batch.units), dtype=REPORT)
         rows["unit"], rows["attempt"], rows["outcome"] = batch.units, batch.attempts, 2
         rows["started"], rows["ended"] = batch.dispatched, time.time()
         error_id = self.journal.error_id(type(error).__name__, message[:2000], message[-20000:])
         errors = dict.fromkeys(range(len(rows)), error_id)
-        self._record(node, batch, rows, self._worker("no worker", ""), errors)
+        self._record.reported(node, batch, rows, self._record.worker("no worker", ""), errors)
         self._apply(node, batch, rows)
 
 

@@ -1,5 +1,7 @@
 """What is ready, how much of it goes out at once, and how many batches may be out."""
 
+import logging
+import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +16,11 @@ LARGEST = 4096
 
 DEATHS = 3
 """Workers that a unit may take with it, alone, before it counts as failed."""
+
+ABSENT_S = 10.0
+"""Seconds without any worker after which that is said."""
+
+log = logging.getLogger(__name__)
 
 
 class ReadyUnits:
@@ -98,6 +105,26 @@ class Suspects:
         return self._deaths[stage, unit] >= DEATHS
 
 
+class Absence:
+    """Says once, in the log, that there have been no workers for a while."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    def see(self, workers: int) -> None:
+        """There are so many workers now."""
+        now = time.monotonic()
+        if workers:
+            self._since = now
+        elif now > self._since + ABSENT_S:
+            self._since = float("inf")
+            log.warning(
+                "no workers for %g seconds: the run waits for some to join the scheduler; Ctrl-C "
+                "ends it, and everything finished so far is kept",
+                ABSENT_S,
+            )
+
+
 @dataclass(slots=True)
 class Pace:
     """How long units of a stage take, from the batches that came back."""
@@ -106,8 +133,19 @@ class Pace:
     """Seconds per unit, recent batches counting most; None before the first."""
 
     def see(self, seconds: float) -> None:
-        """A batch came back, with these seconds per unit on average."""
-        self.seconds = seconds if self.seconds is None else 0.5 * self.seconds + 0.5 * seconds
+        """A batch came back, with these seconds per unit on average.
+
+        Slower than before is believed at once, quicker by and by: a batch that is too large keeps
+        one worker busy while others wait, one that is too small costs next to nothing.
+
+        Examples
+        --------
+        >>> pace = Pace(0.01)
+        >>> pace.see(1.0), pace.seconds, pace.see(0.5), pace.seconds
+        (None, 1.0, None, 0.75)
+        """
+        known = seconds if self.seconds is None else self.seconds
+        self.seconds = max(seconds, 0.5 * known + 0.5 * seconds)
 
     def batch_size(self, ready: int, slots: int) -> int:
         """Units for the next batch.
@@ -146,6 +184,13 @@ class Batch:
     """Whether it was sent by itself, to see whether it kills its worker."""
     started: bool = field(default=False)
     """Whether a worker has said that it began."""
+
+    def cut(self, n: int) -> np.ndarray:
+        """Keep the first `n` units, those that were begun; the others."""
+        left = self.units[n:]
+        self.units, self.attempts = self.units[:n], self.attempts[:n]
+        self.fingerprints = self.fingerprints[:n]
+        return left
 
 
 def window(slots: int) -> int:

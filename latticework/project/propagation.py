@@ -13,6 +13,9 @@ from latticework.project.dispatch import Batch, ReadyUnits
 from latticework.project.fingerprints import failure_stamps
 from latticework.project.pipeline import Node, Pipeline
 
+MOST_TRIES = 255
+"""Tries are counted in a byte."""
+
 
 class Propagation:
     """Keeps the states of all stages in step while units come back.
@@ -67,9 +70,9 @@ class Propagation:
 
     def failed(self, node: Node, units: np.ndarray, fingerprints: np.ndarray) -> None:
         """These units failed once more: they wait for another try, or have failed for good."""
-        node.units.tries[units] += 1
+        node.units.tries[units] += node.units.tries[units] < MOST_TRIES
         node.units.fingerprint[units] = failure_stamps(fingerprints)
-        final = node.units.tries[units] > node.retries
+        final = node.units.tries[units] > min(node.retries, MOST_TRIES - 1)
         node.units.state[units] = State.WAITING
         self.given_up(node, units[final])
         self.find_ready(node, units[~final])
@@ -97,6 +100,18 @@ class Propagation:
             done = readers[child.units.state[readers] == State.COMPLETE]
             child.units.state[done] = State.STALE
             self._spread_stale(child, done)
+
+    def withdrawn(self, node: Node, units: np.ndarray) -> None:
+        """What these units made is gone: nothing that reads it is ready, what did is stale."""
+        if not len(units):
+            return
+        self._spread_stale(node, units)
+        if node.name in self.ready:
+            self.find_ready(node, units)
+        for child, _ in self.pipeline.children(node.name):
+            if child.name in self.ready:
+                queued = self.ready[child.name].take(len(child.units))
+                self.find_ready(child, queued)
 
     def find_ready(self, node: Node, candidates: np.ndarray) -> None:
         """Queue those candidates that wait and whose inputs are all complete."""

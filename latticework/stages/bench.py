@@ -21,6 +21,7 @@ from latticework.lattice.halo import HaloGeometry, HaloPlan, fill
 from latticework.lattice.lattice import Lattice
 from latticework.stages.allocator import keep_freed_memory
 from latticework.stages.order import Input, SealedOrder, WorkOrder, output_lattice
+from latticework.stages.outputs import Output
 from latticework.stages.paths import array_folder, lattice_folder, source_folder
 
 
@@ -103,7 +104,7 @@ class Bench:
         self.order = order
         self.lattice = project_lattice(order.project, order.lattice_version, order.key)
         self.output = order.output
-        self._store: TileArray | None = None
+        self._stores: dict[Output, TileArray] = {}
         self.inputs = [self._open(spec) for spec in order.inputs]
 
     def _open(self, spec: Input) -> Any:
@@ -114,14 +115,14 @@ class Bench:
             order.project, spec, self.lattice, order.lattice_version, order.cores, order.key
         )
 
-    def store(self, output: Any) -> TileArray:
+    def store(self, output: Output) -> TileArray:
         """Where arrays are staged; `output` is what this order's stage makes."""
-        if self._store is None:
+        if output not in self._stores:
             lattice = Lattice.unit() if self.order.reduction else self.lattice
             layout = plan_layout(lattice, output, self.order.stage)
             folder = array_folder(self.order.project, self.order.stage)
-            self._store = TileArray(folder, layout, cores=self.order.cores)
-        return self._store
+            self._stores[output] = TileArray(folder, layout, cores=self.order.cores)
+        return self._stores[output]
 
 
 def plan_layout(lattice: Lattice, output: Any, stage: str) -> ArrayLayout:

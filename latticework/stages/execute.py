@@ -42,7 +42,9 @@ Records = Mapping[str, Sequence[str]]
 """Records that a unit reads, as JSON, by parent."""
 
 
-def run_unit(bench: Bench, unit: int, records: Records, staging: Path) -> Made:
+def run_unit(
+    bench: Bench, unit: int, records: Records, staging: Path, seen: Output | None = None
+) -> Made:
     """Run one unit.
 
     Parameters
@@ -55,12 +57,16 @@ def run_unit(bench: Bench, unit: int, records: Records, staging: Path) -> Made:
         Records of parents that make some.
     staging
         Where its outputs are written; the caller publishes them.
+    seen
+        What other units made, where the work order does not know it yet.
     """
     order = bench.order
     tile = None if order.reduction else bench.lattice.tile(unit)
     arguments, plan, size = _arguments(bench, unit, tile, records)
     value = order.function(*arguments, **order.params)
-    return _stage_output(bench, unit, tile, value, plan, size, staging)
+    made = _stage_output(bench, unit, tile, value, plan, staging, seen)
+    made.bytes_read = size
+    return made
 
 
 # -------------------------------------------------------------------- inputs
@@ -138,8 +144,8 @@ def _stage_output(
     tile: Tile | None,
     value: Any,
     haloed: tuple[ArrayInput, HaloPlan] | None,
-    size: int,
     staging: Path,
+    seen: Output | None,
 ) -> Made:
     order = bench.order
     address = "(all tiles)" if tile is None else f"{tile.name} {tile.address}"
@@ -153,11 +159,12 @@ def _stage_output(
     found = found_output(value, dims, address)
     if found.kind == "array":
         found = full_size(found, bench, tile)
-    wanted = order.output or order.declared
+    known = something(order.output) or something(seen)
+    wanted = known or order.declared
     if wanted is not None and (wrong := wanted.differences(found)):
-        origin = "as was declared" if order.output is None else "as for the other tiles"
+        origin = "as was declared" if known is None else "as for the other tiles"
         raise StageError(f"tile {address}: the stage returned {wrong}, {origin}")
-    made = Made(found, size)
+    made = Made(found)
     if tile is not None and found.kind in ("table", "record"):
         check_names(value, tile)
     if found.kind == "array":
@@ -170,6 +177,11 @@ def _stage_output(
         made.record = to_json(value.item() if hasattr(value, "dims") else value)
         made.bytes_written = len(made.record)
     return made
+
+
+def something(output: Output | None) -> Output | None:
+    """An output that binds others: tiles that make nothing do not say what the others make."""
+    return None if output is None or output.kind == "nothing" else output
 
 
 def check_names(value: Any, tile: Tile) -> None:
@@ -215,7 +227,7 @@ def trimmed(
     halo_dims = source.lattice.tile_dims
     names = tuple(map(str, value.dims)) if hasattr(value, "dims") else tuple(dims)
     if len(names) != value.ndim:
-        return value
+        return unhaloed(value, plan, halo_dims, address)
     slices: list[slice] = [slice(None)] * value.ndim
     for axis, name in enumerate(names):
         if name not in halo_dims:
@@ -230,6 +242,25 @@ def trimmed(
                 "cut the halo off in the stage and give trim=False, or keep the shape"
             )
     return value[tuple(slices)]
+
+
+def unhaloed(value: Any, plan: HaloPlan, halo_dims: Sequence[str], address: str) -> Any:
+    """An array with other axes than its tile and no names for them, if it has no halo any more.
+
+    Raises
+    ------
+    StageError
+        Where an axis is as long as one of the tile with its halo: which one, nobody can tell.
+    """
+    for name, given, own in zip(halo_dims, plan.keep.shape, plan.inner.shape, strict=True):
+        if given != own and given in value.shape:
+            raise StageError(
+                f"tile {address}: the result has {value.ndim} axes without names, one of them "
+                f"with {given} px, as many as the tile with its halo along {name}: return an "
+                "xarray.DataArray, whose dims say what to trim, or cut the halo off in the stage "
+                "and give trim=False"
+            )
+    return value
 
 
 def converted(value: Any, declared: Output) -> Any:

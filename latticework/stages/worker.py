@@ -1,23 +1,24 @@
 """What runs on a Dask worker: a batch of units of one stage, as one module-level function."""
 
 import shutil
-import traceback
+import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from latticework.errors import StageError
 from latticework.stages.bench import bench_for
 from latticework.stages.computing import computing_here
-from latticework.stages.execute import UnreadableInputError, run_unit
+from latticework.stages.execute import run_unit
+from latticework.stages.failures import COMPLETE, EXCEPTION, Failure, failure_of, outcome_of
 from latticework.stages.meter import Meter
 from latticework.stages.order import SealedOrder
 from latticework.stages.outputs import Output
 
-COMPLETE, EXCEPTION, MEMORY, INPUT = 1, 2, 3, 4
-"""Outcomes of a unit on a worker; journal.py adds those of units that no worker reported."""
+HAND_BACK_S = 3.0
+"""Seconds of work after which a worker hands back what it has not begun of a batch."""
 
 REPORT = np.dtype(
     [
@@ -36,20 +37,6 @@ REPORT = np.dtype(
 
 TOPIC = "latticework"
 """Dask event topic on which workers say that a batch has started."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a unit failed."""
-
-    row: int
-    """Row in the report."""
-    error: str
-    """Type of the exception."""
-    message: str
-    """Its message."""
-    text: str
-    """The traceback, from the stage's own code on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +59,8 @@ class BatchReport:
     """Address of the worker."""
     host: str
     """Its host."""
+    left: int = 0
+    """Units at the end of the batch that were not begun: they have no rows."""
 
 
 def run_batch(
@@ -82,6 +71,9 @@ def run_batch(
     records: Sequence[dict[str, Sequence[str]]] = (),
 ) -> BatchReport:
     """Run a batch of units, one after the other; a unit that fails stops nothing.
+
+    After `HAND_BACK_S` seconds what is left of the batch is handed back, for others to take: how
+    many units make a batch is guessed from earlier ones, and later ones may be much slower.
 
     Parameters
     ----------
@@ -106,42 +98,77 @@ def run_batch(
     meter = Meter()
     try:
         bench = bench_for(sealed)
-    except Exception as error:
+    except BaseException as error:  # importing the stage's code runs it
         return _none_began(batch, rows, meter, error, worker, host)
-    report = []
+    report, nothing = [], []
+    enough = time.monotonic() + HAND_BACK_S
     with computing_here():
         for row, unit in enumerate(ids):
             meter.begin()
             outcome, read, written = COMPLETE, 0, 0
             try:
-                made = run_unit(bench, unit, records[row] if records else {}, staging)
-            except (Exception, SystemExit) as error:  # sys.exit() would end the worker
-                outcome = _outcome(error)
-                failures.append(_failure(row, error))
+                made = run_unit(bench, unit, records[row] if records else {}, staging, output)
+            except BaseException as error:  # sys.exit() would end the worker
+                outcome = outcome_of(error)
+                failures.append(failure_of(row, error))
             else:
-                read, written, output = made.bytes_read, made.bytes_written, made.output
+                read, written = made.bytes_read, made.bytes_written
+                if made.output.kind == "nothing":
+                    nothing.append(row)
+                if output is None or output.kind == "nothing":
+                    output = made.output
                 if made.record is not None:
                     made_records.append((row, made.record))
             report.append((outcome, *meter.end(), read, written))
+            if time.monotonic() > enough:
+                break
+    rows = rows[: len(report)]
     columns = REPORT.names[2:]  # type: ignore[index]
     for name, column in zip(columns, zip(*report, strict=True), strict=True):
         rows[name] = column
+    if output is not None and output.kind != "nothing":
+        rows["outcome"][nothing] = EXCEPTION
+        failures.extend(made_nothing(row, output) for row in nothing)
     staged = str(staging) if output is not None and output.kind in ("array", "table") else ""
     if not staged:
         shutil.rmtree(staging, ignore_errors=True)
     return BatchReport(
-        batch, rows.tobytes(), staged, output, tuple(failures), tuple(made_records), worker, host
+        *(batch, rows.tobytes(), staged, output, tuple(failures), tuple(made_records)),
+        *(worker, host, len(ids) - len(rows)),
+    )
+
+
+def disagreeing(report: BatchReport, known: Output) -> BatchReport:
+    """A report whose units made something else than what is `known` of their stage: they failed."""
+    assert report.output is not None
+    rows = np.frombuffer(report.rows, dtype=REPORT).copy()
+    good = np.flatnonzero(rows["outcome"] == COMPLETE).tolist()
+    rows["outcome"][good] = EXCEPTION
+    wrong = known.differences(report.output)
+    error = StageError(f"the stage returned {wrong}, as for the other tiles")
+    failures = (*report.failures, *(failure_of(row, error) for row in good))
+    return replace(report, rows=rows.tobytes(), output=known, failures=failures, records=())
+
+
+def made_nothing(row: int, output: Output) -> Failure:
+    """The failure of a unit that made nothing, where others of its stage make something."""
+    return failure_of(
+        row,
+        StageError(
+            f"the stage returned kind nothing instead of {output.kind}, as for the other tiles: "
+            "return an empty one where there is nothing to tell"
+        ),
     )
 
 
 def _none_began(
-    batch: int, rows: np.ndarray, meter: Meter, error: Exception, worker: str, host: str
+    batch: int, rows: np.ndarray, meter: Meter, error: BaseException, worker: str, host: str
 ) -> BatchReport:
     """The report of a batch whose stage could not even be set up on this worker."""
     started, ended, cpu, peak = meter.end()
-    rows["outcome"], rows["started"], rows["ended"] = _outcome(error), started, ended
+    rows["outcome"], rows["started"], rows["ended"] = outcome_of(error), started, ended
     rows["cpu_s"], rows["peak_memory"] = cpu, peak
-    failures = tuple(_failure(row, error) for row in range(len(rows)))
+    failures = tuple(failure_of(row, error) for row in range(len(rows)))
     return BatchReport(batch, rows.tobytes(), "", None, failures, (), worker, host)
 
 
@@ -157,24 +184,6 @@ def _announce(batch: int) -> tuple[str, str]:
         return "this process", socket.gethostname()
     worker.log_event(TOPIC, batch)
     return worker.address, socket.gethostname()
-
-
-def _outcome(error: BaseException) -> int:
-    if isinstance(error, MemoryError):
-        return MEMORY
-    return INPUT if isinstance(error, UnreadableInputError) else EXCEPTION
-
-
-def _failure(row: int, error: BaseException) -> Failure:
-    unreadable = isinstance(error, UnreadableInputError)
-    shown = error.__cause__ if unreadable and error.__cause__ else error
-    lines = traceback.TracebackException.from_exception(shown, max_group_depth=3)
-    frames = lines.stack
-    own = Path(__file__).parent
-    while len(frames) > 1 and Path(frames[0].filename).parent == own:
-        frames.pop(0)
-    text = "".join(lines.format())
-    return Failure(row, type(shown).__name__, str(error)[:2000], text[-20000:])
 
 
 def check_order(payload: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What breaks runs: slow tiles after quick ones, strange exceptions and texts, tiles of two kinds."""
+"""What breaks runs: slow tiles after quick ones, strange exceptions and texts, mixed outputs."""
 
 import asyncio
 import logging
@@ -88,7 +88,8 @@ ERRORS = {
 
 def raise_at(tile, bad, error):
     if number(tile) == bad:
-        raise ERRORS[error]()
+        raised = ERRORS[error]()
+        raise raised
     return tile
 
 
@@ -214,7 +215,7 @@ def test_readers_of_tiles_that_made_nothing_are_blocked_after_all(folder):
     assert project.counts["count_rows"] == {"complete": 14, "blocked": 6}
 
 
-def make_nothing(tile):
+def make_nothing(tile):  # noqa: ARG001
     return None
 
 
@@ -269,7 +270,7 @@ def test_it_is_said_once_that_there_are_no_workers(monkeypatch, caplog):
 
 def test_a_scheduler_that_is_gone_does_not_keep_a_run_from_landing(folder):
     class Gone(HereClient):
-        def unsubscribe_topic(self, topic):
+        def unsubscribe_topic(self, topic):  # noqa: ARG002  as Dask's
             raise OSError("gone")
 
     project = lw.create(folder / "p.lw", numbered()[0])

@@ -1,0 +1,73 @@
+"""Why a unit failed, in words that can be sent and kept whatever the stage raised."""
+
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from latticework.stages.execute import UnreadableInputError
+
+COMPLETE, EXCEPTION, MEMORY, INPUT = 1, 2, 3, 4
+"""Outcomes of a unit on a worker; journal.py adds those of units that no worker reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a unit failed."""
+
+    row: int
+    """Row in the report."""
+    error: str
+    """Type of the exception."""
+    message: str
+    """Its message."""
+    text: str
+    """The traceback, from the stage's own code on."""
+
+
+def printable(text: str) -> str:
+    r"""Text that any file, terminal and database takes: lone surrogates are written out.
+
+    Examples
+    --------
+    >>> printable("image-\udcff.tif")
+    'image-\\udcff.tif'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def message_of(error: BaseException | None) -> str:
+    """The message of an exception, even of one that cannot say it.
+
+    Examples
+    --------
+    >>> message_of(ValueError("no cells"))
+    'no cells'
+    """
+    try:
+        return printable(str(error))
+    except BaseException as broken:  # it is the stage's code that runs here
+        return f"(its message cannot be had: str() raised {type(broken).__name__})"
+
+
+def outcome_of(error: BaseException) -> int:
+    """Outcome of a unit that raised this."""
+    if isinstance(error, MemoryError):
+        return MEMORY
+    return INPUT if isinstance(error, UnreadableInputError) else EXCEPTION
+
+
+def failure_of(row: int, error: BaseException) -> Failure:
+    """What is kept of an exception that a unit raised."""
+    unreadable = isinstance(error, UnreadableInputError)
+    shown = error.__cause__ if unreadable and error.__cause__ else error
+    kind, message = printable(type(shown).__name__), message_of(error)
+    try:
+        lines = traceback.TracebackException.from_exception(shown, max_group_depth=3)
+        frames = lines.stack
+        own = Path(__file__).parent
+        while len(frames) > 1 and Path(frames[0].filename).parent == own:
+            frames.pop(0)
+        text = printable("".join(lines.format()))
+    except BaseException:  # an exception that cannot be formatted
+        text = f"{kind}: {message}"
+    return Failure(row, kind, message[:2000], text[-20000:])
