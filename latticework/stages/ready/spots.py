@@ -59,8 +59,8 @@ def detect_spots(
     ----------
     tile
         Some of c z y x. If it carries a halo (its coordinates start below 0), only spots whose
-        centre lies in the tile proper are returned: with the halo of `spot_halo`, every spot of a
-        gap-free lattice is found in exactly one tile.
+        centre lies in the tile proper are returned: with the halo of `spot_halo`, every spot of
+        abutting tiles is found in exactly one. Where tiles overlap, both find what they share.
     sigma_px
         Standard deviation of a spot in pixels (half its full width at half maximum, roughly divided
         by 1.2), one for all axes or by axis.
