@@ -15,6 +15,7 @@ from latticework.project.pipeline import Node, Pipeline, parents_first
 from latticework.project.units import Units
 from latticework.stages.callables import Reference
 from latticework.stages.outputs import Output
+from latticework.stages.params import restore
 from latticework.stages.reads import same_tile
 from latticework.stages.stage import Stage
 
@@ -84,7 +85,7 @@ def recovered(name: str, definition: Mapping[str, Any]) -> Stage:
     StageError
         If it cannot be had without adding it again, with the reason.
     """
-    params = {key: recover_param(key, value) for key, value in definition["params"].items()}
+    params = {key: restore(key, value) for key, value in definition["params"].items()}
     function = Reference.from_json(definition["function"]).load()
     overlap = definition["overlap"]
     if isinstance(overlap, dict):
@@ -109,24 +110,10 @@ def known_missing(definition: Mapping[str, Any]) -> str | None:
     try:
         Reference.from_json(definition["function"]).check()
         for key, value in definition["params"].items():
-            recover_param(key, value)
+            restore(key, value)
     except StageError as error:
         return str(error)
     return None
-
-
-def recover_param(name: str, value: object) -> object:
-    """A parameter from its description, where that is the value itself."""
-    if isinstance(value, dict) and set(value) in ({"array"}, {"object"}, {"function"}):
-        raise StageError(
-            f"parameter {name!r} is {next(iter(value))} data that the project does not keep: "
-            "add the stage again from the notebook or script that made it"
-        )
-    if isinstance(value, list):
-        return [recover_param(name, item) for item in value]
-    if isinstance(value, dict):
-        return {key: recover_param(name, item) for key, item in value.items()}
-    return value
 
 
 def load_states(journal: Journal, node: Node) -> None:

@@ -24,6 +24,10 @@ ARRAY_LIBRARIES = ("numpy", "scipy", "skimage", "cupy", "cucim", "cv2", "numba",
 """Libraries whose functions take and return NumPy arrays."""
 
 
+DEEPEST = 12
+"""Containers inside containers whose content counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """Where a callable comes from and which code it is."""
@@ -203,14 +207,16 @@ def content(value: Any, depth: int = 0) -> str:
     """A text that is the same for equal values, in every process."""
     if value is None or isinstance(value, str | bytes | bool | int | float | complex):
         return repr(value)
-    if depth > 6:
+    if depth > (DEEPEST if isinstance(value, list | tuple | set | frozenset | Mapping) else 6):
         return type(value).__qualname__
     if isinstance(value, np.ndarray | np.generic):
         array = np.ascontiguousarray(value)
-        digest = hashlib.blake2b(array.tobytes(), digest_size=8).hexdigest()
-        return f"array {array.dtype} {array.shape} {digest}"
+        data = content(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
+        digest = hashlib.blake2b(data, digest_size=8).hexdigest()
+        return f"array {array.dtype} {np.shape(value)} {digest}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(content(item, depth + 1) for item in value)}]"
+        inside = ", ".join(content(item, depth + 1) for item in value)
+        return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
     if isinstance(value, set | frozenset):
         return f"{{{', '.join(sorted(content(item, depth + 1) for item in value))}}}"
     if isinstance(value, Mapping):

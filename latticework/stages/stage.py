@@ -12,8 +12,9 @@ import numpy as np
 
 from latticework.errors import StageError
 from latticework.lattice.halo import Mode
-from latticework.stages.callables import Reference, content, name_of, reference_to, takes_numpy
+from latticework.stages.callables import Reference, name_of, reference_to, takes_numpy
 from latticework.stages.outputs import KINDS, Output
+from latticework.stages.params import describe
 from latticework.stages.reads import Reads, same_tile
 
 Overlap = Mapping[str, int | tuple[int, int]] | int
@@ -131,38 +132,6 @@ class Stage:
             "output": None if self.output is None else self.output.to_json(),
             "numpy": self.takes_numpy,
         }
-
-
-def describe(value: Any) -> Any:
-    """A parameter as a plain value; large or special ones by type and a hash of their content."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, list | tuple):
-        return [describe(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): describe(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray) or (hasattr(value, "dims") and hasattr(value, "dtype")):
-        array = np.ascontiguousarray(value)
-        digest = hashlib.blake2b(array.tobytes(), digest_size=8).hexdigest()
-        return {"array": [array.dtype.str, list(array.shape), digest]}
-    if callable(value):
-        return {"function": reference_to(value).to_json()}
-    if isinstance(value, set | frozenset | bytes):  # sets are pickled in any order
-        digest = hashlib.blake2b(content(value).encode(), digest_size=8).hexdigest()
-        return {"object": [type(value).__qualname__, digest]}
-    import cloudpickle
-
-    try:
-        pickled = cloudpickle.dumps(value)
-    except Exception as error:
-        raise StageError(
-            f"a parameter of type {type(value).__name__} cannot travel to the workers: {error}; "
-            "give what it is made from, and make it in the stage"
-        ) from error
-    digest = hashlib.blake2b(pickled, digest_size=8).hexdigest()
-    return {"object": [type(value).__qualname__, digest]}
 
 
 def fingerprint(definition: Mapping[str, Any]) -> int:

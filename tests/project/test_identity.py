@@ -1,12 +1,17 @@
 """Results belong to the project, the code and the parameters that were given, not to a cache's."""
 
+import enum
 import json
 import shutil
 import sqlite3
 
 import numpy as np
+import pytest
+import xarray as xr
 
 import latticework as lw
+from latticework.errors import StageError
+from latticework.stages.params import describe, restore
 from tests.project.running import numbered, run_here
 
 
@@ -59,3 +64,75 @@ def rewrite(project, stage, **function):
     database.execute("update stages set definition=? where name=?", (json.dumps(definition), stage))
     database.commit()
     database.close()
+
+
+class Mode(enum.IntEnum):
+    """An integer that is more than an integer."""
+
+    FAST = 1
+
+
+EXACT = [
+    (0, 1),
+    [(1,), [2.5, None, True]],
+    np.float32(2),
+    np.uint8(200),
+    np.float64(0.1),
+    np.complex64(1 + 2j),
+    np.bool_(True),
+    {1: "one", "1": "text", (1, 2): 3},
+    {"b": 1, "a": 2},
+    {"array": 1},
+    {"tuple": [1, 2]},
+    {"items": [[1, 2]]},
+    float("inf"),
+    {},
+]
+
+
+@pytest.mark.parametrize("value", EXACT, ids=repr)
+def test_parameters_come_back_as_they_were(value):
+    """Through JSON with sorted keys, as in the journal: equal, of the same types, in order."""
+    found = restore("value", json.loads(json.dumps(describe(value), sort_keys=True)))
+    assert repr(found) == repr(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.arange(3), xr.DataArray([1.0], dims="x"), {1}, b"x", Mode.FAST, np.longdouble(1), len],
+    ids=repr,
+)
+def test_parameters_that_are_known_by_a_hash_do_not_come_back(value):
+    with pytest.raises(StageError, match="add the stage again"):
+        restore("value", describe([value]))
+
+
+def labelled(dim="x", at=(0, 1)):
+    return xr.DataArray([1.0, 2.0], dims=dim, coords={dim: list(at)})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ((1, 2), [1, 2]),
+        ({1: 2}, {"1": 2}),
+        (np.float32(0.5), 0.5),
+        (np.float32(0.5), np.float64(0.5)),
+        (True, 1),
+        (Mode.FAST, 1),
+        (labelled(), labelled(at=(5, 6))),
+        (labelled(), labelled(dim="y")),
+        (np.array([1, "a"], object), np.array([2, "a"], object)),
+        (frozenset([((((((((1,),),),),),),),)]), frozenset([((((((((2,),),),),),),),)])),
+        ([1, 2], {"array": [1, 2]}),
+    ],
+    ids=repr,
+)
+def test_other_parameters_have_other_descriptions(one, other):
+    assert json.dumps(describe(one)) != json.dumps(describe(other))
+
+
+def test_equal_parameters_have_equal_descriptions():
+    made = [np.array(["a" * 3, [1], float(2)], dtype=object) for _ in range(2)]
+    assert describe(made[0]) == describe(made[1])
+    assert describe(labelled()) == describe(labelled())
