@@ -5,7 +5,10 @@ reference), and a worker keeps what it opened for it (`latticework.stages.bench`
 written to disk.
 """
 
+import contextlib
+import functools
 import hashlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from latticework.lattice.halo import Halo
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.offsets import spatial_axis
 from latticework.stages.outputs import Output
+from latticework.stages.reached import is_own_module
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +88,30 @@ class SealedOrder:
 
 def seal(order: WorkOrder) -> SealedOrder:
     """Pickle a work order for the way to the workers."""
-    payload = cloudpickle.dumps(order)
+    payload = dump(order, order.function)
     key = hashlib.blake2b(payload, digest_size=12).hexdigest()
     return SealedOrder(key, payload, order.staging)
+
+
+def dump(value: Any, function: Callable[..., Any]) -> bytes:
+    """Pickle what holds a function; one of the user's own modules travels by value.
+
+    Workers may have imported that module before it was edited and loaded again here. What cannot
+    travel so, because its module holds a lock or a file, is imported by the worker.
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    module = sys.modules.get(getattr(function, "__module__", None) or type(function).__module__)
+    registered = cloudpickle.list_registry_pickle_by_value()
+    if module is None or module.__name__ in {"__main__", *registered} or not is_own_module(module):
+        return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        with contextlib.suppress(Exception):
+            return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+    return cloudpickle.dumps(value)  # type: ignore[no-any-return]
 
 
 def output_lattice(lattice: Lattice, output: Output) -> Lattice:

@@ -67,10 +67,11 @@ def is_own(value: Any) -> bool:
     if not (inspect.isfunction(value) or inspect.isclass(value)):
         return False
     module = sys.modules.get(value.__module__)
-    return module is not None and _is_own_module(module)
+    return module is not None and is_own_module(module)
 
 
-def _is_own_module(module: ModuleType) -> bool:
+def is_own_module(module: ModuleType) -> bool:
+    """Whether a module lies outside of installed packages and the standard library."""
     if module.__name__ == "__main__":
         return True
     file = getattr(module, "__file__", None)
@@ -107,7 +108,7 @@ def _values(names: Mapping[str, Any], used: list[str]) -> Iterator[tuple[str, An
     for name in used:
         value = names.get(name, names)
         if isinstance(value, ModuleType):
-            if _is_own_module(value):
+            if is_own_module(value):
                 members = vars(value)
                 yield from ((member, members[member]) for member in used if member in members)
         elif value is not names:

@@ -1,9 +1,12 @@
 """Results belong to the project, the code and the parameters that were given, not to a cache's."""
 
 import enum
+import importlib
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import xarray as xr
 
 import latticework as lw
 from latticework.errors import StageError
+from latticework.stages.order import dump
 from latticework.stages.params import describe, restore
 from tests.project.running import numbered, run_here
 
@@ -136,3 +140,24 @@ def test_equal_parameters_have_equal_descriptions():
     made = [np.array(["a" * 3, [1], float(2)], dtype=object) for _ in range(2)]
     assert describe(made[0]) == describe(made[1])
     assert describe(labelled()) == describe(labelled())
+
+
+def test_workers_run_a_module_as_it_is_here_not_as_they_once_imported_it(folder, monkeypatch):
+    file = folder / "edited_stage.py"
+    file.write_text("A = 1\ndef helper(): return A\ndef f(): return helper()\n")
+    monkeypatch.syspath_prepend(folder)
+    module = importlib.import_module("edited_stage")
+    file.write_text("A = 22222\ndef helper(): return A\ndef f(): return helper()\n")
+    importlib.invalidate_caches()
+    importlib.reload(module)
+    (folder / "order").write_bytes(dump(module.f, module.f))
+    file.write_text("def f(): return 'what the worker once imported'\n")
+    worker = (
+        f"import sys, pickle; sys.path.insert(0, {str(folder)!r}); import edited_stage\n"
+        f"print(pickle.load(open({str(folder / 'order')!r}, 'rb'))())"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", worker], capture_output=True, text=True, check=False
+    )
+    monkeypatch.delitem(sys.modules, "edited_stage")
+    assert found.stdout.strip() == "22222", found.stderr
