@@ -166,7 +166,8 @@ class Coordinator:
         if self._since_snapshot >= SNAPSHOT_ATTEMPTS:
             self._snapshot()
         if self._is_due("commit", COMMIT_S):
-            self.journal.commit()
+            self.project.lock().check()
+            self.journal.commit(patient=True)
 
     def _snapshot(self) -> None:
         for node in self.chosen:

@@ -17,7 +17,8 @@ from latticework.io.plain_zarr import swap_folder
 from latticework.io.sources import save_source, saved_form
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.source import TileSource
-from latticework.project.project import FORMAT, Project, read_project_file
+from latticework.project.facts import FORMAT, read_project_file
+from latticework.project.project import Project
 from latticework.stages import paths
 
 

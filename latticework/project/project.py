@@ -1,7 +1,6 @@
 """The project: a folder with the lattice, the pipeline, the states, the journal and the outputs."""
 
 import contextlib
-import json
 import os
 import shutil
 import socket
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticework.errors import ProjectError, ProjectNotFoundError, StoreError, TileNotFoundError
+from latticework.errors import StoreError, TileNotFoundError
 from latticework.io.journal import LOST, Journal
 from latticework.io.lattice_store import load_lattice
 from latticework.io.sources import load_source
 from latticework.lattice.lattice import Lattice
 from latticework.project import ledger
+from latticework.project.facts import output_text, read_project_file
 from latticework.project.lock import CoordinatorLock
 from latticework.project.pipeline import SOURCE, Node, Pipeline
 from latticework.stages import paths
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from latticework.project.exporting import Exported
     from latticework.project.outputs import StageOutputs
     from latticework.project.summary import RunSummary
-
-FORMAT = 1
 
 
 class Project:
@@ -477,36 +475,3 @@ class Project:
                 node.id = journal.write(sql, (node.name, definition, fingerprint, time.time()))
         self.pipeline.add(node)
         return node
-
-
-def output_text(node: Node) -> str | None:
-    """What a stage makes, and for which of its definitions, as the journal keeps it."""
-    if node.output is None or node.settled_for is None:
-        return None
-    return json.dumps({"output": node.output.to_json(), "fingerprint": f"{node.settled_for:016x}"})
-
-
-def read_project_file(path: Path) -> dict[str, Any]:
-    """Facts of ``project.json``.
-
-    Raises
-    ------
-    ProjectNotFoundError
-        If there is none.
-    ProjectError
-        If it is not one of ours, or of a later format.
-    """
-    file = paths.project_file(path)
-    try:
-        facts = json.loads(file.read_text())
-        number = int(facts["latticework_project"])
-    except FileNotFoundError as error:
-        raise ProjectNotFoundError(
-            f"there is no project at {path} (no {file.name}): make one with latticework.create, "
-            "or 'latticework init'"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ProjectError(f"{file} is not the file of a latticework project: {error!r}") from error
-    if number > FORMAT:
-        raise ProjectError(f"{path} has format {number}, this latticework reads up to {FORMAT}")
-    return dict(facts)
