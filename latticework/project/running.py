@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
 import numpy as np
 
 from latticework.errors import ProjectError, StageError
@@ -23,6 +22,7 @@ from latticework.project.ledger import recover
 from latticework.project.pipeline import Node
 from latticework.project.status import status_columns
 from latticework.project.summary import FailedRow, RunSummary, group_failures
+from latticework.stages.order import dump
 from latticework.stages.paths import status_folder
 from latticework.stages.stage import fingerprint
 from latticework.stages.worker import check_order
@@ -172,7 +172,7 @@ def preflight(client: "Client", nodes: Iterable[Node]) -> None:
     for node in nodes:
         assert node.stage is not None
         try:
-            payload = cloudpickle.dumps((node.stage.function, dict(node.stage.params)))
+            payload = dump((node.stage.function, dict(node.stage.params)), node.stage.function)
         except Exception as error:
             raise StageError(
                 f"stage {node.name!r} cannot travel to the workers: {error}; give it what it needs "

@@ -19,6 +19,10 @@ from latticework.stages.reads import Reads, same_tile
 
 Overlap = Mapping[str, int | tuple[int, int]] | int
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
+MOST_RETRIES = 100
+"""Retries that a stage may have: what fails a hundred times will fail again."""
+TAKEN = {"source", "zarr.json", "c"}
+"""Names that mean something else: the acquisition, and files of a Zarr group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,12 @@ class Stage:
                 f"{self.name!r} is no name for a stage: use letters, digits, '_', '-' and '.', "
                 "starting with a letter or digit (name=...)"
             )
-        if self.name.lower() == "source":
+        if self.name.lower() in TAKEN:
             raise StageError(
-                "the name 'source' means the acquisition: call the stage something else"
+                f"the name {self.name!r} is taken ({', '.join(sorted(TAKEN))}): call the stage "
+                "something else"
             )
-        if not isinstance(self.retries, int) or self.retries < 0:
+        if not isinstance(self.retries, int) or not 0 <= self.retries <= MOST_RETRIES:
             raise StageError(
                 f"stage {self.name!r}: retries={self.retries!r} is no number of retries"
             )
