@@ -41,7 +41,7 @@ def survive(folder, undisturbed, *, times, seconds, seed):
 
 
 def test_a_run_that_is_killed_five_times_ends_as_if_it_had_not(tmp_path, undisturbed):
-    survive(tmp_path / "run.lw", undisturbed, times=5, seconds=0.02, seed=1)
+    survive(tmp_path / "run.lw", undisturbed, times=5, seconds=0.01, seed=1)
 
 
 @pytest.mark.slow

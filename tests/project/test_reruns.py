@@ -211,15 +211,18 @@ def units_in(project, stage, state):
     return set(np.flatnonzero(project.pipeline[stage].units.state == state).tolist())
 
 
-def failing_project(folder):
-    array = np.arange(SIDE * 4 * SIDE * 4).reshape(SIDE * 4, SIDE * 4).astype("u2")
+FEW = [0, 5, 24, 25]
+
+
+def failing_project(folder, side=7, bad=FEW):
+    array = np.arange((side * 4) ** 2).reshape(side * 4, side * 4).astype("u2")
     project = lw.create(folder / "p.lw", Lattice.from_array(array, block={"y": 4, "x": 4}))
-    add_failing(project, BAD)
+    add_failing(project, bad)
     return project
 
 
 def test_seven_of_361_tiles_fail_and_block_only_what_reads_them(folder, local_client):
-    project = failing_project(folder)
+    project = failing_project(folder, SIDE, BAD)
     summary = project.run(local_client, progress="none")
     assert not summary
     assert summary.n_failures == 7
@@ -274,10 +277,8 @@ def test_failed_tiles_run_again_once_the_code_is_mended(folder):
     last = project.attempts_made()
     assert run_here(project), project.counts
     again = attempts_since(project, last)
-    n = SIDE * SIDE
-    assert again == sorted(
-        [*all_units("sharp", "after", "haloed", "grandchild", "both", n=n), ("sum", 0)]
-    )
+    stages = ("sharp", "after", "haloed", "grandchild", "both")
+    assert again == sorted([*all_units(*stages, n=49), ("sum", 0)])
 
 
 def test_a_retry_runs_what_failed_and_what_it_blocked(folder):
@@ -287,14 +288,14 @@ def test_a_retry_runs_what_failed_and_what_it_blocked(folder):
     marks.mkdir()
     project.add(steps.fail_once, name="sharp", marks=str(marks), retries=0)
     run_here(project)
-    assert project.counts["sharp"] == {"failed": 361}
+    assert project.counts["sharp"] == {"failed": 49}
     last = project.attempts_made()
     assert not run_here(project)
     assert attempts_since(project, last) == []  # failed is failed until told otherwise
     assert project.retry("sharp", y=3, x=4) == 1
     run_here(project)
-    assert attempts_since(project, last) == [("after", 61), ("both", 61), ("sharp", 61)]
-    assert project.retry() == 360
+    assert attempts_since(project, last) == [("after", 25), ("both", 25), ("sharp", 25)]
+    assert project.retry() == 48
     assert run_here(project)
     assert set(completions(project).values()) == {1}
     assert project.why("sharp", 0).startswith("complete: attempt 2")
@@ -322,9 +323,9 @@ def test_a_change_that_fails_and_is_taken_back_restores_everything(folder):
     add_failing(project, [])
     assert run_here(project)
     before = project["both"].data.to_numpy()
-    add_failing(project, BAD)
+    add_failing(project, FEW)
     assert not run_here(project)
-    assert project.counts["after"] == {"complete": 354, "blocked": 7}
+    assert project.counts["after"] == {"complete": 45, "blocked": 4}
     add_failing(project, [])
     assert run_here(project), project.counts
     np.testing.assert_array_equal(project["both"].data.to_numpy(), before)
