@@ -338,7 +338,7 @@ def test_stages_that_cannot_work_are_refused_before_anything_runs(project):
         ({"function": steps.add, "after": ["add", "add"], "name": "b"}, "twice"),
         ({"function": steps.add, "after": []}, "no parent"),
         ({"function": steps.add, "name": "a/b"}, "no name"),
-        ({"function": steps.add, "name": "source"}, "acquisition"),
+        ({"function": steps.add, "name": "source"}, "taken"),
         ({"function": steps.add, "name": "tile_y"}, "axis"),
         ({"function": steps.add, "overlap": {"q": 1}}, "axes"),
         ({"function": steps.add, "overlap": -1}, "overlap"),
