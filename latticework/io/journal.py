@@ -149,7 +149,7 @@ class Journal:
         if mode == "rw":
             db.execute("pragma journal_mode=truncate")
             db.execute("pragma synchronous=normal")
-        db.execute("pragma cache_size=-16000")
+        db.execute(f"pragma cache_size={-16000 if mode == 'rw' else -2000}")
         return db
 
     def _undo_killed_commit(self) -> None:

@@ -75,16 +75,19 @@ class Units:
         derived = (State.QUEUED, State.RUNNING, State.BLOCKED, State.STALE)
         state[np.isin(state, derived)] = State.WAITING
         columns = [state, *(getattr(self, name) for name in (DURABLE.names or ())[1:])]
-        raw = b"".join(column.tobytes() for column in columns)
-        return len(self).to_bytes(8, "little") + zlib.compress(raw, 1)
+        packed = [zlib.compress(column.tobytes(), 1) for column in columns]
+        sizes = [len(self), *map(len, packed)]
+        return b"".join([*(size.to_bytes(8, "little") for size in sizes), *packed])
 
     @classmethod
     def from_bytes(cls, packed: bytes) -> Self:
         """From `to_bytes`."""
-        n = int.from_bytes(packed[:8], "little")
-        raw = zlib.decompress(packed[8:])
-        columns, start = {}, 0
-        for name in DURABLE.names or ():
-            columns[name] = np.frombuffer(raw, DURABLE[name], n, start).copy()
-            start += n * DURABLE[name].itemsize
+        names = DURABLE.names or ()
+        start = 8 * (1 + len(names))
+        n, *sizes = np.frombuffer(packed, "<i8", 1 + len(names)).tolist()
+        columns = {}
+        for name, size in zip(names, sizes, strict=True):
+            raw = zlib.decompress(memoryview(packed)[start : start + size])
+            columns[name] = np.frombuffer(raw, DURABLE[name], n).copy()
+            start += size
         return cls(**columns)
