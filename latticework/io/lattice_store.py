@@ -120,7 +120,7 @@ def _load(path: Path) -> Lattice:
         step_px=facts["step_px"],
         index=index,
         ids=read_array(path, "ids"),
-        position_um=read_array(path, "position_um"),
+        position_um=None if facts.get("nominal") else read_array(path, "position_um"),
         shapes=read_array(path, "shapes") if "shapes" in members else None,
         names=StoredNames(path / "names", len(index)) if "names" in members else None,
         problems={int(tile): text for tile, text in facts["problems"].items()},
@@ -142,6 +142,7 @@ def _facts(lattice: Lattice) -> dict[str, Any]:
         "pixel_size_um": dict(lattice.pixel_size_um),
         "known_pixel_size": list(lattice.known_pixel_size_um),
         "step_px": dict(lattice.step_px),
+        "nominal": lattice.given_position_um is None,  # then positions need not be read
         "problems": {str(tile): text for tile, text in lattice.problems.items()},
         "channels": None if lattice.channels is None else list(lattice.channels),
         "volume_shape": None if volume is None else dict(volume),

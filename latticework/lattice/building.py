@@ -146,7 +146,8 @@ def check(lattice: "Lattice") -> None:
     if lattice.problems and not np.isin(list(lattice.problems), lattice.ids).all():
         raise LatticeError(f"problems {dict(lattice.problems)} name tiles that there are not")
     check_places(lattice)
-    if not np.isfinite(lattice.position_um).all():
+    given = lattice.given_position_um
+    if given is not None and not np.isfinite(given).all():
         raise LatticeError("a position is not a finite number of micrometres")
 
 

@@ -150,8 +150,9 @@ class Lattice:
         self.source: TileSource | None = source
         #: Names as they were given; None where they are made from the labels.
         self.given_names: Any = names
-        self.position_um: np.ndarray = (
-            building.nominal_positions(self)
+        #: Positions as they were given; None where they are nominal.
+        self.given_position_um: np.ndarray | None = (
+            None
             if position_um is None
             else building.tile_rows(position_um, "position_um", float, n, self.spatial_dims)
         )
@@ -264,6 +265,12 @@ class Lattice:
         grid = views.on_grid(self, self.ids, -1)
         grid.setflags(write=False)
         return grid
+
+    @cached_property
+    def position_um(self) -> np.ndarray:
+        """Position of every tile's first pixel, micrometres, shape (n, len(spatial_dims))."""
+        given = self.given_position_um
+        return building.nominal_positions(self) if given is None else given
 
     @cached_property
     def names(self) -> np.ndarray:
@@ -444,7 +451,11 @@ class Lattice:
             "ids": self.ids,
             "names": self.given_names,
         }
-        parts |= {"position_um": self.position_um, "shapes": self.shapes, "problems": self.problems}
+        parts |= {
+            "position_um": self.given_position_um,
+            "shapes": self.shapes,
+            "problems": self.problems,
+        }
         return Lattice(**{**building.common_parts(self), **parts, **changes})
 
     # ---------------------------------------------------------------- looking
