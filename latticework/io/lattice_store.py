@@ -30,6 +30,7 @@ from latticework.io.plain_zarr import (
     decode_text,
     read_array,
     read_group,
+    read_json,
     settle_folder,
     swap_folder,
     write_array,
@@ -107,6 +108,9 @@ def _load(path: Path) -> Lattice:
     if token is None:
         raise StoreError(f"{path} is not a lattice: it was not written by latticework")
     index = read_array(path, "index")
+    nominal = facts.get("nominal", False)
+    if nominal:  # not needed, but a damaged lattice is not one to go on with
+        read_json(path / "position_um" / "zarr.json", what="lattice")
     known: Any = facts.get("known_pixel_size", facts["pixel_size_um"])  # all, in older ones
     lattice = Lattice(
         dims=facts["dims"],
@@ -120,7 +124,7 @@ def _load(path: Path) -> Lattice:
         step_px=facts["step_px"],
         index=index,
         ids=read_array(path, "ids"),
-        position_um=None if facts.get("nominal") else read_array(path, "position_um"),
+        position_um=None if nominal else read_array(path, "position_um"),
         shapes=read_array(path, "shapes") if "shapes" in members else None,
         names=StoredNames(path / "names", len(index)) if "names" in members else None,
         problems={int(tile): text for tile, text in facts["problems"].items()},
