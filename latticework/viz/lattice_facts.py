@@ -7,22 +7,11 @@ import numpy as np
 
 from latticework.lattice import Lattice
 from latticework.lattice.offsets import spatial_axis
+from latticework.lattice.places import extents_um
 from latticework.viz.folding import axis_name
 from latticework.viz.words import length, plain, plural, size
 
 _SHOWN_PROBLEMS = 3
-
-
-def tile_extents_um(lattice: Lattice) -> np.ndarray:
-    """Extent of the tiles, shape (n or 1, number of spatial dims); one row where all are equal."""
-    if lattice.shapes is None:
-        px = np.array([[lattice.tile_shape.get(axis, 1) for axis in lattice.spatial_dims]])
-    else:
-        ones = np.ones(len(lattice), dtype=np.int64)
-        of_dim = dict(zip(lattice.tile_dims, lattice.shapes.T, strict=True))
-        px = np.stack([of_dim.get(axis, ones) for axis in lattice.spatial_dims], axis=1)
-    sizes = np.array([lattice.pixel_size_um[axis] for axis in lattice.spatial_dims])
-    return np.asarray(px * sizes, dtype=np.float64)
 
 
 def lattice_title(lattice: Lattice) -> str:
@@ -157,7 +146,7 @@ def _step(lattice: Lattice) -> str:
 
 def _extent(lattice: Lattice) -> str:
     near = lattice.position_um.min(axis=0)
-    far = (lattice.position_um + tile_extents_um(lattice)).max(axis=0)
+    far = (lattice.position_um + extents_um(lattice)).max(axis=0)
     spans = dict(zip(lattice.spatial_dims, (far - near).tolist(), strict=True))
     lattice_axes = {spatial_axis(dim) for dim in lattice.dims}
     shown = {a: v for a, v in spans.items() if a in lattice.tile_dims or a in lattice_axes}

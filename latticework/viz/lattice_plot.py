@@ -13,9 +13,10 @@ from matplotlib.patheffects import withStroke
 
 from latticework.errors import LatticeError
 from latticework.lattice import Lattice, State
+from latticework.lattice.places import extents_um
 from latticework.viz.figure import INK, PAPER, Picture, saved
 from latticework.viz.folding import Folding
-from latticework.viz.lattice_facts import lattice_title, tile_extents_um
+from latticework.viz.lattice_facts import lattice_title
 from latticework.viz.states import Theme, state_colours
 from latticework.viz.words import plain
 
@@ -108,7 +109,7 @@ def _figure(
 ) -> Figure:
     yx = [lattice.spatial_dims.index(axis) for axis in ("y", "x")]
     near = lattice.position_um[:, yx].min(axis=0)
-    far = (lattice.position_um + tile_extents_um(lattice))[:, yx].max(axis=0)
+    far = (lattice.position_um + extents_um(lattice))[:, yx].max(axis=0)
     aspect = min(4.0, max(0.15, float((far - near)[0] / (far - near)[1])))
     n = len(planes)
     largest = max(len(rows) for _, rows in planes)
@@ -158,7 +159,7 @@ def _draw(
     """Tiles of these rows, with what there is room for."""
     yx = [lattice.spatial_dims.index(axis) for axis in ("y", "x")]
     near = lattice.position_um[rows][:, yx]
-    extents = tile_extents_um(lattice)
+    extents = extents_um(lattice)
     size = np.broadcast_to(
         extents[:, yx] if len(extents) == 1 else extents[rows][:, yx], near.shape
     )
