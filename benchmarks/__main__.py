@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import halo, orchestration, reopen
+from benchmarks import halo, living, orchestration, reopen
 from benchmarks.cases import Settings
 from benchmarks.table import Row, as_markdown, as_text
 
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "orchestration": orchestration.report,
     "halo": halo.report,
     "reopen": reopen.report,
+    "living": living.report,
 }
 
 

@@ -7,8 +7,11 @@ used, so that the import itself takes a few milliseconds:
 ``open_tiles``       the lattice of an acquisition on disk or in memory
 ``simulate``         an acquisition with a known truth, for trying things out
 ``create``           a new project: a folder with the lattice, the pipeline and its results
+``create_watched``   a project of an acquisition that goes on, made from its first tiles
 ``open_project``     a project that exists already
+``neighbours`` ...   what a stage reads: also ``plane``, ``all_tiles``, ``intersecting``
 ``stage``            a function as a step of a pipeline, with its options
+``command``          a program as a step of a pipeline, and ``file`` for what it makes
 ``stages``           everything for writing stages; ready ones in ``lw.stages.ready``
 ``viz``              plots and pictures
 ``testing``          simulated acquisitions and Hypothesis strategies
@@ -36,11 +39,17 @@ if TYPE_CHECKING:
     from latticework.lattice import Tile as Tile
     from latticework.project import Project as Project
     from latticework.project import create as create
+    from latticework.project import create_watched as create_watched
     from latticework.project import open_project as open_project
     from latticework.stages import Stage as Stage
     from latticework.stages import all_tiles as all_tiles
     from latticework.stages import array_output as array_output
+    from latticework.stages import command as command
+    from latticework.stages import file as file
+    from latticework.stages import intersecting as intersecting
+    from latticework.stages import neighbours as neighbours
     from latticework.stages import nothing as nothing
+    from latticework.stages import plane as plane
     from latticework.stages import record_output as record_output
     from latticework.stages import same_tile as same_tile
     from latticework.stages import stage as stage
@@ -58,13 +67,19 @@ _HOME = {
     "Stage": "latticework.stages",
     "all_tiles": "latticework.stages",
     "array_output": "latticework.stages",
+    "command": "latticework.stages",
+    "file": "latticework.stages",
+    "intersecting": "latticework.stages",
+    "neighbours": "latticework.stages",
     "nothing": "latticework.stages",
+    "plane": "latticework.stages",
     "record_output": "latticework.stages",
     "same_tile": "latticework.stages",
     "stage": "latticework.stages",
     "table_output": "latticework.stages",
     "Project": "latticework.project",
     "create": "latticework.project",
+    "create_watched": "latticework.project",
     "open_project": "latticework.project",
     "simulate": "latticework.testing",
 }
@@ -82,11 +97,17 @@ __all__ = [
     "Tile",
     "all_tiles",
     "array_output",
+    "command",
     "create",
+    "create_watched",
     "errors",
+    "file",
+    "intersecting",
+    "neighbours",
     "nothing",
     "open_project",
     "open_tiles",
+    "plane",
     "record_output",
     "same_tile",
     "simulate",

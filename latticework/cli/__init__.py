@@ -1,4 +1,4 @@
-"""The command line: ``latticework demo|info|init|run|status|why|retry|export``.
+"""The command line, ``latticework``: look, run, steer, and follow an acquisition that goes on.
 
 Commands do nothing that the library could not: each is a few calls of it. Nothing heavy is imported
 before a command needs it, so that ``--help`` answers at once.

@@ -3,10 +3,15 @@
 import click
 
 from latticework import __version__
+from latticework.cli.acquiring import end, reinstate, watch, withdraw
 from latticework.cli.demonstrating import demo
+from latticework.cli.editing import add, change, explain, remove
 from latticework.cli.frame import Commands
 from latticework.cli.looking import info, status, why
-from latticework.cli.working import export, init, retry, run
+from latticework.cli.remembering import copy, history, log, provenance, replay
+from latticework.cli.scope import parameters, prioritise, region, skip, unskip
+from latticework.cli.steering import cancel, pause, resume, retry, stop
+from latticework.cli.working import export, init, run
 
 EPILOG = """\b
 A first look:            latticework demo
@@ -14,6 +19,8 @@ What is in a folder:     latticework info acquisition/
 A project of your own:   latticework init acquisition/ brain.lw --pipeline pipeline.py
                          latticework run brain.lw
 How it stands:           latticework status brain.lw
+While it is acquired:    latticework watch acquisition/ brain.lw --pipeline pipeline.py
+Steer it, at any time:   latticework pause brain.lw, change brain.lw clean size=5, ...
 
 Every command explains itself: latticework run --help.
 
@@ -39,5 +46,8 @@ def commands(debug: bool) -> None:
     del debug  # `Commands` reads it
 
 
-for command in (demo, info, init, run, status, why, retry, export):
-    commands.add_command(command)
+commands.add_section("Look", demo, info, status, why, history, log, provenance)
+commands.add_section("Run", init, run, stop, export, replay, copy)
+commands.add_section("Acquisitions that go on", watch, end, withdraw, reinstate)
+commands.add_section("Steer units", pause, resume, cancel, retry, prioritise, region, skip, unskip)
+commands.add_section("Steer the pipeline", explain, add, change, remove, parameters)

@@ -104,7 +104,7 @@ def prepare(
     project = PipelineProject(place.project)
     click.echo(repr(project.lattice))
     done = apply(project, place.pipeline)
-    remember(project.path, place.pipeline)
+    remember(project, place.pipeline)
     click.echo(f"Pipeline of {place.pipeline.name}: {' → '.join(done.stages)}")
     return project, truth
 

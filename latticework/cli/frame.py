@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from latticework.cli.words import spoken
 from latticework.errors import LatticeworkError
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
@@ -34,7 +35,33 @@ def _typed(program: str, name: str) -> str:
 
 
 class Commands(click.Group):
-    """A group whose errors are messages, and whose commands are listed in the order of use."""
+    """A group whose errors are messages, and whose commands are listed by what they are for."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.sections: dict[str, tuple[str, ...]] = {}
+        """Names of commands by what they are for."""
+
+    def add_section(self, title: str, *commands: click.Command) -> None:
+        """Add commands under a title."""
+        for command in commands:
+            self.add_command(command)
+        self.sections[title] = tuple(str(command.name) for command in commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, section by section, with their columns in line."""
+        width = max(map(len, self.commands))
+        room = formatter.width - width - 6
+        for title, names in self.sections.items():
+            shown = [(n, self.get_command(ctx, n)) for n in names]
+            with formatter.section(title):
+                formatter.write_dl(
+                    [
+                        (n.ljust(width), c.get_short_help_str(room))
+                        for n, c in shown
+                        if c is not None
+                    ]
+                )
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order in which they were added."""
@@ -66,7 +93,7 @@ def clear_errors(*, debug: bool) -> Iterator[None]:
             traceback.print_exc()
         else:
             click.secho("Error: ", fg="red", nl=False, err=True)
-            click.echo(str(error), err=True)
+            click.echo(spoken(str(error)), err=True)
         sys.exit(REFUSED)
     except KeyboardInterrupt:
         click.echo("\nInterrupted.", err=True)
@@ -87,4 +114,4 @@ def plain_warnings() -> Iterator[None]:
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, UserWarning | RuntimeWarning):
         click.secho("Warning: ", fg="yellow", nl=False, err=True)
-        click.echo(str(message), err=True)
+        click.echo(spoken(str(message)), err=True)

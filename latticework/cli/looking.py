@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latticework.cli.frame import FAILED, called
-from latticework.cli.options import acquisition_options, open_acquisition, selection
+from latticework.cli.options import acquisition_options, open_acquisition
+from latticework.cli.words import TILE, note_project, one_unit, spoken, written
 
 if TYPE_CHECKING:
     from latticework.lattice import Lattice
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 LISTED = 10
 """Problems and failures that are listed at most."""
-PROJECT = click.argument("project", type=click.Path(path_type=Path))
+PROJECT = click.argument("project", type=click.Path(path_type=Path), callback=note_project)
 
 
 def show_lattice(lattice: "Lattice") -> None:
@@ -136,7 +137,7 @@ def status(project: Path, stage: str | None, as_json: bool, png: Path | None, wa
 @click.command()
 @PROJECT
 @click.argument("stage")
-@click.argument("tile", nargs=-1, metavar="[z=3 y=1 x=2 | ID]")
+@click.argument("tile", nargs=-1, metavar=TILE)
 def why(project: Path, stage: str, tile: tuple[str, ...]) -> None:
     """Explain the state of a tile, with its traceback.
 
@@ -154,9 +155,8 @@ def why(project: Path, stage: str, tile: tuple[str, ...]) -> None:
 
     opened = open_project(project)
     node = opened.pipeline[stage]
-    id, labels = selection(opened.lattice, tile)
     if tile or node.reduction:
-        unit = opened.unit_row(node, id, labels)
+        unit, _ = one_unit(opened, stage, tile)
         click.echo(reason(opened, stage, unit))
         text = last_traceback(opened, stage, unit)
         if text:
@@ -174,8 +174,9 @@ def reason(project: "Project", stage: str, unit: int) -> str:
     text = project.why(stage, unit)
     if project.pipeline[stage].units.state[unit] == State.FAILED:
         again = f"{called()} retry {quote(str(project.path))} --stage {stage}"
-        text = f"{text.partition('. See project.')[0]}\nTo let it run again: {again}"
-    return text
+        return f"{text.partition('. See project.')[0]}\nTo let it run again: {again}"
+    tile = project.pipeline[stage].lattice.tile(unit)
+    return spoken(text, written(tile.labels))
 
 
 def last_traceback(project: "Project", stage: str, unit: int) -> str:
@@ -210,7 +211,7 @@ def explain_some(project: "Project", stage: str) -> None:
         for unit in units[:3].tolist():
             tile = node.lattice.tile(unit)
             explained = project.why(stage, unit).partition(". See project.")[0]
-            click.echo(f"  {tile.name} {tile.address}: {explained}")
+            click.echo(f"  {tile.name} {tile.address}: {spoken(explained, written(tile.labels))}")
         if len(units) > 3:
             click.echo(f"  and {len(units) - 3:,} more")
     if not some:

@@ -1,13 +1,14 @@
-"""How tiles, grids and sizes are written on the command line."""
+"""How grids and sizes are written on the command line, and the options of an acquisition."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from latticework.errors import LatticeError, SourceError
+from latticework.errors import LatticeError, ProjectError, SourceError, StageError
 
 if TYPE_CHECKING:
     from latticework.lattice import Lattice
@@ -93,7 +94,7 @@ class Names(click.ParamType):  # type: ignore[type-arg]  # not generic before 8.
         )
 
 
-ACQUISITION: tuple[Callable[[Any], Any], ...] = (
+PLACES: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--grid", type=Grid(), help="Rows and columns, as in 7x9, where the files do not say."
     ),
@@ -114,7 +115,8 @@ ACQUISITION: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--positions", metavar="FILE",
-        help="CSV table, or TileConfiguration.txt, of positions or of rows and columns.",
+        help="CSV table or TileConfiguration.txt, of positions or of rows and columns; or XML of "
+        "TeraStitcher or BigStitcher.",
     ),
     click.option(
         "--columns", metavar="TEXT",
@@ -139,6 +141,10 @@ ACQUISITION: tuple[Callable[[Any], Any], ...] = (
         "--flip", default="", metavar="AXES",
         help="Axes whose positions run against the image: y, x, yx.",
     ),
+)  # fmt: skip
+"""Options that say where tiles are, as of `latticework.open_tiles`."""
+ACQUISITION: tuple[Callable[[Any], Any], ...] = (
+    *PLACES,
     click.option(
         "--block", type=ByAxis(), metavar="PIXELS",
         help="Cut one large image into blocks: z=64,y=256,x=256.",
@@ -153,7 +159,17 @@ ACQUISITION: tuple[Callable[[Any], Any], ...] = (
 
 def acquisition_options(command: F) -> F:
     """Give a command the options of `latticework.open_tiles`."""
-    for option in reversed(ACQUISITION):
+    return with_options(command, ACQUISITION)
+
+
+def place_options(command: F) -> F:
+    """Give a command the options that say where tiles are."""
+    return with_options(command, PLACES)
+
+
+def with_options(command: F, options: Sequence[Callable[[Any], Any]]) -> F:
+    """Give a command some options, in this order."""
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -167,22 +183,34 @@ def open_acquisition(path: str, given: Mapping[str, Any]) -> "Lattice":
     options["dims"] = tuple(options["dims"]) if options["dims"] else None
     if isinstance(options["block"], int | float):
         raise click.UsageError("--block: write pixels by axis, as in z=64,y=256,x=256")
-    try:
+    with command_words():
         return open_tiles(path, **options)
+
+
+@contextmanager
+def command_words(*only: str) -> Iterator[None]:
+    """Let messages of the library speak of options of the command line: all of them, or some."""
+    try:
+        yield
     except SourceError as error:
-        raise SourceError(in_command_words(str(error)), error.path) from error
-    except LatticeError as error:
-        raise LatticeError(in_command_words(str(error))) from error
+        raise SourceError(in_command_words(str(error), *only), error.path) from error
+    except (LatticeError, StageError, ProjectError) as error:
+        raise type(error)(in_command_words(str(error), *only)) from error
 
 
+OPTION_NAMES = {
+    "pixel_size_um": "pixel-size",
+    "done_marker": "done-marker",
+    "settle_s": "settle",
+}
 _ARGUMENT = re.compile(
     r"\b(grid|start|order|overlap|positions|columns|unit|pattern|files|dims|block|pixel_size_um"
-    r"|flip|errors)="
+    r"|flip|first|errors|after|before|children|done_marker|end|settle_s|removed|stages)="
     r"(\"[^\"]*\"|'[^']*'|\{['\"]\w+['\"]: [^{}]*\}|\([^()]*\)|\.\.\.|[\d.]+\b)?"
 )
 
 
-def in_command_words(text: str) -> str:
+def in_command_words(text: str, *only: str) -> str:
     """A message of the library with arguments written as options of the command line.
 
     Examples
@@ -193,7 +221,9 @@ def in_command_words(text: str) -> str:
     '--block y=8,x=9 or --dims cyx'
     """
     text = re.sub(r'open_tiles\("([^"]*)", files="([^"]*)"\)', _command, text)
-    return _ARGUMENT.sub(_option, text)
+    return _ARGUMENT.sub(
+        lambda found: _option(found) if not only or found[1] in only else found[0], text
+    )
 
 
 def _command(match: re.Match[str]) -> str:
@@ -201,7 +231,7 @@ def _command(match: re.Match[str]) -> str:
 
 
 def _option(match: re.Match[str]) -> str:
-    name = {"pixel_size_um": "pixel-size"}.get(match[1], match[1])
+    name = OPTION_NAMES.get(match[1], match[1])
     value = match[2] or ""
     if value.startswith("{"):
         pairs = [[part.strip(" '\"") for part in one.split(":")] for one in value[1:-1].split(",")]
@@ -217,47 +247,3 @@ def _option(match: re.Match[str]) -> str:
     elif value == "...":
         value = ""
     return f"--{name} {value}".rstrip()
-
-
-def selection(lattice: "Lattice", words: Sequence[str]) -> tuple[int | None, dict[str, Any]]:
-    """Tile id and labels from words such as ``z=3 y=1 well=E07`` or ``17``.
-
-    Raises
-    ------
-    click.UsageError
-        If a word is neither.
-    LatticeError
-        If there is no such axis.
-
-    Examples
-    --------
-    >>> from latticework import Lattice
-    >>> tiles = Lattice.from_grid({"y": 2, "x": 2}, tile_shape={"y": 8, "x": 8}, dtype="u1")
-    >>> selection(tiles, ["y=1", "x=0"]), selection(tiles, ["3"])
-    ((None, {'y': 1, 'x': 0}), (3, {}))
-    """
-    from latticework.lattice.building import known_dim
-
-    id, labels = None, {}
-    for word in words:
-        axis, equals, text = word.partition("=")
-        if equals and axis:
-            kind = lattice.labels[known_dim(lattice, axis)].dtype.kind
-            labels[axis] = _label(text, kind, word)
-        elif re.fullmatch(r"\d+", word) and id is None and len(words) == 1:
-            id = int(word)
-        else:
-            raise click.UsageError(
-                f"{word!r}: give labels of tiles, as in z=3 y=1 x=2, or the id of one, as in 17"
-            )
-    return id, labels
-
-
-def _label(text: str, kind: str, word: str) -> Any:
-    if kind in "iuf":
-        try:
-            number = float(text)
-        except ValueError:
-            raise click.UsageError(f"{word!r}: labels along this axis are numbers") from None
-        return int(number) if number.is_integer() else number
-    return text

@@ -8,20 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from latticework.cli.frame import called
+from latticework.cli.settings import gauge_json, live_lines, settings_json, settings_lines
+from latticework.cli.words import typed_project
 from latticework.errors import LatticeworkError, ProjectError
 from latticework.lattice.states import State
+from latticework.project.following import Following, read_following
+from latticework.project.pipeline import SOURCE
 from latticework.project.running import summarise
+from latticework.project.settings import Settings
 from latticework.project.summary import FailedTile
+from latticework.project.watching import end_of
 
 if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
     from latticework.project import Project
+    from latticework.project.keeping_up import KeepingUp
     from latticework.viz.progress import StageView
 
 LISTED = 10
 """Failures that are listed at most."""
+NAMED = 5
+"""Tiles that cannot be read that are listed at most."""
 DONE = (State.COMPLETE, State.ABSENT)
 
 
@@ -41,6 +51,20 @@ class Standing:
     """The first failed units."""
     n_failures: int
     """How many failed in all."""
+    settings: Settings
+    """What users have set."""
+    keeping_up: "KeepingUp | None"
+    """Whether stages keep up with what arrives; None unless tiles may arrive."""
+    following: Following | None
+    """What is held back of an acquisition that is watched now."""
+    unreadable: tuple[tuple[str, str], ...]
+    """Tiles of the acquisition that cannot be read, and why."""
+    open_lines: tuple[str, ...]
+    """Of an acquisition that goes on: what ends it, and what waits for that."""
+    ends_with: str | int | None
+    """File or number of tiles that ends it."""
+    waiting_for_end: Mapping[str, int]
+    """Units that would run if it ended now, by stage."""
 
     @property
     def complete(self) -> bool:
@@ -63,14 +87,27 @@ class Standing:
             }
             for f in self.failures
         ]
+        sources = [
+            {"stage": SOURCE, "tile": tile, "tiles": 1, "message": why, "attempts": 0}
+            for tile, why in self.unreadable[:LISTED]
+        ]
         return {
             "project": self.name,
             "path": self.path,
             "run_by": self.run_by,
             "complete": self.complete,
             "stages": stages,
-            "failures": failures,
-            "n_failures": self.n_failures,
+            "failures": [*sources, *failures],
+            "n_failures": self.n_failures + len(self.unreadable),
+            "acquisition": {
+                "goes_on": self.settings.open,
+                "ends_with": self.ends_with,
+                "waiting_for_end": dict(self.waiting_for_end),
+                "n_unreadable": len(self.unreadable),
+            },
+            "settings": settings_json(self.settings),
+            "keeping_up": gauge_json(self.keeping_up),
+            "following": None if self.following is None else self.following.to_json(),
         }
 
 
@@ -88,7 +125,47 @@ def look(project: "Project", stage: str | None = None) -> Standing:
         counts = {stage: counts[stage]}
         failures = tuple(f for f in failures if f.stage == stage)
         n_failures = counts[stage].get(State.FAILED, 0)
-    return Standing(project.name, str(project.path), run_by, counts, failures, n_failures)
+    settings = project.settings
+    live = settings.live and (settings.open or run_by is not None)
+    return Standing(
+        *(project.name, str(project.path), run_by, counts, failures, n_failures, settings),
+        keeping_up=project.keeping_up() if live and counts else None,
+        following=read_following(project.path) if live and run_by is not None else None,
+        unreadable=unreadable_tiles(project) if stage is None else (),
+        open_lines=tuple(open_lines(project, typed_project())) if settings.open else (),
+        ends_with=end_of(project) if settings.open else None,
+        waiting_for_end=project.waiting_for_end if settings.open else {},
+    )
+
+
+def unreadable_tiles(project: "Project") -> tuple[tuple[str, str], ...]:
+    """Tiles of the acquisition that cannot be read, and why; not those that were withdrawn."""
+    lattice = project.lattice
+    states = project.pipeline[SOURCE].units.state
+    return tuple(
+        (str(lattice.tile(tile).name), why)
+        for tile, why in lattice.problems.items()
+        if states[tile] == State.FAILED
+    )
+
+
+def open_lines(project: "Project", typed: str) -> list[str]:
+    """What ends an acquisition that goes on, and how many units wait for that."""
+    from latticework.viz.words import plural
+
+    end, command = end_of(project), f"{called()} end {typed}"
+    if end is None:
+        what = f"It ends with: {command}"
+    else:
+        when = f"the file {end} is" if isinstance(end, str) else f"{plural(end, 'tile')} are"
+        what = f"It ends when {when} there, or with: {command}"
+    lines = [f"The acquisition goes on ({plural(len(project.lattice), 'tile')} so far). {what}"]
+    waiting = {name: n for name, n in project.waiting_for_end.items() if n}
+    if waiting:
+        by_stage = ", ".join(f"{name} {n:,}" for name, n in waiting.items())
+        n = sum(waiting.values())
+        lines.append(f"{plural(n, 'unit')} {'wait' if n > 1 else 'waits'} for its end: {by_stage}")
+    return lines
 
 
 def counts_while_run(project: "Project") -> dict[str, dict[State, int]]:
@@ -133,12 +210,23 @@ def views_of(now: Standing, known: "Mapping[str, StageView] | None" = None) -> "
 
 
 def lines_below(now: Standing) -> list[str]:
-    """What bars do not say."""
-    from latticework.viz.words import plural
+    """What bars do not say: settings, what arrives, what is stale, what failed."""
+    from latticework.viz.words import plain, plural
 
     stale = {name: counts.get(State.STALE, 0) for name, counts in now.counts.items()}
     some = ", ".join(f"{name} {n:,}" for name, n in stale.items() if n)
     lines = [f"Stale, they run again as what made them has changed: {some}"] if some else []
+    lines = [
+        *settings_lines(now.settings),
+        *now.open_lines,
+        *live_lines(now.keeping_up, now.following),
+        *lines,
+    ]
+    if now.unreadable:
+        n = len(now.unreadable)
+        lines.append(f"{plural(n, 'tile')} of the acquisition cannot be read:")
+        lines += [f"  {plain(tile, 60)}: {plain(why)}" for tile, why in now.unreadable[:NAMED]]
+        lines += [f"  and {n - NAMED:,} more"] if n > NAMED else []
     if now.n_failures:
         lines.append(plural(now.n_failures, "failure"))
         lines += [f"  {failure.line}" for failure in now.failures[:LISTED]]
@@ -163,10 +251,10 @@ def show(now: Standing, console: "Console | None" = None) -> None:
 def show_views(now: Standing, views: "list[StageView]", console: "Console") -> None:
     """Print bars for the width of the terminal, and text as it is: programs may read it."""
     click.echo(title(now))
-    if not now.counts:
+    if now.counts:
+        console.print(bars_of(views, console))
+    else:
         click.echo("No stages yet.")
-        return
-    console.print(bars_of(views, console))
     for line in lines_below(now):
         click.echo(line)
 

@@ -1,9 +1,9 @@
-"""Commands that do something: ``init``, ``run``, ``retry``, ``export``."""
+"""Commands that do something: ``init``, ``run``, ``export``."""
 
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -13,13 +13,15 @@ import click
 
 from latticework.cli.frame import FAILED, INTERRUPTED, called
 from latticework.cli.looking import PROJECT, show_lattice
-from latticework.cli.options import Names, acquisition_options, open_acquisition, selection
+from latticework.cli.options import Names, acquisition_options, open_acquisition
+from latticework.cli.words import TILES, chosen, spoken, written
 from latticework.errors import ProjectError, ProjectExistsError
 
 if TYPE_CHECKING:
     from latticework.cli.pipelines import Applied, PipelineProject
     from latticework.project import Project
     from latticework.project.summary import RunSummary
+    from latticework.viz.progress import Kind
 
 PIPELINE = click.option(
     "--pipeline",
@@ -31,6 +33,19 @@ WORKERS = click.option(
     "--workers",
     type=click.IntRange(min=1),
     help="Worker processes on this machine; one per core if not given.",
+)
+SCHEDULER = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="A Dask scheduler that runs already, as in tcp://host:8786.",
+)
+STAGES = click.option("--stages", type=Names(), help="Only these stages, as in clean,spots.")
+PROGRESS = click.option(
+    "--progress",
+    type=click.Choice(["auto", "rich", "lines", "none"]),
+    default="auto",
+    show_default=True,
+    help="Bars, plain lines or nothing; 'auto': bars in a terminal, else lines.",
 )
 
 
@@ -73,9 +88,10 @@ def init(
     show_lattice(tiles)
     path = create(project, tiles, name=name).path
     if pipeline is not None:
+        filled = PipelineProject(path)
         try:
-            done = apply(PipelineProject(path), pipeline)
-            remember(path, pipeline)
+            done = apply(filled, pipeline)
+            remember(filled, pipeline)
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)  # made a moment ago, by us
             raise
@@ -110,18 +126,13 @@ def free_folder(project: Path) -> None:
 @PROJECT
 @PIPELINE
 @WORKERS
+@SCHEDULER
+@STAGES
+@PROGRESS
 @click.option(
-    "--scheduler",
-    metavar="ADDRESS",
-    help="A Dask scheduler that runs already, as in tcp://host:8786.",
-)
-@click.option("--stages", type=Names(), help="Only these stages, as in clean,spots.")
-@click.option(
-    "--progress",
-    type=click.Choice(["auto", "rich", "lines", "none"]),
-    default="auto",
-    show_default=True,
-    help="Bars, plain lines or nothing; 'auto': bars in a terminal, else lines.",
+    "--wait",
+    is_flag=True,
+    help="Go on when all is done, for what is added or changed, until 'stop'.",
 )
 def run(
     project: Path,
@@ -129,7 +140,8 @@ def run(
     workers: int | None,
     scheduler: str | None,
     stages: list[str] | None,
-    progress: str,
+    progress: "Kind",
+    wait: bool,
 ) -> None:
     """Run everything of a project that is not done.
 
@@ -137,7 +149,10 @@ def run(
     fails stops nothing but what reads it.
 
     The project remembers its pipeline file and reads it again at each run: change a parameter or a
-    function in it, and exactly what depends on that is made again.
+    function in it, and exactly what depends on that is made again. Stages that commands have
+    changed or removed stay so, until the file says something else of them or is given again.
+
+    While it runs, 'latticework pause', 'change', 'cancel' and the like steer it.
 
     \b
     Examples:
@@ -149,18 +164,56 @@ def run(
     """
     from latticework.cli.pipelines import PipelineProject
 
+    one_place(workers, scheduler)
+    opened = PipelineProject(project)
+    known = read_pipeline(opened, pipeline)
+    only = stages or (known.only if known is not None and not wait else None)
+    with where(workers, scheduler) as cluster:
+        summary = opened.run(cluster, stages=only, progress=Spoken(progress), wait=wait)
+    if progress == "none":
+        click.echo(spoken(str(summary)))
+    finish(opened, project, summary, only)
+
+
+class Spoken:
+    """Progress whose words are those of the command line; what was said already is left out.
+
+    Parameters
+    ----------
+    kind
+        How it is shown.
+    said
+        What has been printed before the run began.
+    """
+
+    def __init__(self, kind: "Kind", said: Iterable[str] = ()) -> None:
+        from latticework.viz.progress import make_progress
+
+        self._shown = make_progress(kind)
+        self._said = set(said)
+
+    def __getattr__(self, name: str) -> Any:
+        """What needs no other words."""
+        return getattr(self._shown, name)
+
+    def say(self, text: str) -> None:
+        """A line for whoever watches."""
+        if text not in self._said:
+            self._shown.say(spoken(text))
+        self._said.discard(text)  # what begins anew is said anew
+
+    def finish(self, summary: object | None = None) -> None:
+        """The run is over; why units failed is told below."""
+        closing = getattr(summary, "closing", None)
+        self._shown.finish(summary if closing is None else spoken(str(closing[0])))
+
+
+def one_place(workers: int | None, scheduler: str | None) -> None:
+    """Refuse two places to run."""
     if workers is not None and scheduler is not None:
         raise click.UsageError(
             "--workers are on this machine, --scheduler is elsewhere: give one of them"
         )
-    opened = PipelineProject(project)
-    known = read_pipeline(opened, pipeline)
-    chosen = stages or (list(known.stages) if known is not None and known.others else None)
-    with where(workers, scheduler) as cluster:
-        summary = opened.run(cluster, stages=chosen, progress=progress)
-    if progress == "none":
-        click.echo(str(summary))
-    finish(opened, project, summary, chosen)
 
 
 def read_pipeline(project: "PipelineProject", given: Path | None) -> "Applied | None":
@@ -186,14 +239,18 @@ def read_pipeline(project: "PipelineProject", given: Path | None) -> "Applied | 
             f"the pipeline file {file} is not there any more: say where it is now with --pipeline"
         )
     had = len(project)
-    done = apply(project, file)
-    if given is not None:
-        remember(project.path, given)
+    done = apply(project, file, anew=given is not None)
+    remember(project, file)
     if had and done.new:
         click.echo(f"New in {file.name}: {', '.join(done.new)}")
     if done.changed:
         click.echo(
             f"Changed in {file.name}: {', '.join(done.changed)}; what they made is made again"
+        )
+    if done.left:
+        click.echo(
+            f"Changed by commands since {file.name} was read, so left as they are: "
+            f"{', '.join(done.left)} (with --pipeline the file counts again)"
         )
     if done.others:
         click.echo(f"Not in {file.name}, so left as they are: {', '.join(done.others)}")
@@ -232,67 +289,46 @@ def where(workers: int | None, scheduler: str | None) -> Iterator[Any]:
 
 
 def finish(
-    project: "Project", typed: Path, summary: "RunSummary", chosen: list[str] | None
+    project: "Project",
+    typed: Path,
+    summary: "RunSummary",
+    only: list[str] | None,
+    *,
+    going_on: bool = False,
 ) -> None:
     """Say what to do about what failed, and end with the exit code of a run."""
+    from latticework.cli.standing import open_lines
     from latticework.lattice.states import State
 
     name = quote(str(typed))
     if summary.interrupted:
-        click.echo(f"Interrupted; what is finished is kept. To go on: {called()} run {name}")
+        verb = "watch" if going_on else "run"
+        click.echo(f"Interrupted; what is finished is kept. To go on: {called()} {verb} {name}")
         sys.exit(INTERRUPTED)
-    counts = [summary.counts[stage] for stage in chosen or summary.counts]
+    counts = [summary.counts[stage] for stage in only or summary.counts]
     for node in project.pipeline:
         failed = (node.units.state == State.FAILED).nonzero()[0]
         if len(failed):
-            labels = node.lattice.tile(int(failed[0])).labels.items()
-            words = " ".join(quote(f"{dim.removeprefix('tile_')}={label}") for dim, label in labels)
+            words = written(node.lattice.tile(int(failed[0])).labels)
             click.echo(f"To see why: {called()} why {name} {node.name} {words}".rstrip())
             click.echo(f"When the cause is gone: {called()} retry {name}, and run again")
             break
     done = (State.COMPLETE, State.ABSENT)
+    if going_on:
+        click.echo(f"The acquisition has not ended. To go on: {called()} watch {name}")
+    elif project.settings.open:
+        for line in open_lines(project, name):
+            click.echo(line)
+        click.echo(f"To go on with tiles that arrive: {called()} watch {name}")
     if any(n and state not in done for of in counts for state, n in of.items()):
         sys.exit(FAILED)
 
 
 @click.command()
 @PROJECT
-@click.option("--stage", help="Only this stage.")
-@click.option("--all", "everything", is_flag=True, help="Complete tiles too: make them again.")
-@click.argument("tile", nargs=-1, metavar="[z=3 y=1 ... | ID]")
-def retry(project: Path, stage: str | None, everything: bool, tile: tuple[str, ...]) -> None:
-    """Let failed tiles run again in the next run.
-
-    Without a tile, all that failed are meant; labels choose some (y=1 alone: a whole row).
-
-    \b
-    Examples:
-      latticework retry brain.lw
-      latticework retry brain.lw --stage spots z=3 y=1 x=2
-      latticework retry brain.lw --stage clean --all y=1
-
-    Exit codes: 0 done, 2 there is no such project, stage or tile, or it is running now.
-    """
-    from latticework.project import open_project
-
-    opened = open_project(project)
-    labels = chosen_labels(opened, tile)
-    n = opened.retry(stage, failed=not everything, **labels)
-    if not n:
-        click.echo(
-            "Nothing to retry: nothing there has failed."
-            if not everything
-            else "Nothing to make again."
-        )
-        return
-    click.echo(f"{several(n)} will run again. Next: {called()} run {quote(str(project))}")
-
-
-@click.command()
-@PROJECT
 @click.argument("stage")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.argument("tile", nargs=-1, metavar="[z=3 y=1 ... | ID]")
+@click.argument("tile", nargs=-1, metavar=TILES)
 @click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
 def export(project: Path, stage: str, out: Path, tile: tuple[str, ...], overwrite: bool) -> None:
     """Copy results to files that other programs read.
@@ -315,7 +351,7 @@ def export(project: Path, stage: str, out: Path, tile: tuple[str, ...], overwrit
     from latticework.project.exporting import export_stage
 
     opened = open_project(project)
-    labels = chosen_labels(opened, tile)
+    labels = labels_of(opened, stage, tile)
     files = export_stage(opened, stage, out.expanduser(), labels, overwrite=overwrite)
     said = f"Wrote {files[0]}" if len(files) == 1 else f"Wrote {len(files):,} files"
     if files.left_out:
@@ -341,7 +377,7 @@ def some(tiles: Sequence[object], most: int = 5) -> str:
     return ", ".join(str(tile) for tile in tiles[:most]) + more
 
 
-def chosen_labels(project: "Project", words: tuple[str, ...]) -> dict[str, Any]:
+def labels_of(project: "Project", stage: str, words: Sequence[str]) -> dict[str, Any]:
     """Labels from words; an id is turned into the labels of its tile."""
-    id, labels = selection(project.lattice, words)
-    return labels if id is None else dict(project.lattice.tile(id).labels)
+    id, labels = chosen(project, words, stage)
+    return labels if id is None else dict(project.pipeline[stage].lattice.tile(id).labels)

@@ -1,6 +1,32 @@
 """Bytes: readers of acquisitions, stores of stages, the journal."""
 
+from latticework.io.lavision import open_lavision
+from latticework.io.mouselight import (
+    MouseLightAcquisition,
+    MouseLightInput,
+    read_mouselight,
+    read_mouselight_input,
+)
 from latticework.io.open_tiles import open_tiles
+from latticework.io.position_files import write_positions
+from latticework.io.smartspim import open_smartspim
 from latticework.io.sources import load_source, register_source, save_source
+from latticework.io.tilebase import StitchedTile, Tilebase, read_tilebase, write_tilebase
 
-__all__ = ["load_source", "open_tiles", "register_source", "save_source"]
+__all__ = [
+    "MouseLightAcquisition",
+    "MouseLightInput",
+    "StitchedTile",
+    "Tilebase",
+    "load_source",
+    "open_lavision",
+    "open_smartspim",
+    "open_tiles",
+    "read_mouselight",
+    "read_mouselight_input",
+    "read_tilebase",
+    "register_source",
+    "save_source",
+    "write_positions",
+    "write_tilebase",
+]

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from latticework.errors import LatticeError, SourceError
+from latticework.lattice import merging
 
 MEANINGS: dict[str, str] = {
     name: role
@@ -59,17 +60,8 @@ KNOWN_PATTERNS = (
 
 _DIGITS = re.compile(r"(\d+)")
 
-
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key in which ``ZStep_10`` follows ``ZStep_9``.
-
-    Examples
-    --------
-    >>> sorted(["t10.tif", "t9.tif", "T1.tif"], key=natural_key)
-    ['T1.tif', 't9.tif', 't10.tif']
-    """
-    parts = _DIGITS.split(name.casefold())
-    return [(0, int(part), part) if i % 2 else (1, 0, part) for i, part in enumerate(parts)]
+natural_key = merging.natural_key
+"""Sort key in which ``ZStep_10`` follows ``ZStep_9``."""
 
 
 def compile_pattern(pattern: str | re.Pattern[str]) -> re.Pattern[str]:

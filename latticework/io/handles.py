@@ -7,6 +7,8 @@ from typing import Any
 
 from latticework.io.layout import ArrayLayout
 
+ROOM = 2**40
+"""Tiles for which an opened list has room."""
 HALO_CACHE_BYTES = 128 * 2**20
 """Decoded chunks that a process keeps for halos: the next tile's neighbours are this tile's."""
 
@@ -44,8 +46,14 @@ def open_handle(
 
 @lru_cache(maxsize=256)
 def _tensorstore_metadata(layout: ArrayLayout) -> dict[str, Any]:
-    """What tensorstore needs of the metadata: attributes only cost time."""
-    return {**layout.metadata(), "attributes": {}}
+    """What tensorstore needs of the metadata: attributes only cost time.
+
+    A list has room for any id here, so that who has it open sees tiles that are added later.
+    """
+    metadata = {**layout.metadata(), "attributes": {}}
+    if layout.kind == "list":
+        metadata["shape"] = [ROOM, *layout.tile_shape]
+    return metadata
 
 
 @lru_cache(maxsize=8)
@@ -90,10 +98,13 @@ def explain(
     remedy = next(remedy for sign, remedy in _REMEDIES if sign in text)
     if index is None:
         return f"cannot {verb} array {layout.name!r} at {root}: {text}; {remedy}"
-    where = ", ".join(
-        f"{dim}={labels[i]}"
-        for dim, labels, i in zip(layout.lattice_dims, layout.labels, index, strict=True)
-    )
+    if layout.kind == "list":
+        where = f"id {index[0]}"
+    else:
+        where = ", ".join(
+            f"{dim}={labels[i]}"
+            for dim, labels, i in zip(layout.lattice_dims, layout.labels, index, strict=True)
+        )
     files = " and ".join(str(root / key) for key in layout.keys(index)[:3])
     tile = f"tile {index} ({where}) of array {layout.name!r}"
     return f"cannot {verb} {tile} in {files}: {text}; {remedy}"

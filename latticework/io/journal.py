@@ -3,14 +3,16 @@
 Tables (all times are seconds since 1970, ids of tiles are the lattice's):
 
 ==============  =====================================================================
-``meta``        format version
+``meta``        format version (`latticework.io.journal_format`)
 ``stages``      name, definition and settled output of every stage, by id
 ``sessions``    one row for every start of a coordinator
 ``batches``     batches that workers have and that have not come back
+``definitions`` every definition that a stage ever had, and since when
 ``attempts``    one row per attempt, kept for ever; outcome 1 is success
 ``errors``      messages and tracebacks, each kept once
 ``records``     records that stages made
 ``changes``     everything else that changed states: retries, cancellations, withdrawals
+``arrivals``    tiles that arrived while the acquisition was watched
 ``snapshots``   states of a stage up to an attempt, so that opening is quick
 ``commands``    what other processes ask of the coordinator
 ==============  =====================================================================
@@ -29,70 +31,33 @@ from pathlib import Path
 from typing import Any
 
 from latticework.errors import StoreError
+from latticework.io.journal_format import FORMAT, SCHEMA, read_as_newer, upgrade
+from latticework.io.versions import versions_here
 
-FORMAT = 1
-
-LOST, KILLED, STOPPED = 10, 11, 12
-"""Outcomes without a worker's report: the coordinator ended, the worker died, the run stopped."""
+LOST, KILLED, STOPPED, SUPERSEDED = 10, 11, 12, 13
+"""Outcomes without a worker's report: the coordinator ended, the worker died, the run stopped, or
+what the attempt was for had changed when it came back."""
 
 OUTCOMES = {
     1: "complete",
     2: "exception",
     3: "memory",
     4: "unreadable input",
+    5: "cancelled",
+    6: "timeout",
+    7: "exit code",
+    8: "output check",
     LOST: "coordinator ended",
     KILLED: "worker lost",
     STOPPED: "stopped",
+    SUPERSEDED: "superseded",
 }
 """Outcomes of attempts, in words."""
-
-SCHEMA = """
-create table meta (key text primary key, value text) without rowid;
-create table stages (
-    id integer primary key, name text not null, definition text not null, fingerprint text not null,
-    output text, created real not null, removed real
-);
-create unique index stage_names on stages (name) where removed is null;
-create table sessions (
-    id integer primary key, started real not null, host text, pid integer, version text, ended real
-);
-create table batches (
-    session integer not null, batch integer not null, stage integer not null,
-    units blob not null, attempts blob not null, dispatched real not null,
-    primary key (session, batch)
-);
-create table attempts (
-    id integer primary key, stage integer not null, unit integer not null, attempt integer not null,
-    outcome integer not null, session integer not null, started real, ended real, cpu_s real,
-    peak_memory integer, bytes_read integer, bytes_written integer, fingerprint integer,
-    worker integer, error integer
-);
-create index attempts_of on attempts (stage, unit);
-create table workers (id integer primary key, address text not null, host text);
-create table errors (
-    id integer primary key, type text not null, message text not null, traceback text not null,
-    unique (type, message, traceback)
-);
-create table records (
-    stage integer not null, unit integer not null, value text not null, primary key (stage, unit)
-) without rowid;
-create table changes (
-    id integer primary key, at real not null, stage integer not null, what text not null,
-    units blob not null, after integer not null
-);
-create table snapshots (
-    stage integer primary key, attempt integer not null, change integer not null,
-    states blob not null
-);
-create table commands (
-    id integer primary key, at real not null, command text not null, arguments text not null,
-    done real, answer text
-);
-"""
 
 ATTEMPT_COLUMNS = (
     *("stage", "unit", "attempt", "outcome", "session", "started", "ended", "cpu_s"),
     *("peak_memory", "bytes_read", "bytes_written", "fingerprint", "worker", "error"),
+    *("exit_code", "dispatched"),
 )
 _INSERT_ATTEMPT = "insert into attempts ({}) values ({})".format(  # noqa: S608 - names above
     ", ".join(ATTEMPT_COLUMNS), ", ".join("?" * len(ATTEMPT_COLUMNS))
@@ -139,6 +104,16 @@ class Journal:
                 f"{path} has format {found and found[0][0]}, this latticework reads up to "
                 f"{FORMAT}: use a newer latticework"
             )
+        if int(found[0][0]) < FORMAT:
+            self._renew()
+
+    def _renew(self) -> None:
+        """An older journal: brought to this format, or read as if it were of it."""
+        try:
+            (read_as_newer if self._read_only else upgrade)(self._db)
+        except sqlite3.Error as error:
+            self._db.close()
+            raise self._unwritable(error) from error
 
     def _connect(self, *, mode: str | None = None) -> sqlite3.Connection:
         mode = mode or ("ro" if self._read_only else "rw")
@@ -281,13 +256,42 @@ class Journal:
     # ---------------------------------------------------------------- subjects
 
     def start_session(self, host: str, pid: int, version: str) -> int:
-        """A coordinator starts; the session's number."""
-        sql = "insert into sessions (started, host, pid, version) values (?, ?, ?, ?)"
-        return self.write(sql, (time.time(), host, pid, version))
+        """A coordinator starts, with the versions of all it stands on; the session's number."""
+        sql = "insert into sessions (started, host, pid, version, versions) values (?, ?, ?, ?, ?)"
+        return self.write(sql, (time.time(), host, pid, version, json.dumps(versions_here())))
+
+    def keep_definition(self, stage: int, fingerprint: str, definition: str) -> None:
+        """A stage is defined like this from now on; nothing new if it was so already.
+
+        Parameters
+        ----------
+        stage
+            Id of the stage.
+        fingerprint
+            The definition's fingerprint, as 16 hexadecimal digits.
+        definition
+            The definition as JSON.
+        """
+        sql = "select fingerprint, definition from definitions where stage=? order by id desc"
+        if self.query(f"{sql} limit 1", (stage,)) == [(fingerprint, definition)]:
+            return
+        self.write(
+            "insert into definitions (stage, fingerprint, definition, since) values (?, ?, ?, ?)",
+            (stage, fingerprint, definition, time.time()),
+        )
+
+    def add_arrivals(self, at: float, n: int, n_bytes: int = 0) -> None:
+        """Tiles that arrived at a time (seconds since 1970), and the bytes of their files."""
+        self.write("insert into arrivals (at, units, bytes) values (?, ?, ?)", (at, n, n_bytes))
 
     def add_attempts(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Attempts that ended, in the order of `ATTEMPT_COLUMNS`."""
-        self.write_many(_INSERT_ATTEMPT, rows)
+        """Attempts that ended, in the order of `ATTEMPT_COLUMNS`.
+
+        Rows may leave out the last columns, where nothing is known of them.
+        """
+        n = len(ATTEMPT_COLUMNS)
+        full = (row if len(row) == n else (*row, *(None,) * (n - len(row))) for row in rows)
+        self.write_many(_INSERT_ATTEMPT, full)
 
     def error_id(self, kind: str, message: str, traceback: str) -> int:
         """Id of an error; the same one for the same text."""

@@ -17,7 +17,7 @@ lattice that grows is never seen half written.
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,10 @@ _NEW = ".lattice.zarr.new"
 _LABELS = "labels_"
 
 
-def save_lattice(lattice: Lattice, folder: Path | str) -> None:
+def save_lattice(lattice: Lattice, folder: Path | str, *, version: int | None = None) -> None:
     """Write a lattice to ``folder/lattice.zarr``, in place of one that is there.
+
+    `version` is the one of a lattice that grows, for `load_version`.
 
     Examples
     --------
@@ -73,7 +75,9 @@ def save_lattice(lattice: Lattice, folder: Path | str) -> None:
     members = {
         name: write_array(new, name, values, dims=dims) for name, (values, dims) in arrays.items()
     }
-    write_group(new, members, {**_facts(lattice), "token": uuid.uuid4().hex})
+    write_group(
+        new, members, {**lattice_facts(lattice), "token": uuid.uuid4().hex, "version": version}
+    )
     swap_folder(new, folder / GROUP)
 
 
@@ -85,6 +89,11 @@ def load_lattice(folder: Path | str) -> Lattice:
     StoreError
         Where there is none, or it is damaged.
     """
+    return load_version(folder)[0]
+
+
+def load_version(folder: Path | str) -> tuple[Lattice, int | None]:
+    """The lattice as `load_lattice` gives it, and its version, if it was saved with one."""
     folder = Path(folder)
     settle_folder(folder / GROUP, folder / _NEW)
     for patience in (0.05, 0.2, 1.0, None):
@@ -101,7 +110,7 @@ def load_lattice(folder: Path | str) -> Lattice:
     raise AssertionError
 
 
-def _load(path: Path) -> Lattice:
+def _load(path: Path) -> tuple[Lattice, int | None]:
     group = read_group(path, what="lattice")
     facts, members = dict(group["attributes"]), group["members"]
     token = facts.pop("token", None)
@@ -111,32 +120,40 @@ def _load(path: Path) -> Lattice:
     nominal = facts.get("nominal", False)
     if nominal:  # not needed, but a damaged lattice is not one to go on with
         read_json(path / "position_um" / "zarr.json", what="lattice")
-    known: Any = facts.get("known_pixel_size", facts["pixel_size_um"])  # all, in older ones
-    lattice = Lattice(
-        dims=facts["dims"],
+    lattice = lattice_from(
+        facts,
         labels={dim: read_array(path, _LABELS + dim) for dim in facts["dims"]},
-        tile_dims=facts["tile_dims"],
-        tile_shape=facts["tile_shape"],
-        dtype=np.dtype(facts["dtype"]),
-        pixel_size_um={
-            axis: size for axis, size in facts["pixel_size_um"].items() if axis in known
-        },
-        step_px=facts["step_px"],
         index=index,
         ids=read_array(path, "ids"),
         position_um=None if nominal else read_array(path, "position_um"),
         shapes=read_array(path, "shapes") if "shapes" in members else None,
         names=StoredNames(path / "names", len(index)) if "names" in members else None,
-        problems={int(tile): text for tile, text in facts["problems"].items()},
-        channels=facts["channels"],
-        volume_shape=facts["volume_shape"],
     )
     if read_group(path, what="lattice")["attributes"].get("token") != token:
         raise StoreError(f"the lattice at {path} was replaced while it was read; read it again")
-    return lattice
+    return lattice, facts.get("version")
 
 
-def _facts(lattice: Lattice) -> dict[str, Any]:
+def lattice_from(facts: Mapping[str, Any], **rows: Any) -> Lattice:
+    """The lattice of what `lattice_facts` gave, and of its labels and rows."""
+    known: Any = facts.get("known_pixel_size", facts["pixel_size_um"])  # all, in older ones
+    sizes = facts["pixel_size_um"]
+    return Lattice(
+        dims=facts["dims"],
+        tile_dims=facts["tile_dims"],
+        tile_shape=facts["tile_shape"],
+        dtype=np.dtype(facts["dtype"]),
+        pixel_size_um={axis: size for axis, size in sizes.items() if axis in known},
+        step_px=facts["step_px"],
+        problems={int(tile): text for tile, text in facts["problems"].items()},
+        channels=facts["channels"],
+        volume_shape=facts["volume_shape"],
+        **rows,
+    )
+
+
+def lattice_facts(lattice: Lattice) -> dict[str, Any]:
+    """What a lattice is other than its labels and rows, for JSON."""
     volume = lattice.volume_shape
     return {
         "dims": list(lattice.dims),

@@ -1,6 +1,6 @@
 """Where each tile of a stage lies in the stage's Zarr array: pure geometry, no files.
 
-A stage's output is one sharded Zarr v3 array. It comes in two kinds::
+A stage's output is one sharded Zarr v3 array. It comes in three kinds, two of which are::
 
     kind "tiles"   dims (tile_y, tile_x, y, x)       kind "volume"  dims (y, x)
                                                      blocks of one volume, no overlap
@@ -20,10 +20,14 @@ A stage's output is one sharded Zarr v3 array. It comes in two kinds::
     └───┴───┴───┴───┘
 
 A tile above 1 GiB is several shards, split along ``c``, then ``z``, and so on.
+
+The third kind, "list", is for lattices that grow: dims ``(tile, y, x)``, where ``tile`` is the id.
+A tile's file is named after its id, so it stays where it is whatever labels and grid positions
+become; these are coordinates beside the array (`latticework.io.list_group`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal, Self
 
@@ -43,6 +47,8 @@ DTYPES = (
 
 MEMBERS = ("tile_name", "z_um", "y_um", "x_um")
 """Coordinates that lie beside the array in its group."""
+LIST_DIM = "tile"
+"""Dim of the ids in arrays of kind "list"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +74,14 @@ class ArrayLayout:
 
     name: str
     """Name of the array within its group: the stage's."""
-    kind: Literal["tiles", "volume"]
-    """Whether tiles are kept apart, or are the blocks of one volume."""
+    kind: Literal["tiles", "volume", "list"]
+    """Whether tiles lie on the grid, are the blocks of one volume, or lie by their ids."""
     dtype: str
     """Name of the NumPy dtype of the pixels."""
     lattice_dims: tuple[str, ...]
     """Dims of the lattice."""
     labels: tuple[tuple[Label, ...], ...]
-    """Labels along each lattice dim."""
+    """Labels along each lattice dim; none for kind "list"."""
     dims: tuple[str, ...]
     """Pixel dims of one tile."""
     tile_shape: tuple[int, ...]
@@ -92,6 +98,8 @@ class ArrayLayout:
     """Blosc's compressor, behind its bitshuffle."""
     checksum: bool = False
     """Whether each inner chunk carries a CRC32C (each shard's index always does)."""
+    capacity: int = field(default=0, compare=False)
+    """Kind "list": tiles that the metadata announce. No tile's place depends on it."""
 
     @classmethod
     def plan(
@@ -105,6 +113,7 @@ class ArrayLayout:
         codec: str = "lz4",
         checksum: bool = False,
         inner: Sequence[int] | None = None,
+        kind: Literal["list"] | None = None,
     ) -> Self:
         """Layout for a stage's outputs on a lattice.
 
@@ -120,17 +129,22 @@ class ArrayLayout:
             The stage's name, which becomes the array's.
         codec, checksum, inner
             Storage, where the measured defaults do not fit.
+        kind
+            "list" for a lattice that may grow; what does not grow, the blocks of a volume and the
+            one result of a reduction, is stored as ever. By default, what fits the lattice.
         """
         dims, shape = tuple(dims), tuple(int(n) for n in shape)
-        pixel = _check(name, tuple(lattice.dims), dims, shape, dtype)
         blocks = _is_volume(lattice, dims, shape)
+        by_id = kind == "list" and not blocks and bool(lattice.dims)
+        others = dict.fromkeys((*lattice.dims, LIST_DIM) if by_id else lattice.dims)
+        pixel = _check(name, tuple(others), dims, shape, dtype)
         chunk = tuple(inner) if inner else inner_chunk(dims, shape, pixel.itemsize, divide=blocks)
         return cls(
             name=name,
-            kind="volume" if blocks else "tiles",
+            kind="volume" if blocks else "list" if by_id else "tiles",
             dtype=pixel.name,
             lattice_dims=tuple(lattice.dims),
-            labels=_labels_of(lattice),
+            labels=() if by_id else _labels_of(lattice),
             dims=dims,
             tile_shape=shape,
             shard=shard_shape(shape, chunk, pixel.itemsize, divide=blocks),
@@ -143,19 +157,29 @@ class ArrayLayout:
             ),
             codec=codec,
             checksum=checksum,
+            capacity=_capacity(lattice) if by_id else 0,
         )
 
     # -- geometry -------------------------------------------------------------------------
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """Number of labels along each lattice dim."""
+        """Sizes of the dims before the tiles' own: numbers of labels, or of tiles in a list."""
+        if self.kind == "list":
+            return (self.capacity,)
         return tuple(len(labels) for labels in self.labels)
+
+    @property
+    def lead_dims(self) -> tuple[str, ...]:
+        """Dims of the array before the tile's own."""
+        if self.kind == "list":
+            return (LIST_DIM,)
+        return () if self.kind == "volume" else self.lattice_dims
 
     @property
     def array_dims(self) -> tuple[str, ...]:
         """Dims of the array."""
-        return self.dims if self.kind == "volume" else (*self.lattice_dims, *self.dims)
+        return (*self.lead_dims, *self.dims)
 
     @property
     def array_shape(self) -> tuple[int, ...]:
@@ -163,6 +187,33 @@ class ArrayLayout:
         if self.volume_shape is not None:
             return self.volume_shape
         return (*self.grid, *self.tile_shape)
+
+    def place(self, lattice: Any, unit: int) -> tuple[int, ...]:
+        """Address in the array of the tile that a unit makes: what ``index`` is elsewhere here.
+
+        Parameters
+        ----------
+        lattice
+            The lattice that the array was planned for.
+        unit
+            Id of a tile of it.
+
+        Examples
+        --------
+        >>> from latticework import Lattice
+        >>> lattice = Lattice.from_grid({"y": 2, "x": 3}, tile_shape={"y": 8, "x": 8}, dtype="u2")
+        >>> layout = ArrayLayout.plan(
+        ...     lattice, dims=("y", "x"), shape=(8, 8), dtype="uint16", name="clean"
+        ... )
+        >>> layout.place(lattice, 4)
+        (1, 1)
+        """
+        unit = int(unit)
+        if self.kind == "list":
+            return (unit,)
+        ids = lattice.ids
+        row = unit if 0 <= unit < len(ids) and ids[unit] == unit else lattice.rows_of([unit])[0]
+        return tuple(lattice.index[row].tolist())
 
     def tile_box(self, index: Sequence[int]) -> Box:
         """Box of the tile in its own pixels; smaller for a ragged last block."""
@@ -215,6 +266,13 @@ class ArrayLayout:
         )
 
     def _check_index(self, index: Sequence[int]) -> None:
+        if self.kind == "list":
+            if len(index) != 1 or index[0] < 0:
+                raise StoreError(
+                    f"array {self.name!r} has no tile {tuple(index)}: expected (id,), with an id "
+                    "from 0"
+                )
+            return
         if len(index) != len(self.labels) or not all(
             0 <= i < len(labels) for i, labels in zip(index, self.labels, strict=True)
         ):
@@ -226,9 +284,10 @@ class ArrayLayout:
     # -- growth ---------------------------------------------------------------------------
 
     def grown(self, lattice: Any) -> Self:
-        """The layout for a lattice that got more labels at the end of some axes.
+        """The layout for a lattice that got more tiles.
 
-        Every tile keeps its files, so only the metadata has to be written again.
+        Every tile keeps its files, so only the metadata has to be written again. A list takes any
+        lattice of the same dims; a grid of tiles takes more labels at the end of some axes.
 
         Raises
         ------
@@ -236,13 +295,15 @@ class ArrayLayout:
             Where the axes differ, or labels came at the front or in between (existing tiles would
             change their place), or the array is a volume.
         """
+        if self.kind == "list" and tuple(lattice.dims) == self.lattice_dims:
+            return replace(self, capacity=max(self.capacity, _capacity(lattice)))
         labels = _labels_of(lattice)
         if labels == self.labels and tuple(lattice.dims) == self.lattice_dims:
             return self
         if tuple(lattice.dims) != self.lattice_dims or self.kind == "volume":
             raise StoreError(
                 f"array {self.name!r} over {self.lattice_dims} cannot grow to {tuple(lattice.dims)}"
-                if self.kind == "tiles"
+                if self.kind != "volume"
                 else f"array {self.name!r} is one volume of {self.volume_shape}, which cannot grow"
             )
         for dim, old, new in zip(self.lattice_dims, self.labels, labels, strict=True):
@@ -272,6 +333,7 @@ class ArrayLayout:
             "pixel_size_um": dict(self.pixel_size_um),
             "codec": self.codec,
             "checksum": self.checksum,
+            **({"capacity": self.capacity} if self.kind == "list" else {}),
         }
 
     @classmethod
@@ -292,11 +354,12 @@ class ArrayLayout:
             pixel_size_um=tuple(value["pixel_size_um"].items()),
             codec=value["codec"],
             checksum=value["checksum"],
+            capacity=int(value.get("capacity", 0)),
         )
 
     def metadata(self) -> dict[str, Any]:
         """The array's ``zarr.json``."""
-        lead = 0 if self.kind == "volume" else len(self.lattice_dims)
+        lead = len(self.lead_dims)
         itemsize = np.dtype(self.dtype).itemsize
         blosc = {"cname": self.codec, "clevel": 5, "shuffle": "bitshuffle", "blocksize": 0}
         little = {"name": "bytes", "configuration": {"endian": "little"}}
@@ -371,6 +434,11 @@ def _check(
     if 0 in shape:
         raise StoreError(f"array {name!r}: a tile of shape {shape} along {dims} has no pixels")
     return pixel
+
+
+def _capacity(lattice: Any) -> int:
+    """Rows of a list that has a row for every id of a lattice."""
+    return int(np.max(lattice.ids)) + 1 if len(lattice) else 0
 
 
 def _labels_of(lattice: Any) -> tuple[tuple[Label, ...], ...]:

@@ -21,11 +21,11 @@ class _Placed:
     pages: np.ndarray
 
 
-def ome_parts(scan: Scan, *, mark: bool) -> Parts | None:
+def ome_parts(scan: Scan, *, mark: bool, quiet: bool = False) -> Parts | None:
     """Pieces of the images that the files' OME-XML describes; None where no file has any.
 
     A file that others name as part of their set must be there, unless `mark` or a single file of
-    the set was asked for.
+    the set was asked for; `quiet`, images without files are left out without a warning.
     """
     placed = _images(scan)
     gone = next((entry for entry in placed if (entry.files < 0).all()), None)
@@ -37,7 +37,9 @@ def ome_parts(scan: Scan, *, mark: bool) -> Parts | None:
         )
         if not mark:
             raise SourceError(text, scan.root)
-        warnings.warn(f"left out images that cannot be placed: {text}", UserWarning, stacklevel=5)
+        if not quiet:
+            text = f"left out images that cannot be placed: {text}"
+            warnings.warn(text, UserWarning, stacklevel=5)
     placed = [entry for entry in placed if (entry.files >= 0).any()]
     if not placed:
         return None

@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from latticework.errors import LatticeError, SourceError
-from latticework.io import memory, ome_tiles, tiff_tiles, zarr_images
+from latticework.io import memory, ome_tiles, seeds, tiff_tiles, zarr_images
 from latticework.io.placing import Placing, Tiles, has_place, to_lattice
-from latticework.io.positions import read_positions
-from latticework.io.scan import Progress, Scan, list_files, scan_tiffs
+from latticework.io.positions import add_file_facts, read_positions, some
+from latticework.io.scan import Progress, Scan, TiffFacts, list_files, scan_tiffs
 from latticework.io.stage_tiles import open_stage, stage_group
+from latticework.io.tiff_tiles import Parts
 from latticework.io.tile_blocks import divided
 from latticework.lattice import Lattice
 from latticework.lattice.arguments import (
@@ -42,6 +45,7 @@ def open_tiles(
     pixel_size_um: Mapping[str, float] | float | None = None,
     channels: Sequence[str] | None = None,
     flip: str = "",
+    sheet: str | None = None,
     errors: Literal["raise", "mark"] = "raise",
     progress: Progress | None = None,
 ) -> Lattice:
@@ -55,7 +59,9 @@ def open_tiles(
     4. what the files say: OME-XML plane positions, MetaMorph/ImageXpress stage positions,
        OME-Zarr translations, names such as ``y03_x12.tif`` or ``row3_col12.tif``.
 
-    Lattice axes that a table or a pattern names are kept, also when they have one label.
+    Lattice axes that a table or a pattern names are kept, also when they have one label. Folders of
+    MouseLight, LaVision UltraMicroscope and SmartSPIM need no arguments; see `read_mouselight`,
+    `open_lavision` and `open_smartspim`.
 
     Parameters
     ----------
@@ -69,8 +75,9 @@ def open_tiles(
         every other one runs backwards, and the overlap in pixels ``{"y": 51, "x": 51}`` or as a
         fraction (0.1 or ``"10%"``; of y and x).
     positions, columns, unit
-        CSV file, table, or Fiji's ``TileConfiguration.txt``; ``columns="true_*"`` (``*`` for z,
-        y, x) or a mapping of roles
+        CSV file, table, Fiji's ``TileConfiguration.txt``, or XML of TeraStitcher or BigStitcher
+        (see `latticework.io.write_positions`); ``columns="true_*"`` (``*`` for z, y, x) or a
+        mapping of roles
         (``file number tile_z tile_y tile_x z y x``) to columns; ``"um"`` or ``"px"``.
         Rows are matched by file name, by tile number, or by order.
     pattern
@@ -89,6 +96,8 @@ def open_tiles(
         Names of the channels.
     flip
         Axes (``"y"``, ``"x"`` or ``"yx"``) whose positions run against the image.
+    sheet
+        What to call a LaVision UltraMicroscope's lone light sheet: ``"left"`` or ``"right"``.
     errors
         ``"mark"`` keeps tiles that cannot be read on the lattice, with the reason in
         ``lattice.problems``, and leaves out (with a warning) files that cannot be placed.
@@ -119,28 +128,17 @@ def open_tiles(
     """
     if errors not in ("raise", "mark"):
         raise LatticeError(f"errors={errors!r}: expected 'raise' or 'mark'")
-    if set(flip) - set("zyx"):
-        raise LatticeError(f"flip={flip!r}: expected some of z, y, x")
-    if flip and grid is not None:
-        raise LatticeError(f"flip={flip!r} turns positions; with grid= say where it begins: start=")
-    placing = Placing(
-        None if grid is None else grid_argument(grid),
-        start,
-        order,
-        snake,
-        overlap_argument(overlap),
-        flip,
-        pixel_size_argument(pixel_size_um),
-        channels,
-        errors == "mark",
-    )
+    placing = placing_of(
+        grid=grid, start=start, order=order, snake=snake, overlap=overlap, flip=flip,
+        pixel_size_um=pixel_size_um, channels=channels, mark=errors == "mark",
+    )  # fmt: skip
     block = None if block is None else block_argument(block)
     where = {"positions": positions, "columns": columns, "unit": unit}
     if not isinstance(path, str | Path) and not _is_paths(path):
         if block is not None:
             return memory.open_blocks(path, block, dims, placing)
         return to_lattice(
-            _place(memory.array_tiles(path, dims, pattern, placing), where, Path()), placing
+            place_by_table(memory.array_tiles(path, dims, pattern, placing), where, Path()), placing
         )
     stage = stage_group(Path(path).absolute()) if isinstance(path, str | Path) else None
     if stage is not None:
@@ -151,17 +149,32 @@ def open_tiles(
                 f"{', '.join(extra)}"
             )
         return open_stage(stage, block, placing)
+    plain = all(one is None for one in (grid, positions, pattern, dims, block))
+    if plain and files is None and isinstance(path, str | Path):
+        listed = seeds.open_listed(Path(path).absolute(), placing, progress)
+        if listed is not None:
+            seeds.refuse_sheet(sheet, Path(path))
+            return listed
     root, names = _files(path, files)
+    if names is not None and plain:
+        named = seeds.open_named(root, names, placing, progress, sheet=sheet)
+        if named is not None:
+            return named
+    seeds.refuse_sheet(sheet, root)
     if names is None:
         if block is not None:
             return zarr_images.open_blocks(root, block, dims, placing)
         tiles = zarr_images.zarr_tiles(
             root, files, dims, pattern, placing, table=positions is not None
         )
-        return to_lattice(_place(tiles, where, root), placing)
+        return to_lattice(place_by_table(tiles, where, root), placing)
     scan = scan_tiffs(root, names, progress)
     try:
-        tiles = _tiff_tiles(scan, dims, pattern, placing, table=positions is not None)
+        facts = scan.common()
+        parts = tiff_parts(scan, facts, dims, pattern, placing, table=positions is not None)
+        if positions is not None:
+            add_file_facts(parts, scan.names, positions, root)
+        tiles = tiff_tiles.assemble(parts, scan, facts, placing)
     except SourceError as error:
         if block is None or len(names) == 1:
             raise
@@ -170,7 +183,7 @@ def open_tiles(
             f"one: open one of them, or leave block out ({error})",
             root,
         ) from error
-    tiles = _place(tiles, where, root)
+    tiles = place_by_table(tiles, where, root)
     if block is not None and len(tiles.names) > 1:
         raise LatticeError(
             f"block={block} divides one image, but {root} holds {len(tiles.names):,} tiles: open "
@@ -178,6 +191,38 @@ def open_tiles(
         )
     lattice = to_lattice(tiles, placing)
     return lattice if block is None else divided(lattice, block, tiles.pixel_size_um, str(root))
+
+
+def placing_of(
+    *,
+    grid: Mapping[str, int] | None = None,
+    start: str = "top-left",
+    order: str = "row",
+    snake: bool = False,
+    overlap: Mapping[str, Any] | str | float | None = None,
+    pixel_size_um: Mapping[str, float] | float | None = None,
+    channels: Sequence[str] | None = None,
+    flip: str = "",
+    mark: bool = False,
+    partial: bool = False,
+) -> Placing:
+    """What the caller said about places, checked; parameters as for `open_tiles` and `Placing`."""
+    if set(flip) - set("zyx"):
+        raise LatticeError(f"flip={flip!r}: expected some of z, y, x")
+    if flip and grid is not None:
+        raise LatticeError(f"flip={flip!r} turns positions; with grid= say where it begins: start=")
+    return Placing(
+        None if grid is None else grid_argument(grid),
+        start,
+        order,
+        snake,
+        overlap_argument(overlap),
+        flip,
+        pixel_size_argument(pixel_size_um),
+        channels,
+        mark,
+        partial,
+    )
 
 
 def _is_paths(path: Any) -> bool:
@@ -236,21 +281,36 @@ def _common(parts: list[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(shared)
 
 
-def _tiff_tiles(
+def tiff_parts(
     scan: Scan,
+    facts: TiffFacts,
     dims: Sequence[str] | None,
     pattern: str | re.Pattern[str] | None,
     placing: Placing,
     *,
     table: bool,
-) -> Tiles:
-    facts = scan.common()
+) -> Parts:
+    """Pieces of the tiles of TIFF files, with all that pattern, metadata or names say of them.
+
+    Parameters
+    ----------
+    scan, facts
+        The files, and what they have in common.
+    dims, pattern
+        As for `open_tiles`.
+    placing
+        What the caller said.
+    table
+        Whether a table of positions says where the tiles are.
+    """
     parts = tiff_tiles.file_parts(scan, facts, dims)
     given = placing.grid is not None or table
     if pattern is not None:
         tiff_tiles.add_name_fields(parts, scan, pattern, mark=placing.mark)
     if not given and not has_place(parts.table):
-        from_ome = ome_tiles.ome_parts(scan, mark=placing.mark) if pattern is None else None
+        from_ome = None
+        if pattern is None:
+            from_ome = ome_tiles.ome_parts(scan, mark=placing.mark, quiet=placing.partial)
         if from_ome is not None and has_place(from_ome.table):
             parts = from_ome
         elif not tiff_tiles.add_metamorph(parts, scan, facts, named=pattern is not None):
@@ -258,16 +318,16 @@ def _tiff_tiles(
             if known is not None:
                 tiff_tiles.add_name_fields(parts, scan, known, mark=placing.mark)
             elif pattern is None:
-                tiff_tiles.placed(parts, scan)
+                tiff_tiles.placed(parts, scan, placing)
         tiff_tiles.drop_unplaceable(parts, scan, placing)
-    return tiff_tiles.assemble(parts, scan, facts, placing)
+    return parts
 
 
-def _place(tiles: Tiles, where: Mapping[str, Any], folder: Path) -> Tiles:
-    """Add what a table of positions says."""
+def place_by_table(tiles: Tiles, where: Mapping[str, Any], folder: Path) -> Tiles:
+    """Tiles with what a table of positions (``positions``, ``columns``, ``unit``) says."""
     if where["positions"] is None:
         return tiles
-    table, unit = read_positions(
+    table, unit, pixel_size_um = read_positions(
         where["positions"],
         [[name] for name in tiles.names],
         folder,
@@ -276,12 +336,12 @@ def _place(tiles: Tiles, where: Mapping[str, Any], folder: Path) -> Tiles:
     )
     lost = table.isna().any(axis=1).to_numpy()
     if lost.any():
+        names = [tiles.names[row] for row in np.flatnonzero(lost).tolist()]
         raise SourceError(
-            f"the positions table has no row for {int(lost.sum())} of {len(tiles.names)} tiles, "
-            "such as "
-            f"{tiles.names[int(lost.argmax())]!r}: add it, or choose files with files="
+            f"the positions table has no row for {len(names):,} of {len(tiles.names):,} tiles, "
+            f"such as {some(names)}: add it, or choose files with files="
         )
-    pixel = tiles.pixel_size_um
+    pixel = tiles.pixel_size_um = {**pixel_size_um, **tiles.pixel_size_um}
     for column in table:
         if column in ("z", "y", "x"):
             scale = pixel.get(str(column), 1.0) if unit == "px" else 1.0

@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticework.errors import LatticeError, SourceError
-from latticework.io.filenames import name_numbers, natural_key
+from latticework.io.filenames import name_numbers
 from latticework.lattice import Lattice
 from latticework.lattice.arguments import pixel_size_argument
-from latticework.lattice.grids import grid_lines, overlap_steps, scan_order
+from latticework.lattice.grids import (
+    TOLERANCE,
+    grid_lines,
+    median_step,
+    overlap_steps,
+    scan_order,
+)
+from latticework.lattice.merging import dense, natural_key
 from latticework.lattice.offsets import lattice_dim, spatial_axis
 from latticework.lattice.source import TileSource
 
@@ -18,8 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GRID_DIMS = ("tile_z", "tile_y", "tile_x")
-TOLERANCE = 0.35
-"""Fraction of a tile's extent within which positions share a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,11 @@ class Placing:
     channels: Sequence[str] | None = None
     mark: bool = False
     """Put problems on the lattice instead of raising the first."""
+    partial: bool = False
+    """These are some tiles of an acquisition that goes on: axes with one label are kept, and a
+    tile that is alone still needs a place."""
+    first: int | None = None
+    """Number of the first tile of a `grid`, where it is known."""
 
     def pixel_size(self, found: Mapping[str, float]) -> dict[str, float]:
         """Pixel size by axis: as given, else as found."""
@@ -107,7 +117,7 @@ def to_lattice(tiles: Tiles, placing: Placing) -> Lattice:
     elif has_place(columns):
         dims, grid_labels, positions, steps = _by_positions(tiles, placing)
     elif len(tiles.table) == len(tiles.table[tiles.other].drop_duplicates()) and (
-        tiles.other or len(tiles.table) == 1
+        tiles.other or (len(tiles.table) == 1 and not placing.partial)
     ):
         dims, grid_labels = ("tile_y", "tile_x"), {"tile_y": np.arange(1), "tile_x": np.arange(1)}
         positions, steps = np.zeros((len(tiles.table), 2), np.int64), {}
@@ -166,9 +176,7 @@ def _codes(values: np.ndarray, dim: str) -> tuple[np.ndarray, np.ndarray]:
         )
     whole = numbers.astype(np.int64)
     unique, inverse = np.unique(whole, return_inverse=True)
-    if (
-        dim in GRID_DIMS and unique[-1] - unique[0] < 4 * len(unique) + 16
-    ):  # a missing row is a hole
+    if dim in GRID_DIMS and dense(int(unique[0]), int(unique[-1]), len(unique)):
         unique, inverse = np.arange(unique[0], unique[-1] + 1), whole - unique[0]
     return unique, inverse.astype(np.int64)
 
@@ -205,7 +213,7 @@ def _ranks(
     rows: np.ndarray, numbers: Any, places: int, tiles: Tiles, placing: Placing
 ) -> np.ndarray:
     """Place in the acquisition of every tile of one group."""
-    if len(rows) == places and numbers is None:
+    if len(rows) == places and numbers is None and placing.first is None:
         return np.arange(places)
     grid = " x ".join(f"{n} {axis}" for axis, n in (placing.grid or {}).items())
     said = f"{tiles.where}: a grid of {grid} has {places} tiles, but there are {len(rows)}"
@@ -217,10 +225,9 @@ def _ranks(
             "choose files="
         )
     ranks = np.asarray(numbers, np.int64)
-    ranks = ranks - (
-        ranks.min() if ranks.min() <= 1 or ranks.max() - ranks.min() + 1 == places else 1
-    )
-    if len(np.unique(ranks)) != len(ranks) or ranks.max() >= places:
+    first = ranks.min() if ranks.min() <= 1 or ranks.max() - ranks.min() + 1 == places else 1
+    ranks = ranks - (first if placing.first is None else placing.first)
+    if len(np.unique(ranks)) != len(ranks) or ranks.max() >= places or ranks.min() < 0:
         raise LatticeError(
             f"{said}, numbered {min(numbers)} to {max(numbers)}: correct grid=, or choose files="
         )
@@ -264,22 +271,6 @@ def _by_labels(
     return dims, labels, index, steps
 
 
-def median_step(position_um: np.ndarray, column: np.ndarray, pixel_um: float, default: int) -> int:
-    """Median distance of neighbouring grid lines, pixels."""
-    lines = np.unique(column)
-    if len(lines) < 2:
-        return default
-    centres = np.array([np.nanmedian(position_um[column == line]) for line in lines])
-    step = np.median(np.diff(centres) / np.diff(lines)) / pixel_um
-    if not step >= 0.5:
-        raise LatticeError(
-            f"positions grow against the grid labels (step {step:.1f} px): the table contradicts "
-            "itself, or an axis runs "
-            'backwards; turn it with flip="y" or "x"'
-        )
-    return max(1, round(float(step)))
-
-
 def _by_positions(
     tiles: Tiles, placing: Placing
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray], np.ndarray, dict[str, int]]:
@@ -299,7 +290,7 @@ def _by_positions(
         values = _side_by_side(tiles, groups, values)
         pixel = tiles.pixel_size_um.get(axis, 1.0)
         lines, step = grid_lines(values, tiles.size.get(axis, 1) * pixel, TOLERANCE)
-        if axis == "z" and lines.max() == 0:
+        if axis == "z" and lines.max() == 0 and not placing.partial:
             continue
         dim = lattice_dim(axis)
         dims.append(dim)

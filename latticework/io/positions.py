@@ -1,15 +1,24 @@
-"""Tables of positions: CSV files and DataFrames that say where tiles are."""
+"""Tables of positions: CSV files, DataFrames, and files of other stitching programs."""
 
+import csv
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latticework.errors import LatticeError, SourceError
-from latticework.io.filenames import name_numbers, natural_key, strip_suffix
+from latticework.io.bigstitcher import read_bigstitcher
+from latticework.io.fiji import read_fiji
+from latticework.io.filenames import name_numbers, strip_suffix
+from latticework.io.position_table import PositionTable
+from latticework.io.terastitcher import read_terastitcher
+from latticework.io.tiff_tiles import Parts
+from latticework.io.xml_files import read_xml
+from latticework.lattice.merging import natural_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,58 +43,103 @@ _INDEX = {
 _ROLES = ("file", "number", *_INDEX, "z", "y", "x")
 
 
-def find_table(positions: Any, folder: Path) -> "tuple[pd.DataFrame, str]":
-    """The table and what to call it in messages.
+def find_table(positions: Any, folder: Path) -> PositionTable:
+    """The table, what to call it in messages, and what else its file says.
 
     Parameters
     ----------
     positions
-        DataFrame, mapping of columns, or path of a CSV (or TSV) file, looked for as it is, in
-        `folder` and beside it.
+        What this gave before, a DataFrame, a mapping of columns, or the path of a file, looked
+        for as it is, in `folder` and beside it: CSV or TSV, Fiji's ``TileConfiguration.txt``, or
+        XML of TeraStitcher or BigStitcher.
     folder
         Folder of the acquisition.
     """
     import pandas as pd
 
+    if isinstance(positions, PositionTable):
+        return positions
     if isinstance(positions, pd.DataFrame):
-        return positions, "the positions table"
+        return PositionTable(positions, "the positions table")
     if isinstance(positions, Mapping):
-        return pd.DataFrame(positions), "the positions table"
+        return PositionTable(pd.DataFrame(positions), "the positions table")
     path = Path(positions)
     places = [path] if path.is_absolute() else [path, folder / path, folder.parent / path]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         looked = ", ".join(str(place) for place in places)
         raise SourceError(f"no positions table {path}; looked for {looked}: give its path", path)
-    if (fiji := _tile_configuration(found)) is not None:
-        return pd.DataFrame(fiji), str(found)
+    if found.suffix.lower() == ".xml":
+        return _read_xml_table(found, folder)
+    if found.suffix.lower() == ".txt" and (fiji := read_fiji(found, folder)) is not None:
+        return fiji
     try:
         table = pd.read_csv(found, sep=None, engine="python", encoding="utf-8-sig", comment="#")
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(
             f"{found} cannot be read as CSV ({error}); expected one row per tile", found
         ) from error
     if table.empty:
         raise SourceError(f"{found} has no rows; expected one row per tile", found)
-    return table, str(found)
+    return PositionTable(table, str(found))
 
 
-def _tile_configuration(path: Path) -> dict[str, list[Any]] | None:
-    """Columns of a TileConfiguration.txt of Fiji's stitching (``name; ; (x, y)``), else None."""
-    if path.suffix.lower() != ".txt":
-        return None
-    number = r"\s*([-+.\deE]+)\s*"
-    line = re.compile(
-        rf"^\s*([^;#]+?)\s*;[^;]*;\s*\({number},{number}(?:,{number})?\)\s*$", re.MULTILINE
-    )
-    rows = line.findall(path.read_text(encoding="utf-8-sig"))
-    if not rows:
-        return None
-    table: dict[str, list[Any]] = {"file": [row[0] for row in rows]}
-    for column, axis in enumerate("xyz", start=1):
-        if all(row[column] for row in rows):
-            table[f"{axis}_px"] = [float(row[column]) for row in rows]
-    return table
+def _read_xml_table(path: Path, folder: Path) -> PositionTable:
+    root = read_xml(path)
+    readers = {"TeraStitcher": read_terastitcher, "SpimData": read_bigstitcher}
+    if root.tag not in readers:
+        raise SourceError(
+            f"{path} is XML of <{root.tag}>; expected <TeraStitcher>, or <SpimData> of BigStitcher "
+            "and BigDataViewer",
+            path,
+        )
+    return readers[root.tag](root, path, folder)
+
+
+def add_file_facts(parts: Parts, names: Sequence[str], positions: Any, folder: Path) -> None:
+    """What a file of positions says of files themselves: pixel sizes, and planes of tiles.
+
+    Parameters
+    ----------
+    parts
+        Pieces of tiles, a file each; pixel sizes of the file of positions go before those of
+        the images, as its positions are multiples of them.
+    names
+        The files, relative to `folder`.
+    positions, folder
+        See `find_table`.
+
+    Raises
+    ------
+    SourceError
+        If planes are files of their own, and some belong to no tile.
+    """
+    found = find_table(positions, folder)
+    parts.pixel_size_um = {**parts.pixel_size_um, **found.pixel_size_um}
+    if found.plane is None or found.match is None or "z" in parts.dims or "z" in parts.table:
+        return
+    named = [names[row] for row in parts.table["file"]]
+    rows = found.match(named)
+    if (rows < 0).any():
+        lost = [named[i] for i in np.flatnonzero(rows < 0).tolist()]
+        raise SourceError(
+            f"{found.called} has no stack for {len(lost):,} of {len(named):,} files, such as "
+            f"{some(lost)}: correct it, or choose files with files="
+        )
+    parts.table["z"] = found.plane(named, rows)
+    parts.table["stack"] = rows
+    parts.key = ("stack",)
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first of several names, for messages.
+
+    Examples
+    --------
+    >>> some(["a.tif", "b.tif", "c.tif", "d.tif"])
+    "'a.tif', 'b.tif', 'c.tif' ..."
+    """
+    return ", ".join(map(repr, names[:most])) + (" ..." if len(names) > most else "")
 
 
 def read_positions(
@@ -95,7 +149,7 @@ def read_positions(
     *,
     columns: str | Mapping[str, str] | None = None,
     unit: str | None = None,
-) -> "tuple[pd.DataFrame, str | None]":
+) -> "tuple[pd.DataFrame, str | None, Mapping[str, float]]":
     """Placing of every tile from a table: some of ``tile_z tile_y tile_x`` and ``z y x``.
 
     Parameters
@@ -114,10 +168,17 @@ def read_positions(
 
     Returns
     -------
-    table, unit
-        One row per tile (NaN rows where the table has no row for a tile), and the unit.
+    table, unit, pixel_size_um
+        One row per tile (NaN rows where the table has no row for a tile), the unit, and the
+        pixel sizes that the file says.
+
+    Warns
+    -----
+    UserWarning
+        If a file that lists all tiles has some of which there are no files.
     """
-    table, called = find_table(positions, folder)
+    found = find_table(positions, folder)
+    table, called = found.table, found.called
     roles, unit = _roles(list(map(str, table.columns)), columns, unit, called)
     table = table.rename(columns=str)
     placing = table[[roles[role] for role in roles if role not in ("file", "number")]].copy()
@@ -125,12 +186,66 @@ def read_positions(
     for axis in "zyx":
         if axis in placing:
             placing[axis] = _numbers(placing[axis], f"{called}: column {roles[axis]!r}")
-    rows = _match(table, roles, names, called)
+    if found.match is not None:
+        rows = found.match([files[0] for files in names])
+        if (rows < 0).all():
+            raise LatticeError(
+                f"{called} names none of the files: it has {(found.tiles or [''])[0]}, the "
+                f"acquisition {names[0][0]!r}; expected the same names"
+            )
+    else:
+        rows = _match(table, roles, names, called)
+    if found.tiles is not None:
+        _say_missing(found.tiles, rows, called)
     chosen = placing.iloc[np.maximum(rows, 0)].reset_index(drop=True)
     if (rows < 0).any():
         chosen = chosen.astype(object)
         chosen[rows < 0] = np.nan
-    return chosen, unit
+    return chosen, unit, found.pixel_size_um
+
+
+def _say_missing(tiles: Sequence[str], rows: np.ndarray, called: str) -> None:
+    """Warn of tiles of a file of which no file of pixels is there."""
+    there = {tiles[row] for row in rows[rows >= 0].tolist()}
+    missing = list(dict.fromkeys(tile for tile in tiles if tile not in there))
+    if missing:
+        warnings.warn(
+            f"{called} has positions of {len(set(tiles)):,} tiles, and of {len(missing):,} of them "
+            f"there are no files: {some(missing)}",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def listing(
+    found: PositionTable,
+    *,
+    columns: str | Mapping[str, str] | None = None,
+    unit: str | None = None,
+) -> Callable[[str], bool] | None:
+    """Whether a table lists a file, by its name below the folder; None where it names no files.
+
+    Parameters
+    ----------
+    found
+        What `find_table` gave.
+    columns, unit
+        As for `read_positions`.
+    """
+    if (match := found.match) is not None:
+        return lambda name: bool(match([name])[0] >= 0)
+    roles, _ = _roles(list(map(str, found.table.columns)), columns, unit, found.called)
+    if "file" not in roles:
+        return None
+    listed = found.table.rename(columns=str)[roles["file"]].astype(str)
+    forms = {form for name in listed for form in _forms(name.strip().replace("\\", "/"))}
+    return lambda name: any(form in forms for form in _forms(name))
+
+
+def _forms(name: str) -> tuple[str, str, str]:
+    """A file's path, its name, and its name without an ending: how a table may call it."""
+    base = name.rpartition("/")[2]
+    return name, base, strip_suffix(base)
 
 
 def _numbers(column: "pd.Series[Any]", where: str) -> "pd.Series[Any]":

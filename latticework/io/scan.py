@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import re
+import stat
+import struct
 import threading
 import time
 from collections import Counter
@@ -148,7 +150,33 @@ def list_files(
             for n in found
             if fnmatch.fnmatch(n, files) or fnmatch.fnmatch(n.rpartition("/")[2], files)
         ]
+    if strange := next((name for name in found if not is_text(name)), None):
+        raise SourceError(
+            f"the name of {printable(folder / strange)} is no text (UTF-8): rename it, or leave "
+            "it out with files=...",
+            folder,
+        )
     return sorted(found, key=natural_key)
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name can be written as text: file systems allow any bytes.
+
+    Examples
+    --------
+    >>> is_text("größe.tif"), is_text(os.fsdecode(bytes([246, 46, 116, 105, 102])))
+    (True, False)
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def printable(name: object) -> str:
+    """A file's name for messages, whatever bytes it is made of."""
+    return str(name).encode(errors="backslashreplace").decode()
 
 
 def _refuse(error: OSError) -> None:
@@ -253,7 +281,11 @@ def tiff_facts(path: Path, parse: Callable[[str, Path], OmeDocument] = parse_ome
         If the file is empty, truncated, not a TIFF, or has pixels of an unknown type.
     """
     try:
-        with path.open("rb", buffering=0) as handle:
+        with open(path, "rb", buffering=0, opener=_open_at_once) as handle:
+            if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+                raise SourceError(
+                    f"{path} is a pipe or a device; expected a TIFF file: remove it", path
+                )
             reader = TiffReader(handle, path)
             offsets = [offset for offset, reduced in reader.directories() if not reduced]
             if not offsets:
@@ -276,7 +308,7 @@ def tiff_facts(path: Path, parse: Callable[[str, Path], OmeDocument] = parse_ome
                     )
     except SourceError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, struct.error) as error:  # struct: it shrank while it was read
         raise SourceError(f"{path} cannot be read ({error}); expected a TIFF file", path) from error
     text = tags.description
     ome = parse(text, path) if is_ome(text) else None
@@ -290,6 +322,11 @@ def tiff_facts(path: Path, parse: Callable[[str, Path], OmeDocument] = parse_ome
     return TiffFacts(
         page.length, page.width, page.samples, page.dtype, pages, dims, sizes, pixel, plane, ome
     )
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """As `open` does, but a named pipe that nobody writes to is not waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _imagej(text: str) -> dict[str, str]:

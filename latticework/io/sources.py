@@ -23,6 +23,7 @@ SPEC = "source.json"
 VERSION = 1
 
 _KINDS = {
+    "parts": "latticework.io.parts_source:PartsSource",
     "simulated": "latticework.testing.simulated:SimulatedSource",
     "tile-blocks": "latticework.io.tile_blocks:TileBlockSource",
     "tiff": "latticework.io.tiff_source:TiffSource",

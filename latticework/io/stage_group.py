@@ -8,11 +8,15 @@ import numpy as np
 
 from latticework.errors import StoreError
 from latticework.io.layout import ArrayLayout
+from latticework.io.list_group import ListGroup
 from latticework.io.plain_zarr import read_group, write_array, write_group, write_json
 
 
 def write_metadata(path: Path, layout: ArrayLayout, lattice: Any) -> None:
     """Coordinates first, the group last: a group that opens is whole."""
+    if layout.kind == "list":
+        ListGroup(path).write(layout, lattice)
+        return
     members: dict[str, Mapping[str, Any]] = {}
     if layout.kind == "tiles":
         for dim, labels in zip(layout.lattice_dims, layout.labels, strict=True):
@@ -42,7 +46,10 @@ def stored_layout(path: Path) -> ArrayLayout:
 def positions_um(
     layout: ArrayLayout, lattice: Any = None
 ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Coordinates ``{axis}_um`` in micrometres: of each tile, or of each pixel of a volume."""
+    """Coordinates ``{axis}_um`` in micrometres: of each tile on the grid, or of a volume's pixels.
+
+    The grid is the array's; for a list the lattice's as it is now.
+    """
     sizes = dict(layout.pixel_size_um)
     if layout.volume_shape is not None:
         shape = dict(zip(layout.dims, layout.volume_shape, strict=True))
@@ -53,7 +60,8 @@ def positions_um(
     at = tuple(np.asarray(lattice.index).T)
     found = {}
     for column, axis in enumerate(lattice.spatial_dims):
-        grid = np.full(layout.grid, np.nan)
+        positions = tuple(lattice.shape) if layout.kind == "list" else layout.grid
+        grid = np.full(positions, np.nan)
         grid[at] = position[:, column]
         found[f"{axis}_um"] = (layout.lattice_dims, grid)
     return found

@@ -1,19 +1,23 @@
 """The output of a stage, ``data.zarr``, as a lattice to begin from."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from latticework.errors import LatticeError, SourceError
+from latticework.io.labels import Label
 from latticework.io.layout import ArrayLayout
-from latticework.io.placing import Placing, median_step
+from latticework.io.list_group import read_column, read_grid
+from latticework.io.placing import Placing
 from latticework.io.plain_zarr import read_array
 from latticework.io.sources import mix
 from latticework.io.stage_group import stored_layout
 from latticework.io.zarr_source import ZarrBlockSource
 from latticework.lattice import Lattice
+from latticework.lattice.grids import median_step
 from latticework.lattice.offsets import SPATIAL, spatial_axis
 
 
@@ -66,33 +70,73 @@ def open_stage(path: Path, block: Mapping[str, int] | None, placing: Placing) ->
             f'c, z, y, x, with y and x: open it with xarray.open_zarr("{path}")',
             path,
         )
-    if layout.kind == "tiles" and block is not None:
+    if layout.kind != "volume" and block is not None:
         raise LatticeError(
             f"block={dict(block)} divides one volume, but the output of stage {layout.name!r} is "
             "separate tiles: leave it out"
         )
-    index = np.indices(layout.grid).reshape(len(layout.grid), int(np.prod(layout.grid))).T
-    position = _positions(path, layout, index)
-    if position is not None:  # places without one are holes
-        index, position = index[(there := np.isfinite(position).all(axis=1))], position[there]
-    stamps, found = _stamps(path, layout, index)
+    tiles = _tiles_of(path, layout)
+    if tiles.position is not None:  # places without one are holes
+        tiles = tiles.some(np.isfinite(tiles.position).all(axis=1))
+    stamps, found = _stamps(path, layout, tiles.place)
     why = f"stage {layout.name!r} has no output for this tile: run its project, and open it again"
     missing = dict.fromkeys(np.flatnonzero(~found).tolist(), why)
-    if position is None and layout.kind == "tiles":
-        index, stamps, missing = index[found], stamps[found], {}
+    if tiles.position is None and layout.kind != "volume":
+        tiles, stamps, missing = tiles.some(found), stamps[found], {}
     if missing and not placing.mark:
         raise SourceError(
-            f"stage {layout.name!r} has no output for {len(missing):,} of {len(index):,} tiles at "
-            f'{path}: run its project first, or go on without them with errors="mark"',
+            f"stage {layout.name!r} has no output for {len(missing):,} of {len(tiles.index):,} "
+            f'tiles at {path}: run its project first, or go on without them with errors="mark"',
             path,
         )
-    lattice = (
-        _tiles(path, layout, index, position, stamps, placing)
-        if layout.kind == "tiles"
-        else _blocks(path, layout, block, stamps, placing)
-    )
-    same = len(lattice) == len(index)
+    if layout.kind == "volume":
+        lattice = _blocks(path, layout, block, stamps, placing)
+    else:
+        lattice = _tiles(path, layout, tiles, stamps, placing)
+    same = len(lattice) == len(tiles.index)
     return lattice.replace(channels=placing.channels, problems=missing if same else {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Tiles:
+    """What a group says of its tiles, a row each."""
+
+    index: np.ndarray
+    """Positions on the grid."""
+    place: np.ndarray
+    """Places in the array."""
+    labels: Mapping[str, Sequence[Label]]
+    """Labels of the grid by lattice dim."""
+    position: np.ndarray | None
+    """Positions in micrometres, where they are known."""
+    names: np.ndarray | None = None
+    """Names, where they are known."""
+
+    def some(self, which: np.ndarray) -> "_Tiles":
+        """These tiles alone."""
+        position, names = (
+            None if column is None else column[which] for column in (self.position, self.names)
+        )
+        return _Tiles(self.index[which], self.place[which], self.labels, position, names)
+
+
+def _tiles_of(path: Path, layout: ArrayLayout) -> _Tiles:
+    if layout.kind != "list":
+        index = np.indices(layout.grid).reshape(len(layout.grid), int(np.prod(layout.grid))).T
+        labels = dict(zip(layout.lattice_dims, layout.labels, strict=True))
+        return _Tiles(index, index, labels, _positions(path, layout, index))
+    grid = read_grid(path, layout)
+    if grid is None:
+        raise SourceError(
+            f"the store of stage {layout.name!r} at {path} does not say where its tiles are: open "
+            "its project and run it, which writes that again",
+            path,
+        )
+    columns = [read_column(path, f"{axis}_um") for axis in _axes(layout)]
+    known = [column for column in columns if column is not None]
+    position = np.stack(known, axis=1) if len(known) == len(columns) else None
+    ids = np.arange(len(grid[1]))[:, None]
+    return _Tiles(grid[1], ids, grid[0], position, read_column(path, "tile_name"))
 
 
 def _positions(path: Path, layout: ArrayLayout, index: np.ndarray) -> np.ndarray | None:
@@ -145,11 +189,11 @@ def _blocks(
 def _tiles(
     path: Path,
     layout: ArrayLayout,
-    index: np.ndarray,
-    position: np.ndarray | None,
+    tiles: _Tiles,
     stamps: np.ndarray,
     placing: Placing,
 ) -> Lattice:
+    index, position = tiles.index, tiles.position
     sizes = placing.pixel_size(dict(layout.pixel_size_um))
     shape = dict(zip(layout.dims, layout.tile_shape, strict=True))
     steps = {}
@@ -159,12 +203,11 @@ def _tiles(
             along = position[:, _axes(layout).index(axis)]
             pixel, default = sizes.get(axis, 1.0), shape.get(axis, 1)
             steps[axis] = median_step(along, index[:, column], pixel, default)
-    starts = np.concatenate([index, np.zeros((len(index), len(shape)), np.int64)], axis=1)
-    lead = len(layout.lattice_dims)
+    starts = np.concatenate([tiles.place, np.zeros((len(index), len(shape)), np.int64)], axis=1)
+    lead = len(layout.lead_dims)
     return Lattice(
         dims=layout.lattice_dims or ("tile_y", "tile_x"),
-        labels=dict(zip(layout.lattice_dims, layout.labels, strict=True))
-        or {"tile_y": [0], "tile_x": [0]},
+        labels=tiles.labels or {"tile_y": [0], "tile_x": [0]},
         index=index if lead else np.zeros((1, 2), np.int64),
         tile_dims=layout.dims,
         tile_shape=layout.tile_shape,
@@ -172,7 +215,6 @@ def _tiles(
         pixel_size_um=sizes,
         step_px=steps,
         position_um=position,
-        source=ZarrBlockSource(
-            path / layout.name, starts, (*layout.grid, *layout.tile_shape), stamps, lead=lead
-        ),
+        names=tiles.names,
+        source=ZarrBlockSource(path / layout.name, starts, layout.array_shape, stamps, lead=lead),
     )

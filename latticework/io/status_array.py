@@ -9,11 +9,13 @@ Every variable has the dims ``(stage, *lattice dims)`` and one uncompressed chun
         stage/  tile_y/  tile_x/  tile/        coordinates; `tile` holds the ids, -1 in holes
 
 A chunk is replaced by rename, so a reader sees a stage as it was or as it is. New stages, or a
-lattice that has grown, make a new group, which takes the old one's place at once. The group is
-derived from the journal: where it is damaged or gone, it is written anew.
+lattice that has got more labels, make a new group, which takes the old one's place at once; tiles
+that arrive where there were holes need none. The group is derived from the journal: where it is
+damaged or gone, it is written anew.
 """
 
 import shutil
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,9 @@ import numpy as np
 from latticework.errors import StoreError
 from latticework.io.plain_zarr import (
     array_metadata,
+    chunk_file,
     fill_value,
+    read_array,
     read_group,
     replace_file,
     settle_folder,
@@ -88,8 +92,16 @@ class StatusArray:
 
     def __init__(self, path: Path | str, lattice: Lattice) -> None:
         self.path = Path(path)
+        self.grow(lattice)
+
+    def grow(self, lattice: Lattice) -> None:
+        """Go on with a lattice of more tiles, whatever its labels are now; nothing is written yet.
+
+        What stages had of tiles that were there before stays theirs, by the tiles' ids.
+        """
         self.lattice = lattice
         self._flat = _flat_order(lattice)
+        self._facts = _lattice_facts(lattice, self._flat)
 
     def write(self, stages: Mapping[str, Columns], *, order: Sequence[str] | None = None) -> None:
         """Write the states of some stages; see `write_status`."""
@@ -99,9 +111,16 @@ class StatusArray:
             list(order) if order is not None else [*known, *(s for s in stages if s not in known)]
         )
         dtypes = {**(present["dtypes"] if present else {}), **_dtypes(stages)}
-        whole = {"stages": order, "dtypes": dtypes, "lattice": self._lattice_facts()}
+        whole = {"stages": order, "dtypes": dtypes, "lattice": self._facts}
         if present == whole and self._intact(whole):
             self._write_chunks(self.path, order, stages)
+        elif self._has_room(present, whole):
+            self._write_chunks(self.path, order, stages)
+            ids = np.ascontiguousarray(self.lattice.id_grid, "<i8")
+            file = chunk_file(len(self.lattice.dims))
+            replace_file(self.path / "tile" / file, ids.reshape(-1).view(np.uint8).data)
+            members = read_group(self.path, what="status")["members"]
+            write_group(self.path, members, {"latticework_status": whole})
         else:
             self._rebuild(whole, present, stages)
 
@@ -123,14 +142,27 @@ class StatusArray:
         """Whether the arrays' own metadata are there; a deleted folder is written anew."""
         return all((self.path / name / "zarr.json").exists() for name in whole["dtypes"])
 
-    def _lattice_facts(self) -> dict[str, Any]:
-        """What of the lattice a change of calls for a new group."""
-        edge = {
-            dim: labels[[0, -1]].tolist()
-            for dim, labels in self.lattice.labels.items()
-            if len(labels)
-        }
-        return {"n_tiles": len(self.lattice), "sizes": self.lattice.sizes, "edges": edge}
+    def _has_room(self, present: Mapping[str, Any] | None, whole: Mapping[str, Any]) -> bool:
+        """Whether all that is new is tiles where there were holes."""
+        if present is None or not self._intact(whole):
+            return False
+        old, new = present["lattice"], whole["lattice"]
+        if {**present, "lattice": 0} != {**whole, "lattice": 0} or any(
+            old.get(fact) != new[fact] for fact in ("sizes", "labels")
+        ):
+            return False
+        ids = self._stored_ids(present)
+        return ids is not None and bool(((ids < 0) | (ids == self.lattice.id_grid)).all())
+
+    def _stored_ids(self, present: Mapping[str, Any]) -> np.ndarray | None:
+        """Ids of tiles on the grid that is there; None where these are not of this lattice."""
+        try:
+            ids = read_array(self.path, "tile")
+        except StoreError:
+            return None
+        same = list(present["lattice"]["sizes"]) == list(self.lattice.dims)
+        known = same and ids.size and ids.max() < len(self.lattice)
+        return ids if known else None
 
     @property
     def _new(self) -> Path:
@@ -158,12 +190,11 @@ class StatusArray:
                 f"status of stage {stage!r}: {name!r} has shape {values.shape}, "
                 f"but there are {len(self.lattice)} tiles"
             )
-        blank = np.nan if values.dtype.kind == "f" else 0
         little = values.dtype.newbyteorder("<")
         if self._flat is None:
             grid = np.ascontiguousarray(values, dtype=little)
         else:
-            grid = np.full(int(np.prod(self.lattice.shape)), blank, dtype=little)
+            grid = np.full(int(np.prod(self.lattice.shape)), _blank(little), dtype=little)
             grid[self._flat] = values
         return grid.view(np.uint8).data
 
@@ -180,7 +211,7 @@ class StatusArray:
         for name, dtype in whole["dtypes"].items():
             members[name] = self._metadata(len(order), np.dtype(dtype), name)
             write_json(new / name / "zarr.json", members[name])
-        if present and present["lattice"] == whole["lattice"]:
+        if present:
             self._keep_chunks(present, whole, stages)
         self._write_chunks(new, order, stages)
         write_group(new, members, {"latticework_status": dict(whole)})
@@ -189,16 +220,33 @@ class StatusArray:
     def _keep_chunks(
         self, present: Mapping[str, Any], whole: Mapping[str, Any], stages: Mapping[str, Columns]
     ) -> None:
-        """Copy the chunks of stages that are not written now."""
+        """Copy what there is of stages that are not written now, to where the tiles are now."""
+        ids = None
+        if present["lattice"] != whole["lattice"]:
+            ids = self._stored_ids(present)
+            if ids is None:
+                return
         for name, dtype in present["dtypes"].items():
             if whole["dtypes"].get(name) != dtype:
                 continue
             for stage in set(present["stages"]) & set(whole["stages"]) - set(stages):
                 old = self.path / name / self._chunk(present["stages"].index(stage))
-                if old.exists():
-                    shutil.copyfile(
-                        old, self._new / name / self._chunk(whole["stages"].index(stage))
-                    )
+                new = self._new / name / self._chunk(whole["stages"].index(stage))
+                if not old.exists():
+                    continue
+                if ids is None:
+                    shutil.copyfile(old, new)
+                    continue
+                grid = np.fromfile(old, np.dtype(dtype).newbyteorder("<"))
+                if grid.size == ids.size:
+                    moved = self._by_id(grid.reshape(ids.shape), ids)
+                    replace_file(new, self._on_grid(stage, name, moved))
+
+    def _by_id(self, grid: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Values on the grid that is there as values per tile id; blank for new tiles."""
+        values = np.full(len(self.lattice), _blank(grid.dtype), grid.dtype)
+        values[ids[ids >= 0]] = grid[ids >= 0]
+        return values
 
     def _metadata(self, n_stages: int, dtype: np.dtype, name: str) -> dict[str, Any]:
         attributes: dict[str, Any] = {"coordinates": "tile"}
@@ -229,6 +277,22 @@ class StatusArray:
         write_json(new / "stage" / "zarr.json", stage)
         members["stage"] = stage
         return members
+
+
+def _blank(dtype: np.dtype) -> float:
+    """What holes have."""
+    return np.nan if dtype.kind == "f" else 0
+
+
+def _lattice_facts(lattice: Lattice, flat: np.ndarray | None) -> dict[str, Any]:
+    """What of the lattice a change of calls for more than new values."""
+    labels = repr([lattice.labels[dim].tolist() for dim in lattice.dims])
+    return {
+        "n_tiles": len(lattice),
+        "sizes": lattice.sizes,
+        "labels": zlib.crc32(labels.encode()),
+        "places": None if flat is None else zlib.crc32(flat.data),
+    }
 
 
 def _dtypes(stages: Mapping[str, Columns]) -> dict[str, str]:

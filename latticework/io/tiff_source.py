@@ -137,7 +137,7 @@ class TiffSource:
         files = mix(hash_strings(self.names), self.sizes, self.mtimes)
         files = np.append(files, np.uint64(0))
         columns = [
-            mix(files[rows], first)
+            mix(files[np.where(rows < -1, -2 - rows, rows)], first)
             for rows, first in zip(self.file_of.T, self.page_of.T, strict=True)
         ]
         return mix(*columns)

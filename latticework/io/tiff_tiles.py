@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,38 @@ class Parts:
     channels: tuple[str, ...] | None = None
     key: tuple[str, ...] = ()
     """Columns that tell tiles apart without being lattice axes."""
+    levels: Mapping[str, np.ndarray] | None = None
+    """Labels along ``c`` and ``z`` of a whole tile, sorted, where pieces may be missing of all."""
+
+    @property
+    def outer(self) -> list[str]:
+        """Dims along which the pieces of a tile differ."""
+        return [dim for dim in ("c", "z") if dim in self.table]
+
+    def level(self, dim: str) -> np.ndarray:
+        """Labels of a whole tile along one of the `outer` dims."""
+        if self.levels is not None:
+            return self.levels[dim]
+        return np.unique(self.table[dim].to_numpy())
+
+    def tile_numbers(self) -> np.ndarray:
+        """Which tile each piece belongs to, counted from 0 in order of their first pieces."""
+        table, outer = self.table, self.outer
+        facets = [
+            str(c)
+            for c in table
+            if c not in ("file", "page", "c", "z", "title") and not str(c).endswith("_um")
+        ]
+        if (
+            has_place(table)
+            and not any(c.startswith("tile_") for c in facets)
+            and not outer
+            and not self.key
+        ):
+            return np.arange(len(table))
+        if facets:
+            return np.asarray(table.groupby(facets, sort=False, dropna=False).ngroup())
+        return np.zeros(len(table), np.int64) if outer else np.arange(len(table))
 
 
 def file_parts(scan: Scan, facts: TiffFacts, dims: Sequence[str] | None) -> Parts:
@@ -186,7 +218,7 @@ def assemble(parts: Parts, scan: Scan, facts: TiffFacts, placing: Placing) -> Ti
             f"{scan.root} holds no file that belongs to a tile: choose others with files=",
             scan.root,
         )
-    outer = [dim for dim in ("c", "z") if dim in table]
+    outer = parts.outer
     twice = set(outer) & set(parts.dims) | (
         {"c"} if facts.samples > 1 and "c" in (*outer, *parts.dims) else set()
     )
@@ -196,23 +228,8 @@ def assemble(parts: Parts, scan: Scan, facts: TiffFacts, placing: Placing) -> Ti
             "or pages too: "
             "name one of them differently in pattern="
         )
-    facets = [
-        str(c)
-        for c in table
-        if c not in ("file", "page", "c", "z", "title") and not str(c).endswith("_um")
-    ]
-    if (
-        has_place(table)
-        and not any(c.startswith("tile_") for c in facets)
-        and not outer
-        and not parts.key
-    ):
-        tile = np.arange(len(table))
-    elif facets:
-        tile = np.asarray(table.groupby(facets, sort=False, dropna=False).ngroup())
-    else:
-        tile = np.zeros(len(table), np.int64) if outer else np.arange(len(table))
-    levels = [np.unique(table[dim].to_numpy()) for dim in outer]
+    tile = parts.tile_numbers()
+    levels = [parts.level(dim) for dim in outer]
     slot = np.zeros(len(table), np.int64)
     for dim, labels in zip(outer, levels, strict=True):
         slot = slot * len(labels) + np.searchsorted(labels, table[dim].to_numpy())
@@ -350,9 +367,9 @@ def _z_step(table: "pd.DataFrame", tile: np.ndarray) -> float | None:
     return float(steps.median()) if len(steps) and steps.median() > 0 else None
 
 
-def placed(parts: Parts, scan: Scan) -> None:
+def placed(parts: Parts, scan: Scan, placing: Placing) -> None:
     """Raise where nothing says where several tiles are."""
-    if not has_place(parts.table) and len(parts.table) > 1:
+    if not has_place(parts.table) and (len(parts.table) > 1 or placing.partial):
         raise SourceError(no_place(str(scan.root), scan.names), scan.root)
 
 
@@ -373,9 +390,10 @@ def drop_unplaceable(parts: Parts, scan: Scan, placing: Placing) -> None:
     )
     if not placing.mark:
         raise SourceError(text, scan.path(first))
-    warnings.warn(
-        f"left out {len(rows)} files that cannot be placed, first: {text}",
-        UserWarning,
-        stacklevel=4,
-    )
+    if not placing.partial:
+        warnings.warn(
+            f"left out {len(rows)} files that cannot be placed, first: {text}",
+            UserWarning,
+            stacklevel=4,
+        )
     parts.table = parts.table[~lost].reset_index(drop=True)

@@ -10,6 +10,9 @@ the tiles' positions in it::
         tile_y/ tile_x/   labels of the lattice
         y_um/ x_um/       positions
 
+Tiles of a lattice that grows are a list instead, of dims ``(tile, y, x)`` with the id for an index
+(``c.7.0.0``), and labels and positions are coordinates of ``tile``.
+
 Pixels are read by box and touch only the inner chunks that the box meets; they are written by
 attempts into staging areas, and appear by `latticework.io.publish`.
 """
@@ -25,6 +28,7 @@ from latticework.errors import StoreError
 from latticework.io.handles import explain, open_handle, shared_context
 from latticework.io.labelled import open_labelled
 from latticework.io.layout import ArrayLayout
+from latticework.io.list_group import ListGroup
 from latticework.io.stage_group import stored_layout, write_metadata
 from latticework.lattice.geometry import Box
 
@@ -63,7 +67,7 @@ class TileArray:
     [0, 80, 3840, 3920]
     """
 
-    __slots__ = ("_handle", "cache_bytes", "cores", "generation", "layout", "path")
+    __slots__ = ("_group", "_handle", "cache_bytes", "cores", "generation", "layout", "path")
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class TileArray:
         self.generation = int(generation)
         self.cores = cores
         self._handle: Any = None
+        self._group: ListGroup | None = None
 
     @classmethod
     def create(cls, path: Path | str, layout: ArrayLayout, lattice: Any = None) -> "TileArray":
@@ -131,8 +136,16 @@ class TileArray:
         return cls(path, layout, cache_bytes=cache_bytes, generation=generation, cores=cores)
 
     def grow(self, lattice: Any) -> "TileArray":
-        """The same store for a lattice with more labels at the end; rewrites only metadata."""
+        """The store for a lattice with more tiles; no tile's file is touched.
+
+        Where tiles are a list, this store goes on: it takes new ids at once, as do stores of other
+        processes, and what the group says of tiles, which others read, follows when it is time
+        (`refresh_coordinates`). Otherwise the metadata are written, for more labels at the end.
+        """
         layout = self.layout.grown(lattice)
+        if layout.kind == "list":
+            self.refresh_coordinates(lattice, force=False)
+            return self
         write_metadata(self.path, layout, lattice)
         return TileArray(
             self.path,
@@ -142,10 +155,39 @@ class TileArray:
             cores=self.cores,
         )
 
+    def refresh_coordinates(self, lattice: Any, *, force: bool = True) -> bool:
+        """Write how many tiles a list has, and their labels, positions and names.
+
+        Whoever opens the group, or has it open, sees those of before or those of now.
+
+        Parameters
+        ----------
+        lattice
+            The lattice as it is now.
+        force
+            False: only if the last time is long enough ago for what it costs.
+
+        Returns
+        -------
+        bool
+            Whether they are as the lattice is.
+        """
+        if self.layout.kind != "list":
+            raise StoreError(
+                f"array {self.layout.name!r} is no list of tiles: its coordinates do not change"
+            )
+        if self._group is None:
+            self._group = ListGroup(self.path)
+        layout = self.layout.grown(lattice)
+        written = self._group.write(layout, lattice, force=force)
+        if written:
+            self.layout = layout
+        return written
+
     # -- reading --------------------------------------------------------------------------
 
     def read(self, index: Sequence[int], box: Box | None = None) -> np.ndarray:
-        """Pixels of `box` (default: all) of the tile at a grid position."""
+        """Pixels of `box` (default: all) of the tile at a grid position, or at ``(id,)``."""
         box = self.layout.tile_box(index) if box is None else box
         out = np.empty(box.shape, self.layout.dtype)
         self.start_read(index, box, out).result()
@@ -183,8 +225,8 @@ class TileArray:
         import tensorstore
 
         source = self._open_handle()[region]
-        if self.layout.kind == "tiles":
-            source = source[tuple(s.start for s in region[: len(self.layout.lattice_dims)])]
+        if lead := len(self.layout.lead_dims):
+            source = source[tuple(s.start for s in region[:lead])]
         target = tensorstore.array(out)
         return PendingRead(target.write(source.translate_to[0]), self, index)
 

@@ -207,13 +207,15 @@ def zarr_tiles(
     placing: Placing,
     *,
     table: bool,
+    names: list[str] | None = None,
 ) -> Tiles:
-    """Tiles of a folder of Zarr images; one image is one tile."""
+    """Tiles of a folder of Zarr images (of those with the `names`, if given); one image is one."""
     import fnmatch
 
     import pandas as pd
 
-    names = [""] if is_zarr(root) else image_folders(root)
+    if names is None:
+        names = [""] if is_zarr(root) else image_folders(root)
     if files is not None and names != [""]:
         names = [
             name
@@ -226,12 +228,13 @@ def zarr_tiles(
     if problems and not placing.mark:
         raise SourceError(problems[min(problems)], root / names[min(problems)])
     if problems and pattern is None and placing.grid is None and not table:
-        first_bad = problems[min(problems)]
-        warnings.warn(
-            f"left out {len(problems)} images that cannot be placed, first: {first_bad}",
-            UserWarning,
-            stacklevel=3,
-        )
+        if not placing.partial:
+            first_bad = problems[min(problems)]
+            warnings.warn(
+                f"left out {len(problems)} images that cannot be placed, first: {first_bad}",
+                UserWarning,
+                stacklevel=3,
+            )
         names = [name for name, image in zip(names, images, strict=True) if image is not None]
         images, problems = [image for image in images if image is not None], {}
     first = next(image for image in images if image is not None)
@@ -243,7 +246,8 @@ def zarr_tiles(
             raise unmatched_error(names, bad, pattern, root)
     rows = pd.DataFrame(fields, index=range(len(names)))
     positions = [image.position_um if image is not None else {} for image in images]
-    if pattern is None and placing.grid is None and not table and all(positions) and len(names) > 1:
+    measured = pattern is None and placing.grid is None and not table and all(positions)
+    if measured and (len(names) > 1 or placing.partial):
         for axis in "zyx":
             if axis in first.dims:
                 rows[f"{axis}_um"] = [position[axis] for position in positions]

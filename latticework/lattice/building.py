@@ -113,14 +113,15 @@ def tile_shapes(shapes: Any, n: int, tile_shape: Mapping[str, int]) -> np.ndarra
     return None if (shapes == full).all() else shapes
 
 
-def nominal_positions(lattice: "Lattice") -> np.ndarray:
-    """Grid position times step times pixel size, micrometres."""
-    positions = np.zeros((len(lattice), len(lattice.spatial_dims)))
+def nominal_positions(lattice: "Lattice", rows: Any = slice(None)) -> np.ndarray:
+    """Grid position times step times pixel size, micrometres; of all tiles, or of some rows."""
+    index = lattice.index[rows]
+    positions = np.zeros((len(index), len(lattice.spatial_dims)))
     for column, dim in enumerate(lattice.dims):
         axis = spatial_axis(dim)
         if axis is not None:
             step_um = lattice.step_px[axis] * lattice.pixel_size_um[axis]
-            positions[:, lattice.spatial_dims.index(axis)] = lattice.index[:, column] * step_um
+            positions[:, lattice.spatial_dims.index(axis)] = index[:, column] * step_um
     return positions
 
 

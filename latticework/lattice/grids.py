@@ -10,6 +10,9 @@ from latticework.lattice.arguments import grid_argument, overlap_argument, pixel
 from latticework.lattice.building import Parts, pixel_parts, pixel_sizes
 from latticework.lattice.offsets import SPATIAL, lattice_dim, spatial_axis
 
+TOLERANCE = 0.35
+"""Fraction of a tile's extent within which positions share a row."""
+
 
 def overlap_steps(
     overlap: Mapping[str, Any] | str | float | None,
@@ -109,14 +112,36 @@ def grid_lines(values: np.ndarray, extent: float, tolerance: float) -> tuple[np.
     gaps = np.diff(values[order])
     line = np.concatenate([[0], np.cumsum(gaps > tolerance * extent)])
     centres = np.bincount(line, values[order]) / np.bincount(line)
+    numbers, step = line_numbers(centres, extent)
+    position = np.empty(len(values), dtype=np.int64)
+    position[order] = numbers[line]
+    return position, step
+
+
+def line_numbers(centres: np.ndarray, extent: float) -> tuple[np.ndarray, float]:
+    """Grid position of each grid line (ascending centres), and the step between positions."""
     if len(centres) == 1:
-        return np.zeros(len(values), dtype=np.int64), extent
+        return np.zeros(1, dtype=np.int64), extent
     distances = np.diff(centres)
     step = float(np.median(distances[distances < 1.5 * distances.min()]))
-    lines = np.concatenate([[0], np.cumsum(np.maximum(np.rint(distances / step), 1))])
-    position = np.empty(len(values), dtype=np.int64)
-    position[order] = lines.astype(np.int64)[line]
-    return position, step
+    numbers = np.concatenate([[0], np.cumsum(np.maximum(np.rint(distances / step), 1))])
+    return numbers.astype(np.int64), step
+
+
+def median_step(position_um: np.ndarray, column: np.ndarray, pixel_um: float, default: int) -> int:
+    """Median distance of neighbouring grid lines, pixels."""
+    lines = np.unique(column)
+    if len(lines) < 2:
+        return default
+    centres = np.array([np.nanmedian(position_um[column == line]) for line in lines])
+    step = np.median(np.diff(centres) / np.diff(lines)) / pixel_um
+    if not step >= 0.5:
+        raise LatticeError(
+            f"positions grow against the grid labels (step {step:.1f} px): the table contradicts "
+            "itself, or an axis runs "
+            'backwards; turn it with flip="y" or "x"'
+        )
+    return max(1, round(float(step)))
 
 
 def position_parts(
@@ -127,7 +152,7 @@ def position_parts(
     axes: Sequence[str] | None = None,
     other: Mapping[str, Any] | None = None,
     pixel_size_um: Mapping[str, float] | float | None = None,
-    tolerance: float = 0.35,
+    tolerance: float = TOLERANCE,
     **rest: Any,
 ) -> Parts:
     """Parts of a lattice from measured positions; see `Lattice.from_positions`."""

@@ -26,7 +26,7 @@ In a hole, every mode but ``"none"`` and a number mirrors or repeats what is nex
 missing edge or corner neighbour is filled with the nearest pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -208,8 +208,10 @@ class HaloGeometry:
             sizes[lattice.index[:, column]] = lattice.shapes[:, k]
         return [int(size) for size in sizes]
 
-    def reach(self, k: int) -> tuple[int, int]:
+    def reach(self, k: int, *, beyond: bool = False) -> tuple[int, int]:
         """Grid positions that halos along tile dim `k` can touch, before and after.
+
+        No more than there are, unless `beyond`: for a lattice that is still growing.
 
         Only the last position of an axis can be smaller than the others: a halo that meets it
         ends there, unless it goes around (``"periodic"``).
@@ -223,16 +225,25 @@ class HaloGeometry:
         if mode == "reflect":
             need = [max(need)] * 2
         around = 1 + max(need) // sum(sizes) if mode == "periodic" and sizes[-1] < sizes[0] else 0
-        before, after = (min(-(-margin // new) + around, n - 1) if margin else 0 for margin in need)
+        most = 1 << 30 if beyond and mode != "periodic" else n - 1
+        before, after = (min(-(-margin // new) + around, most) if margin else 0 for margin in need)
         return before, after
 
-    def plan(self, tile: int) -> HaloPlan:
-        """How to assemble tile `tile` (an id) with its halo."""
+    def plan(self, tile: int, absent: Collection[int] = ()) -> HaloPlan:
+        """How to assemble tile `tile` (an id) with its halo.
+
+        Parameters
+        ----------
+        tile
+            Its id.
+        absent
+            Ids of tiles that are holes, whatever the lattice says.
+        """
         lattice, margins = self.lattice, self.margins
         index = lattice.index[int(lattice.rows_of([tile])[0])]
         segments, pads, extras = [], [], []
         for k in range(len(lattice.tile_dims)):
-            limits = self._none_limits(k, index)
+            limits = self._none_limits(k, index, absent)
             before, short_before = self._walk(k, index, -1, margins.before[k], limits[0])
             after, short_after = self._walk(k, index, 1, margins.after[k], limits[1])
             here = 0 if self._columns[k] is None else int(index[self._columns[k]])
@@ -246,7 +257,7 @@ class HaloGeometry:
             padded = margins.modes[k] != "none"
             pads.append((short_before, short_after) if padded else (0, 0))
             extras.append(extra)
-        return self._assemble(index, segments, pads, extras)
+        return self._assemble(index, segments, pads, extras, absent)
 
     def _deepen(
         self, k: int, index: np.ndarray, sign: int, segments: list[Segment], need: int
@@ -258,7 +269,7 @@ class HaloGeometry:
         segments, _ = self._walk(k, index, sign, need, 1 << 30)
         return segments, sum(segment.size for segment in segments) - had
 
-    def _none_limits(self, k: int, index: np.ndarray) -> tuple[int, int]:
+    def _none_limits(self, k: int, index: np.ndarray, absent: Collection[int]) -> tuple[int, int]:
         """Grid positions that a ``"none"`` halo may reach before a face neighbour is missing."""
         column = self._columns[k]
         if self.margins.modes[k] != "none" or column is None:
@@ -267,6 +278,11 @@ class HaloGeometry:
             tuple(slice(None) if c == column else i for c, i in enumerate(index))
         ]
         here = int(index[column])
+        if absent:  # only those within reach can matter
+            line = line.copy()
+            before, after = self.reach(k)
+            near = range(max(here - before, 0), min(here + after + 1, len(line)))
+            line[[i for i in near if int(line[i]) in absent]] = -1
         gap_before = np.flatnonzero(line[:here][::-1] < 0)
         gap_after = np.flatnonzero(line[here + 1 :] < 0)
         return (
@@ -306,6 +322,7 @@ class HaloGeometry:
         segments: list[list[Segment]],
         pads: list[tuple[int, int]],
         extras: list[tuple[int, int]],
+        absent: Collection[int],
     ) -> HaloPlan:
         offsets = [np.cumsum([0, *(s.size for s in line)]).tolist() for line in segments]
         pieces: list[Piece] = []
@@ -317,6 +334,8 @@ class HaloGeometry:
             source = Box(tuple(s.start for s in parts), tuple(s.start + s.size for s in parts))
             side = tuple(int(np.sign(s.step)) for s in parts)
             tile = self._tile_at(index, parts)
+            if absent and tile in absent and any(part.step for part in parts):
+                tile = -1
             (holes if tile < 0 else pieces).append(Piece(tile, source, target, side))
         holes.sort(key=lambda hole: (sum(map(abs, hole.side)), _distance(hole, segments)))
         own = [next(i for i, s in enumerate(line) if s.step == 0) for line in segments]

@@ -101,6 +101,9 @@ class Lattice:
     [1, 2, 3, 4, 5, 6, 7, 8, -1]
     """
 
+    growing: "growth.Growing | None" = None
+    """Room behind the arrays of a lattice that grows."""
+
     def __init__(
         self,
         *,
@@ -436,12 +439,18 @@ class Lattice:
     def extend(self, new: "Lattice") -> "Lattice":
         """The lattice with new tiles, which get the next ids; labels and grid grow as needed.
 
+        `latticework.lattice.growth.grown` says more, and places tiles by their positions too.
+
         Raises
         ------
         LatticeError
             If the new tiles are of another kind, or a place is taken already.
         """
-        return Lattice(**growth.extended_parts(self, new))
+        return growth.grown(self, new, placed_by="labels")
+
+    def with_source(self, source: TileSource | None) -> "Lattice":
+        """The lattice with its pixels from elsewhere, in no time; all else stays."""
+        return growth.made(self, growth.DERIVED, source=source)
 
     def replace(self, **changes: Any) -> "Lattice":
         """The lattice with some of its parts (constructor arguments) replaced."""

@@ -1,5 +1,6 @@
 """Sets of lattice offsets: which neighbours are meant."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -12,6 +13,10 @@ SPATIAL = ("z", "y", "x")
 
 Offset = str | Mapping[str, int] | Sequence[int]
 Offsets = Offset | Iterable[Offset]
+
+PART = re.compile(r"([+-])(\d*)([^\W\d]\w*)")
+"""A step along an axis in the name of an offset: sign, how many, axis."""
+PARTS = re.compile(rf"(?:{PART.pattern})+")
 
 
 def lattice_dim(axis: str) -> str:
@@ -32,7 +37,7 @@ def resolve_offsets(offsets: Offsets, dims: Sequence[str]) -> np.ndarray:
     ----------
     offsets
         ``"faces"`` (one spatial axis differs by one), ``"edges"`` (two), ``"corners"``
-        (every spatial axis), ``"all"`` (all of these); ``"+z"``, ``"-x"``;
+        (every spatial axis), ``"all"`` (all of these); ``"+z"``, ``"-y+x"``, ``"+2z"``;
         ``{"z": 1, "y": -1}``; a tuple in the order of `dims`; or several of these.
     dims
         Lattice dims.
@@ -48,6 +53,8 @@ def resolve_offsets(offsets: Offsets, dims: Sequence[str]) -> np.ndarray:
     [[-1, 0], [0, -1], [0, 1], [1, 0]]
     >>> resolve_offsets(["+z", {"y": -2}], ("tile_z", "tile_y", "tile_x")).tolist()
     [[1, 0, 0], [0, -2, 0]]
+    >>> resolve_offsets(["-y+x", "+2x"], ("tile_y", "tile_x")).tolist()
+    [[-1, 1], [0, 2]]
     """
     given: Any = offsets.tolist() if isinstance(offsets, np.ndarray) else offsets
     if isinstance(given, str | Mapping) or _is_vector(given):
@@ -97,6 +104,11 @@ def _named(name: str, dims: tuple[str, ...]) -> list[tuple[int, ...]]:
     sign = {"+": 1, "-": -1}.get(name[:1])
     if sign is not None and lattice_dim(name[1:]) in dims:
         return [tuple(sign * (dim == lattice_dim(name[1:])) for dim in dims)]
+    if PARTS.fullmatch(name):  # such as -y+x and +2z
+        parts = [(lattice_dim(axis), f"{plus}{n or 1}") for plus, n, axis in PART.findall(name)]
+        along = {dim: int(step) for dim, step in parts}
+        if len(along) == len(parts) and set(along) <= set(dims):
+            return [tuple(along.get(dim, 0) for dim in dims)]
     known = ["faces", "edges", "corners", "all"]
     known += [sign + dim.removeprefix("tile_") for dim in dims for sign in "+-"]
     raise LatticeError(f"no offset is called {name!r}; there are {', '.join(known)}")

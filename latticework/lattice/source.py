@@ -15,6 +15,11 @@ class TileSource(Protocol):
 
     Readers of files live in `latticework.io`; arrays in memory are first-class sources too
     (`BlockSource` below and `latticework.io.memory`).
+
+    A source of an acquisition that is under way may have a method ``presence()`` too: a code of
+    `latticework.lattice.states.State` (uint8) for each tile id, which is ``COMPLETE`` where the
+    tile is there, ``WAITING`` where the microscope has announced it, and ``ABSENT`` where it was
+    withdrawn. Without it, all tiles are there.
     """
 
     def read(self, tile: int, box: Box) -> np.ndarray:

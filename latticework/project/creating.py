@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from latticework.errors import LatticeError, ProjectExistsError
+from latticework.io.growth_store import replacing
 from latticework.io.journal import Journal
 from latticework.io.lattice_store import save_lattice
-from latticework.io.plain_zarr import swap_folder
 from latticework.io.sources import save_source, saved_form
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.source import TileSource
-from latticework.project.facts import FORMAT, read_project_file
+from latticework.project.desk import Desk
+from latticework.project.facts import FORMAT
+from latticework.project.growing import grow_project
 from latticework.project.project import Project
 from latticework.stages import paths
 
@@ -166,19 +168,13 @@ def renew_source(project: Project, source: TileSource) -> None:
 
     What was made from tiles whose fingerprints changed is stale from now on.
     """
-    folder = paths.source_folder(project.path)
+    growth = replacing(project.lattice, saved_form(source))
+    if growth is None:
+        return
     with project.lock().held():
-        new = folder.with_name("source.new")
-        shutil.rmtree(new, ignore_errors=True)
-        save_source(source, new, base=project.path)
-        facts = read_project_file(project.path)
-        facts["lattice_version"] += 1
-        swap_folder(new, folder)
-        text = json.dumps(facts, indent=2) + "\n"
-        partial = paths.project_file(project.path).with_suffix(".partial")
-        partial.write_text(text)
-        partial.replace(paths.project_file(project.path))
-    project.forget()
+        grow_project(Desk(project), growth)
+        project.close_writer()
+    project.seen_now()
 
 
 def open_project(path: Path | str) -> Project:

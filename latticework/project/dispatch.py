@@ -4,9 +4,13 @@ import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from latticework.project.pipeline import Node
 
 TARGET_S = 1.0
 """Seconds of work in a batch: the scheduler's cost of a task is spread over it."""
@@ -20,51 +24,120 @@ DEATHS = 3
 ABSENT_S = 10.0
 """Seconds without any worker after which that is said."""
 
+MOST_RUNS = 32
+"""Sorted runs of ready units that are kept apart, at most."""
+
 log = logging.getLogger(__name__)
 
 
 class ReadyUnits:
-    """Units of one stage that may run, in the order in which they became ready.
+    """Units of one stage that may run, the most urgent first.
+
+    Kept as a few sorted runs, which are merged now and then: adding and taking cost about as much
+    as they add and take, however many there are.
+
+    Parameters
+    ----------
+    n
+        Units of the stage.
+    rank
+        Smaller is more urgent, one number for each unit; acquisition order if not given.
 
     Examples
     --------
     >>> ready = ReadyUnits(10)
-    >>> ready.add(np.array([3, 4, 5]))
-    >>> ready.add(np.array([5, 6]))
+    >>> ready.add(np.array([5, 3, 4]))
+    >>> ready.add(np.array([5, 2, 6]))
+    >>> ready.remove(np.array([4]))
     >>> ready.take(2).tolist(), ready.take(9).tolist(), len(ready)
-    ([3, 4], [5, 6], 0)
+    ([2, 3], [5, 6], 0)
     """
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, rank: np.ndarray | None = None) -> None:
         self._member = np.zeros(n, dtype=bool)
-        self._parts: deque[np.ndarray] = deque()
+        self._rank = rank
+        self._runs: list[np.ndarray] = []
         self._size = 0
 
     def __len__(self) -> int:
         return self._size
 
+    def _ranks(self, units: np.ndarray) -> np.ndarray:
+        return units if self._rank is None else np.asarray(self._rank[units])
+
     def add(self, units: np.ndarray) -> None:
-        """Append units; those that are in already stay where they are."""
+        """Take units in; those that are in already stay."""
         new = units[~self._member[units]]
-        if len(new):
-            self._member[new] = True
-            self._parts.append(new)
-            self._size += len(new)
+        if not len(new):
+            return
+        self._member[new] = True
+        self._size += len(new)
+        self._runs.append(new[np.argsort(self._ranks(new), kind="stable")])
+        if len(self._runs) > MOST_RUNS:
+            self._runs.sort(key=len, reverse=True)
+            several = np.concatenate(self._runs[MOST_RUNS // 4 :])
+            several = np.unique(several[self._member[several]])
+            merged = several[np.argsort(self._ranks(several), kind="stable")]
+            self._runs[MOST_RUNS // 4 :] = [merged]
+
+    def remove(self, units: np.ndarray) -> None:
+        """These may not run after all; those that are not in do not matter."""
+        out = units[self._member[units]]
+        self._member[out] = False
+        self._size -= len(out)
+        if not self._size:
+            self._runs.clear()
+
+    def clear(self) -> None:
+        """Nothing may run."""
+        self._member[:] = False
+        self._runs.clear()
+        self._size = 0
 
     def take(self, n: int) -> np.ndarray:
-        """Remove and return the first units, at most `n`."""
+        """Remove and return the most urgent units, at most `n`."""
         taken: list[np.ndarray] = []
-        while n > 0 and self._parts:
-            part = self._parts.popleft()
-            if len(part) > n:
-                self._parts.appendleft(part[n:])
-                part = part[:n]
-            taken.append(part)
+        while n > 0 and self._size:
+            heads = [int(self._ranks(run[:1])[0]) for run in self._runs]
+            first = min(range(len(heads)), key=heads.__getitem__)
+            run = self._runs[first]
+            others = heads[:first] + heads[first + 1 :]
+            stop = min(n, len(run))
+            if others:
+                ranks = self._ranks(run[:stop])
+                stop = max(1, int(np.searchsorted(ranks, min(others), side="right")))
+            part, rest = run[:stop], run[stop:]
+            if len(rest):
+                self._runs[first] = rest
+            else:
+                del self._runs[first]
+            part = part[self._member[part]]
+            self._member[part] = False
+            self._size -= len(part)
             n -= len(part)
-        units = np.concatenate(taken) if taken else np.zeros(0, dtype=np.int64)
-        self._member[units] = False
-        self._size -= len(units)
-        return units
+            taken.append(part)
+        if not self._size:
+            self._runs.clear()
+        return np.concatenate(taken) if taken else np.zeros(0, dtype=np.int64)
+
+    def grow(self, n: int, rank: np.ndarray | None = None) -> None:
+        """The stage has so many units now."""
+        old = len(self._member)
+        if n > old:
+            room = self._member.base
+            if room is None or len(room) < n:
+                room = np.zeros(n + n // 2 + 64, dtype=bool)
+                room[:old] = self._member
+            self._member = room[:n]
+        self.rank_by(rank)
+
+    def rank_by(self, rank: np.ndarray | None) -> None:
+        """Another order from now on."""
+        if rank is self._rank:
+            return
+        self._rank = rank
+        inside = np.flatnonzero(self._member)
+        self._runs = [inside[np.argsort(self._ranks(inside), kind="stable")]] if len(inside) else []
 
 
 class Suspects:
@@ -180,10 +253,23 @@ class Batch:
     """What they read and what makes them, as of now, uint64."""
     dispatched: float
     """When it was sent, seconds since 1970."""
+    node: "Node"
+    """The stage as it was when it was sent."""
+    definition: int
+    """Fingerprint of its definition then."""
     alone: bool = False
     """Whether it was sent by itself, to see whether it kills its worker."""
     started: bool = field(default=False)
     """Whether a worker has said that it began."""
+
+    def only(self, which: np.ndarray) -> "Batch":
+        """The same batch with some of its units, given as a boolean for each."""
+        return replace(
+            self,
+            units=self.units[which],
+            attempts=self.attempts[which],
+            fingerprints=self.fingerprints[which],
+        )
 
     def cut(self, n: int) -> np.ndarray:
         """Keep the first `n` units, those that were begun; the others."""

@@ -5,23 +5,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
-from latticework.project.pipeline import SOURCE, Node
+from latticework.project.deriving import beyond, inputs_read
+from latticework.project.pipeline import SOURCE, Edge, Node
+from latticework.project.settings import inside
+from latticework.project.units import MOST_TRIES
+from latticework.stages.lattices import TILES
 
 if TYPE_CHECKING:
-    from latticework.project.project import Project
+    from latticework.project.folder import ProjectFolder
 
 LISTED = 3
 
 
-def why(project: "Project", stage: str, id: int | str | None, labels: Mapping[str, Any]) -> str:
+def why(
+    project: "ProjectFolder", stage: str, id: int | str | None, labels: Mapping[str, Any]
+) -> str:
     """See `Project.why`."""
     node = project.pipeline[stage]
     unit = project.unit_row(node, id, labels)
-    if node.name == SOURCE:
-        problem = project.lattice.problems.get(unit)
-        return "complete: the tile is there" if problem is None else f"cannot be read: {problem}"
     state = State(int(node.units.state[unit]))
+    if node.name == SOURCE:
+        return _source(project, node, unit, state)
     if state == State.COMPLETE:
         return _complete(node, unit)
     explain = {
@@ -29,15 +35,69 @@ def why(project: "Project", stage: str, id: int | str | None, labels: Mapping[st
         State.BLOCKED: _blocked,
         State.STALE: _stale,
         State.WAITING: _waiting,
+        State.ABSENT: _absent,
     }.get(state)
     if explain is None:
         return {
-            State.ABSENT: "absent: there is no such tile",
             State.QUEUED: "queued: sent to the workers, none has begun it yet",
             State.RUNNING: "running: a worker computes it now",
-            State.CANCELLED: "cancelled by a user",
+            State.CANCELLED: f"cancelled by a user; project.retry({node.name!r}) lets it run again",
         }[state]
     return explain(project, node, unit)
+
+
+def _source(project: "ProjectFolder", node: Node, unit: int, state: State) -> str:
+    """Why a tile of the acquisition is as it is."""
+    if state == State.FAILED:
+        return f"cannot be read: {project.lattice.problems.get(unit)}"
+    if state == State.ABSENT:
+        return _absent(project, node, unit)
+    if state == State.WAITING:
+        return "waiting: the microscope has announced it, but it is not there yet"
+    return "complete: the tile is there"
+
+
+def _absent(project: "ProjectFolder", node: Node, unit: int) -> str:
+    """Why there is no such unit."""
+    if node.key == TILES:
+        reason = _out_of_scope(project, unit)
+        if reason is not None:
+            return f"absent: {reason}"
+    if node.name == SOURCE:
+        return "absent: it was announced, but had not come when the acquisition ended"
+    for edge in node.edges:
+        _, read = edge.dependency.inputs(np.array([unit]))
+        gone = project.pipeline[edge.parent].units.state[read] == State.ABSENT
+        if edge.reads.missing == "absent" and edge.declared is not None:
+            missing = edge.declared - int(np.count_nonzero(~gone))
+            if missing:
+                return (
+                    f"absent: it reads neighbours of {edge.parent!r}, of which {missing} "
+                    'are not there (missing="absent"); it runs when they are'
+                )
+        if gone.all():
+            return f"absent: nothing of {edge.parent!r} that it reads is there"
+    return "absent: there is no such tile"
+
+
+def _out_of_scope(project: "ProjectFolder", unit: int) -> str | None:
+    """Why a tile does not take part, or None if it does."""
+    lattice, settings = project.lattice, project.settings
+    for dim, labels in settings.skipped.items():
+        label = lattice.labels[dim][lattice.index[unit, lattice.dims.index(dim)]]
+        if label in labels:
+            axis = dim.removeprefix("tile_")
+            return (
+                f"the plane {axis}={label} is skipped; project.unskip({axis}={label}) takes it in"
+            )
+    if settings.region and not inside(lattice, settings.region)[unit]:
+        return "it is outside of the region; project.choose_region() takes all tiles in"
+    presence = project.pipeline[SOURCE].presence
+    if presence is not None and presence[unit] == State.ABSENT:
+        return "the tile was withdrawn; project.reinstate takes it in again"
+    if presence is not None and presence[unit] == State.WAITING and settings.over:
+        return "the tile was announced, but had not come when the acquisition ended"
+    return None
 
 
 def _complete(node: Node, unit: int) -> str:
@@ -46,20 +106,26 @@ def _complete(node: Node, unit: int) -> str:
     return f"complete: attempt {attempt} took {float(units.duration_s[unit]):.3g} s"
 
 
-def _failed(project: "Project", node: Node, unit: int) -> str:
-    times = int(node.units.attempts[unit])
+def _failed(project: "ProjectFolder", node: Node, unit: int) -> str:
     error = project.last_error(node, unit)
     return (
-        f"failed {_times(times)}: {error}. See project.attempts({node.name!r}, {unit}) for the "
+        f"failed{_times(node, unit)}: {error}. See project.attempts({node.name!r}, {unit}) for the "
         f"traceback; project.retry({node.name!r}) lets it run again"
     )
 
 
-def _times(n: int) -> str:
-    return {1: "once", 2: "twice"}.get(n, f"{n} times")
+def _times(node: Node, unit: int) -> str:
+    """How often a unit failed since it completed or was changed, with a space in front.
+
+    Empty where it was told to have failed, whatever it had done before.
+    """
+    n = int(node.units.tries[unit])
+    if n in (0, MOST_TRIES):
+        return ""
+    return {1: " once", 2: " twice"}.get(n, f" {n} times")
 
 
-def _blocked(project: "Project", node: Node, unit: int) -> str:
+def _blocked(project: "ProjectFolder", node: Node, unit: int) -> str:
     reasons = [
         _input_reason(project, parent, read)
         for parent, read in _inputs(project, node, unit)
@@ -68,10 +134,16 @@ def _blocked(project: "Project", node: Node, unit: int) -> str:
     return f"blocked: it reads {_some(reasons)}"
 
 
-def _stale(project: "Project", node: Node, unit: int) -> str:
+def _stale(project: "ProjectFolder", node: Node, unit: int) -> str:
     waiting = _incomplete(project, node, unit)
     if waiting:
         return f"stale: it reads {_some(waiting)}, which will be made again first"
+    held = _waits_for_tiles(project, node, unit)
+    if held:
+        return f"stale: {held}"
+    if project.settings.holds(node.name):
+        what = "the project" if project.settings.paused else f"stage {node.name!r}"
+        return f"stale, and {what} is paused: it runs again when that is resumed"
     if not node.units.fingerprint[unit]:
         return "stale: it was told to run again, and will in the next run"
     return (
@@ -80,16 +152,22 @@ def _stale(project: "Project", node: Node, unit: int) -> str:
     )
 
 
-def _waiting(project: "Project", node: Node, unit: int) -> str:
+def _waiting(project: "ProjectFolder", node: Node, unit: int) -> str:
     waiting = _incomplete(project, node, unit)
     if waiting:
         return f"waiting for {_some(waiting)}"
+    open_end = _waits_for_tiles(project, node, unit)
+    if open_end:
+        return f"waiting: {open_end}"
     if node.missing and not project.is_run():
         return f"waiting: {node.missing}"
     if node.units.tries[unit]:
         error = project.last_error(node, unit)
-        times = _times(int(node.units.tries[unit]))
-        return f"waiting to be tried again after {times} failing: {error}"
+        return f"waiting to be tried again, after it failed{_times(node, unit)}: {error}"
+    if project.settings.holds(node.name):
+        what = "the project" if project.settings.paused else f"stage {node.name!r}"
+        name = "" if project.settings.paused else repr(node.name)
+        return f"ready to run, but {what} is paused; project.resume({name}) lets it go on"
     holder = (
         "nothing runs this project now"
         if not project.is_run()
@@ -98,16 +176,70 @@ def _waiting(project: "Project", node: Node, unit: int) -> str:
     return f"ready to run: {holder}"
 
 
-def _inputs(project: "Project", node: Node, unit: int) -> list[tuple[Node, int]]:
+def _waits_for_tiles(project: "ProjectFolder", node: Node, unit: int) -> str:
+    """What of the acquisition, which goes on, a unit waits for; empty if for nothing."""
+    if not project.pipeline.open:
+        return ""
+    until = "it waits for one, or for the end of the acquisition (project.end_acquisition())"
+    for edge in node.edges:
+        if edge.optional:
+            continue
+        if edge.gathers:
+            return (
+                f"it reads {edge.reads.pattern} of {edge.parent!r}, and more may come until the "
+                "acquisition has ended (project.end_acquisition())"
+            )
+        if edge.declared is not None and edge.reads.missing == "wait":
+            _, read = inputs_read(project.pipeline, edge, np.array([unit]))
+            if len(read) < edge.declared:
+                places = _missing_places(project, edge, unit)
+                if places:
+                    return f"it reads {edge.parent!r} at {places}, where there is no tile: {until}"
+    return ""
+
+
+def _missing_places(project: "ProjectFolder", edge: Edge, unit: int) -> str:
+    """Where tiles may still come that a unit reads, as labels; empty if nowhere."""
+    depends = edge.dependency
+    lattice, offsets = depends.lattice, depends.offsets  # type: ignore[attr-defined]
+    never = beyond(project.pipeline, edge, np.array([unit]))[0]
+    _, read = inputs_read(project.pipeline, edge, np.array([unit]))
+    there = {tuple(index) for index in lattice.index[read].tolist()}
+    places = []
+    for offset in offsets[~never].tolist():
+        index = tuple((lattice.index[unit] + offset).tolist())
+        if index not in there:
+            places.append(_place(lattice, index))
+    return ", ".join(places[:LISTED]) + (
+        f" and {len(places) - LISTED} more places" if len(places) > LISTED else ""
+    )
+
+
+def _place(lattice: Lattice, index: tuple[int, ...]) -> str:
+    """Labels at a grid position, also one beyond the ends of the lattice."""
+    parts = []
+    for dim, k in zip(lattice.dims, index, strict=True):
+        labels = lattice.labels[dim]
+        if 0 <= k < len(labels):
+            shown = str(labels[k])
+        elif labels.dtype.kind in "iu":
+            shown = str(int(labels[0]) + k)
+        else:
+            shown = "(beyond the last)" if k > 0 else "(before the first)"
+        parts.append(f"{dim.removeprefix('tile_')}={shown}")
+    return f"({', '.join(parts)})"
+
+
+def _inputs(project: "ProjectFolder", node: Node, unit: int) -> list[tuple[Node, int]]:
     found = []
-    for edge, name in zip(node.dependencies, node.parents, strict=True):
-        _, read = edge.inputs(np.array([unit]))
-        parent = project.pipeline[name]
+    for edge in node.edges:
+        _, read = inputs_read(project.pipeline, edge, np.array([unit]))
+        parent = project.pipeline[edge.parent]
         found += [(parent, int(k)) for k in read]
     return found
 
 
-def _incomplete(project: "Project", node: Node, unit: int) -> list[str]:
+def _incomplete(project: "ProjectFolder", node: Node, unit: int) -> list[str]:
     return [
         _input_reason(project, parent, read)
         for parent, read in _inputs(project, node, unit)
@@ -115,17 +247,18 @@ def _incomplete(project: "Project", node: Node, unit: int) -> list[str]:
     ]
 
 
-def _input_reason(project: "Project", parent: Node, unit: int) -> str:
+def _input_reason(project: "ProjectFolder", parent: Node, unit: int) -> str:
     tile = parent.lattice.tile(unit)
     what = (
         f"{parent.name!r}" if parent.reduction else f"{parent.name!r} at {tile.name} {tile.address}"
     )
     state = State(int(parent.units.state[unit]))
-    if parent.name == SOURCE:
+    if parent.name == SOURCE and state == State.FAILED:
         return f"{what}, which cannot be read: {tile.problem}"
+    if parent.name == SOURCE and state == State.WAITING:
+        return f"{what}, which the microscope has announced but not brought yet"
     if state == State.FAILED:
-        times = _times(int(parent.units.attempts[unit]))
-        return f"{what}, which failed {times}: {project.last_error(parent, unit)}"
+        return f"{what}, which failed{_times(parent, unit)}: {project.last_error(parent, unit)}"
     if state == State.BLOCKED:
         return f"{what}, which is {_blocked(project, parent, unit)}"
     return f"{what}, which is {state.label}"

@@ -1,6 +1,7 @@
 """Results as files that other programs read."""
 
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +14,7 @@ from latticework.errors import LatticeworkError, ProjectError
 from latticework.lattice.states import State
 from latticework.lattice.tile import Tile
 from latticework.project import tiff_files
-from latticework.stages.bench import ArrayInput, open_array_input
-from latticework.stages.order import Input
+from latticework.stages.bench import ArrayInput
 
 if TYPE_CHECKING:
     from latticework.project.outputs import StageOutputs
@@ -76,14 +76,14 @@ class Request:
         """What it made."""
         return self.project[self.stage]
 
-    def pixels(self) -> "ArrayInput | None":
+    def pixels(self) -> ArrayInput | None:
         """What reads its tiles; None for a reduction."""
-        node, project = self.node, self.project
+        from latticework.project.outputs import open_reader
+
+        node = self.node
         if node.reduction or node.output is None:
             return None
-        spec = Input(self.stage, "tile", node.output)
-        version = project.lattice_version
-        return open_array_input(project.path, spec, project.lattice, version, cores=2)
+        return open_reader(self.project, node)
 
     def free(self, files: Iterable[Path]) -> list[Path]:
         """The files, if they may be written; makes their folder.
@@ -137,7 +137,9 @@ def export_stage(
         )
     request = Request(project, stage, path, labels, overwrite, ids)
     try:
-        if kind != "array":
+        if kind == "files" and not ending:
+            written = _export_files(request)
+        elif kind != "array":
             written = [_export_table(request, ending)]
         elif ending:
             written = [_export_one(request, len(ids) + len(left_out))]
@@ -165,7 +167,7 @@ def known_ending(path: Path, stage: str, endings: tuple[str, ...]) -> str:
         return ending
     if path.is_dir() or not re.fullmatch(r"\.[a-z][a-z0-9]*", ending):
         return ""
-    what = "images" if endings == IMAGES else "a table"
+    what = "images" if endings == IMAGES else "tables or files"
     raise ProjectError(
         f"{path} ends in {ending}, but stage {stage!r} makes {what}: end the path in "
         f"{' or '.join(endings)}, or in nothing for a folder"
@@ -273,6 +275,33 @@ def _write_tile(request: Request, made: ArrayInput | None, id: int, file: Path) 
     )
 
 
+# ---------------------------------------------------------------- files
+
+
+def _export_files(request: Request) -> list[Path]:
+    """Copies of the files of units, in a folder for each."""
+    lattice, sources, targets = request.node.lattice, [], []
+    for id in request.ids:
+        named = lattice.tile(id).name if lattice.dims else request.stage
+        folder = request.path / safe_name(f"{id:05d}_{_stem(named)}")
+        made = request.outputs.files() if request.node.reduction else request.outputs.files(id)
+        for file in made.all:
+            sources.append(file)
+            targets.append(folder / file.relative_to(made.folder))
+    if not targets:
+        return []
+    request.free(targets)
+    for source, target in zip(sources, targets, strict=True):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = tiff_files.beside(target)
+        try:
+            shutil.copy2(source, part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    return targets
+
+
 # ---------------------------------------------------------------- tables
 
 
@@ -284,13 +313,16 @@ def _export_table(request: Request, ending: str) -> Path:
     else:
         table = request.outputs._table(np.array(request.ids))  # noqa: SLF001  of one package
     if not isinstance(table, pd.DataFrame):
-        table = pd.DataFrame([table if isinstance(table, dict) else {"value": table}])
+        kept = isinstance(table, Mapping)  # a record, or files by name
+        table = pd.DataFrame([dict(table) if kept else {"value": table}])
     elif request.node.reduction:
         for axis, label in request.labels.items():
             dim = axis if axis in table else f"tile_{axis}"
             if dim not in table:
                 raise ProjectError(f"the table of stage {request.stage!r} has no column {dim!r}")
             table = table[table[dim] == label]
+    if request.outputs.kind == "files":
+        table = table.map(lambda value: str(value) if isinstance(value, Path) else value)
     path = request.path if ending else request.path / f"{safe_name(request.stage)}.csv"
     (file,) = request.free([path])
     part = tiff_files.beside(file)

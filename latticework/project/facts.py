@@ -43,3 +43,11 @@ def read_project_file(path: Path) -> dict[str, Any]:
     if number > FORMAT:
         raise ProjectError(f"{path} has format {number}, this latticework reads up to {FORMAT}")
     return dict(facts)
+
+
+def write_project_file(path: Path, facts: dict[str, Any]) -> None:
+    """Put other facts into ``project.json``, at once."""
+    file = paths.project_file(path)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(facts, indent=2) + "\n")
+    partial.replace(file)

@@ -7,11 +7,13 @@ its fingerprint is what would be computed now. The mixing function is splitmix64
 Flood 2014, doi:10.1145/2660193.2660195).
 """
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-
-from latticework.lattice.dependencies import Dependency
 
 
 def mix(values: np.ndarray) -> np.ndarray:
@@ -31,34 +33,51 @@ def stamps(fingerprint: np.ndarray, published: np.ndarray) -> np.ndarray:
     return mix(fingerprint ^ mix(published.astype(np.uint64)))
 
 
+def salt_of(values: Mapping[str, Any]) -> int:
+    """A number for some values; another one for others."""
+    text = json.dumps(values, sort_keys=True, default=repr)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
 def failure_stamps(fingerprint: np.ndarray) -> np.ndarray:
     """What is kept of units that failed: their fingerprint, but never that of a complete unit."""
     return mix(fingerprint ^ np.uint64(0xFA11ED))
 
 
-def expected(
-    stage: int,
-    units: np.ndarray,
-    edges: Sequence[tuple[Dependency, Callable[[np.ndarray], np.ndarray]]],
-) -> np.ndarray:
-    """Fingerprints that units would get if they ran now, uint64.
+def expected(stage: int, n: int, inputs: Iterable["Inputs"]) -> np.ndarray:
+    """Fingerprints that `n` units would get if they ran now, uint64.
 
     Parameters
     ----------
     stage
         Fingerprint of the stage.
-    units
-        Unit ids.
-    edges
-        For each parent, the dependency and what gives the stamps of some of its units.
+    n
+        Number of units.
+    inputs
+        What they read of each parent, in order.
     """
-    total = np.full(len(units), stage, dtype=np.uint64)
-    for number, (dependency, stamps_of) in enumerate(edges):
-        which, read = dependency.inputs(units)
+    total = np.full(n, stage, dtype=np.uint64)
+    for number, read in enumerate(inputs):
         salt = np.uint64((number + 1) * 0x632BE59BD9B4E019 & 0xFFFFFFFFFFFFFFFF)
-        part = mix(stamps_of(read) ^ mix(read.astype(np.uint64)) ^ salt)
-        if len(which) == len(units):
+        part = mix(read.stamps ^ mix(read.units.astype(np.uint64)) ^ salt)
+        if read.which is None:
+            total += part.sum(dtype=np.uint64)
+        elif read.one_each:
             total += part
         else:
-            np.add.at(total, which, part)
+            np.add.at(total, read.which, part)
     return mix(total)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What some units read of one parent."""
+
+    which: np.ndarray | None
+    """For each that is read, which of the units reads it; None if every one reads all."""
+    units: np.ndarray
+    """Units of the parent that are read."""
+    stamps: np.ndarray
+    """Their stamps."""
+    one_each: bool = False
+    """Whether each of the units reads exactly one, in order."""

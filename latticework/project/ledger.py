@@ -8,19 +8,18 @@ import numpy as np
 
 from latticework.errors import StageError
 from latticework.io.journal import KILLED, LOST, OUTCOMES, Journal
-from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
 from latticework.project.fingerprints import failure_stamps
 from latticework.project.pipeline import Node, Pipeline, parents_first
-from latticework.project.units import Units
+from latticework.project.units import MOST_TRIES, Units
 from latticework.stages.callables import Reference
 from latticework.stages.outputs import Output
 from latticework.stages.params import restore
-from latticework.stages.reads import same_tile
+from latticework.stages.reads import reads_from_json
 from latticework.stages.stage import Stage
 
-COMPLETE = 1
-CHARGED = (2, 3, 4)
+COMPLETE, CANCELLED = 1, 5
+CHARGED = (2, 3, 4, 6, 7, 8)
 """Outcomes that count against a unit's retries."""
 
 Row = tuple[int, int, int, int, float | None, float | None, int | None]
@@ -40,7 +39,8 @@ def load_nodes(journal: Journal, pipeline: Pipeline, known: Mapping[str, Node]) 
     ids = {row[1]: row[0] for row in rows}
     for name in parents_first({name: values["parents"] for name, (values, *_) in kept.items()}):
         values, fingerprint, output = kept[name]
-        lattice = Lattice.unit() if values["reads"] == "all tiles" else pipeline.lattice
+        key = pipeline.key_of(name, values)
+        lattice = pipeline.lattices[key]
         same = known.get(name)
         stage = None
         if same is not None and same.fingerprint == int(fingerprint, 16):
@@ -53,6 +53,7 @@ def load_nodes(journal: Journal, pipeline: Pipeline, known: Mapping[str, Node]) 
             definition=values,
             fingerprint=int(fingerprint, 16),
             parents=tuple(values["parents"]),
+            key=key,
             lattice=lattice,
             units=Units.waiting(len(lattice)),
             output=Output.from_json(made["output"]) if made else None,
@@ -95,12 +96,13 @@ def recovered(name: str, definition: Mapping[str, Any]) -> Stage:
         function,
         name,
         params=params,
-        reads=type(same_tile())(definition["reads"]),
+        reads=reads_from_json(definition["reads"]),
         overlap=overlap,
         boundary=definition["boundary"],
         trim=definition["trim"],
         output=None if declared is None else Output.from_json(declared),
         retries=definition["retries"],
+        timeout=definition.get("timeout"),
         numpy=definition["numpy"],
     )
 
@@ -123,9 +125,9 @@ def load_states(journal: Journal, node: Node) -> None:
     if found:
         attempt, change, states = found[0]
         node.units = Units.from_bytes(states)
-        if len(node.units) < len(node.lattice):
-            node.units = node.units.grown(len(node.lattice))
+        node.units.grow(len(node.lattice))
     replay(journal, node, attempt, change)
+    node.units.judge(node.retries)  # which may have been others when the snapshot was made
 
 
 def replay(journal: Journal, node: Node, attempt: int, change: int) -> None:
@@ -157,14 +159,14 @@ def apply_attempts(node: Node, rows: Iterable[Row]) -> None:
         if ended is not None and started is not None:
             units.duration_s[unit], units.ended[unit] = ended - started, ended
         if outcome == COMPLETE:
-            units.state[unit], units.tries[unit] = State.COMPLETE, 0
+            units.mark[unit], units.tries[unit] = 0, 0
             units.published[unit] = attempt
             units.fingerprint[unit] = fingerprint & 0xFFFFFFFFFFFFFFFF
         elif outcome in CHARGED:
-            units.fingerprint[unit] = failure_stamps(np.array([fingerprint]).view("u8"))[0]
-            units.tries[unit] = min(255, int(units.tries[unit]) + 1)
-            failed = units.tries[unit] > node.retries
-            units.state[unit] = State.FAILED if failed else State.WAITING
+            stamps = failure_stamps(np.array([fingerprint]).view("u8"))
+            units.charge(np.array([unit]), stamps, node.retries)
+        elif outcome == CANCELLED:
+            units.mark[unit] = State.CANCELLED
         elif outcome == LOST:
             units.fingerprint[unit] = 0  # whether what it had made was replaced is not known
         elif outcome == KILLED:
@@ -172,14 +174,20 @@ def apply_attempts(node: Node, rows: Iterable[Row]) -> None:
 
 
 def apply_change(node: Node, what: str, ids: np.ndarray) -> None:
-    """A change that is no attempt: ``retry``, ``fail`` or ``drop`` (outputs were removed)."""
+    """A change that is no attempt.
+
+    ``retry``, ``fail``, ``cancel`` or ``drop`` (outputs were removed).
+    """
+    units = node.units
     if what == "retry":
-        node.units.state[ids], node.units.tries[ids] = State.WAITING, 0
-        node.units.fingerprint[ids] = 0
+        units.mark[ids], units.tries[ids] = 0, 0
+        units.fingerprint[ids] = 0
     elif what == "fail":
-        node.units.state[ids] = State.FAILED
+        units.tries[ids], units.mark[ids] = MOST_TRIES, State.FAILED
+    elif what == "cancel":
+        units.mark[ids] = State.CANCELLED
     elif what == "drop":
-        node.units.state[ids], node.units.published[ids] = State.WAITING, 0
+        units.published[ids] = 0
 
 
 def save_snapshot(journal: Journal, node: Node) -> None:

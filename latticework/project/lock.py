@@ -32,8 +32,13 @@ class CoordinatorLock:
         self._thread = 0
         self._mutex = threading.Lock()
 
-    def acquire(self) -> None:
+    def acquire(self, *, patience_s: float = 0.0) -> None:
         """Take the lock.
+
+        Parameters
+        ----------
+        patience_s
+            Seconds to wait for a process that only changes something and goes.
 
         Raises
         ------
@@ -47,9 +52,19 @@ class CoordinatorLock:
                     f"{self.path.parent} is run by another thread of this process: wait for it"
                 )
             if not self._depth:
-                self._file = self._take()
+                self._file = self._take_patiently(patience_s)
                 self._thread = me
             self._depth += 1
+
+    def _take_patiently(self, patience_s: float) -> int:
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                return self._take()
+            except ProjectLockedError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
 
     def _take(self) -> int:
         """The lock file, open and locked."""
@@ -128,9 +143,9 @@ class CoordinatorLock:
                 self._file = None
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[Self]:
-        """Hold the lock inside."""
-        self.acquire()
+    def held(self, *, patience_s: float = 0.0) -> Iterator[Self]:
+        """Hold the lock inside; parameters as for `acquire`."""
+        self.acquire(patience_s=patience_s)
         try:
             yield self
         finally:

@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticework.project.pipeline import Node
+from latticework.project.deriving import inputs_read, left_out
+from latticework.project.pipeline import Node, Pipeline
 from latticework.stages.order import WorkOrder
 
 if TYPE_CHECKING:
-    from latticework.project.project import Project
+    from latticework.project.folder import ProjectFolder
 
 
-def work_order(project: "Project", node: Node, staging: Path) -> WorkOrder:
+def work_order(project: "ProjectFolder", node: Node, staging: Path) -> WorkOrder:
     """How the units of a stage are run, as of now."""
     stage = node.stage
     assert stage is not None  # run() refuses stages whose code is missing
+    settings = project.settings
     return WorkOrder(
         project=project.path,
         key=project.key,
@@ -24,28 +26,50 @@ def work_order(project: "Project", node: Node, staging: Path) -> WorkOrder:
         params=stage.params,
         numpy=stage.takes_numpy,
         inputs=project.pipeline.inputs_of(node),
-        reduction=node.reduction,
+        lattice=node.key,
         output=node.output if node.settled else None,
         declared=stage.output,
         trim=stage.trim,
         staging=staging,
         lattice_version=project.lattice_version,
         cores=1,
+        skipped=project.pipeline.skipped,
+        parameters=settings.parameters,
+        live=settings.live,
+        timeout=stage.timeout,
     )
 
 
-def records_read(project: "Project", node: Node, units: np.ndarray) -> list[dict[str, list[str]]]:
-    """For each unit the records that it reads, as JSON by parent; empty if no parent makes any."""
-    found: list[dict[str, list[str]]] = []
-    for edge, parent in zip(node.dependencies, node.parents, strict=True):
-        made = project.pipeline[parent]
+def records_read(
+    project: "ProjectFolder", node: Node, units: np.ndarray
+) -> list[dict[str, dict[int, str]]]:
+    """For each unit the records that it reads, by parent and unit; empty if there are none."""
+    found: list[dict[str, dict[int, str]]] = []
+    for edge in node.edges:
+        made = project.pipeline[edge.parent]
         if made.output is None or made.output.kind != "record":
             continue
         found = found or [{} for _ in range(len(units))]
-        which, read = edge.inputs(units)
+        which, read = inputs_read(project.pipeline, edge, units)
         values = project.records(made, np.unique(read))
         for row in range(len(units)):
-            found[row][parent] = []
+            found[row][edge.parent] = {}
         for row, unit in zip(which.tolist(), read.tolist(), strict=True):
-            found[row][parent].append(values[unit])
+            found[row][edge.parent][unit] = values[unit]
     return found
+
+
+def absent_inputs(pipeline: Pipeline, node: Node, units: np.ndarray) -> tuple[bytes, ...]:
+    """For each parent, the units of it that these would read but for their being holes."""
+    found, some = [], False
+    for edge in node.edges:
+        none_out = left_out(pipeline, edge, units[:0], units[:0], units[:0]) is None
+        if none_out:
+            found.append(b"")
+            continue
+        which, read = edge.dependency.inputs(units)
+        out = left_out(pipeline, edge, units, which, read)
+        holes = np.unique(read[out]) if out is not None else read[:0]
+        some = some or len(holes) > 0
+        found.append(holes.astype("<i8").tobytes())
+    return tuple(found) if some else ()

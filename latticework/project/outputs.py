@@ -15,11 +15,20 @@ from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
 from latticework.project.pipeline import SOURCE, Node
 from latticework.stages.bench import ArrayInput, open_array_input
-from latticework.stages.gathered import all_arrays, all_records, label_columns, whole_volume
+from latticework.stages.gathered import (
+    all_arrays,
+    all_files,
+    all_records,
+    all_tables,
+    whole_volume,
+)
 from latticework.stages.labelled import labelled_tile
+from latticework.stages.lattices import TILES, UNIT
 from latticework.stages.order import Input
 from latticework.stages.outputs import Output
-from latticework.stages.paths import array_folder, stage_folder, table_folder
+from latticework.stages.paths import array_folder, files_folder, stage_folder, table_folder
+from latticework.stages.produced import Files, read_files
+from latticework.stages.reads import same_tile
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,7 +66,10 @@ class StageOutputs:
 
     @property
     def kind(self) -> str | None:
-        """``"array"``, ``"table"``, ``"record"`` or ``"nothing"``; None before the first tile."""
+        """``"array"``, ``"table"``, ``"record"``, ``"files"`` or ``"nothing"``.
+
+        None before the first tile.
+        """
         return None if self._node.output is None else self._node.output.kind
 
     @property
@@ -69,7 +81,14 @@ class StageOutputs:
             return array_folder(self.project.path, self.name)
         if self.kind == "table":
             return table_folder(self.project.path, self.name)
+        if self.kind == "files":
+            return files_folder(self.project.path, self.name)
         return stage_folder(self.project.path, self.name)
+
+    @property
+    def lattice(self) -> Lattice:
+        """The lattice of its units: the acquisition's tiles, their planes, or one of its own."""
+        return self._node.lattice
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -97,9 +116,10 @@ class StageOutputs:
         Returns
         -------
         xarray.DataArray or pandas.DataFrame or object
-            For arrays a lazy array over the lattice dims and the tile dims (over the volume, for
-            blocks of one), with 0 (NaN for floats) where there is no tile yet. For tables and
-            records one table with the tiles' names and labels. For a reduction, what it made.
+            For arrays a lazy array over the dims of its `lattice`, as it is now, and the tile dims
+            (over the volume, for blocks of one), with 0 (NaN for floats) where there is no tile
+            yet. For tables and records one table with the tiles' names and labels; for files one
+            with their paths. For a reduction, what it made.
         """
         node, output = self._node, self._output
         if self.name == SOURCE:
@@ -116,11 +136,9 @@ class StageOutputs:
             return whole_volume(reader)
         stacked = all_arrays(reader)
         if len(lattice) == int(np.prod(lattice.shape)):
-            order = np.argsort(np.ravel_multi_index(tuple(lattice.index.T), lattice.shape))
             names = list(lattice.dims)
             return (
-                stacked.isel(tile=order)
-                .drop_vars("name")
+                stacked.drop_vars("name")
                 .set_index(tile=names)
                 .unstack("tile")
                 .transpose(*names, *lattice.tile_dims)
@@ -129,52 +147,77 @@ class StageOutputs:
 
     def _table(self, units: np.ndarray) -> Any:
         node, output = self._node, self._output
-        lattice = node.lattice.take(units)
         if output.kind == "table":
-            table = read_tables(table_folder(self.project.path, self.name), units.tolist())
-            rows = lattice.rows_of(table.pop(TILE_COLUMN).to_numpy())
-            for k, (name, column) in enumerate(label_columns(lattice).items()):
-                if name not in table:
-                    table.insert(min(k, table.shape[1]), name, column[rows])
-            return table
+            return all_tables(table_folder(self.project.path, self.name), node.lattice, units)
         if output.kind == "record":
             records = self.project.records(node, units)
-            return all_records([records[unit] for unit in units.tolist()], lattice)
+            return all_records([records[unit] for unit in units.tolist()], node.lattice, units)
+        if output.kind == "files":
+            return all_files(self.project.path, self.name, node.lattice, units)
         raise ProjectError(f"stage {self.name!r} keeps nothing: its callable returns None")
 
     def tile(self, id: int | str | None = None, /, **labels: Any) -> Any:
-        """What it made of one tile.
+        """What it made of one unit: a tile, a plane, a block of its own lattice.
 
         Parameters
         ----------
         id
-            Tile id.
+            Id or name of the unit.
         **labels
-            Label by axis, as in ``tile(z=3, y=1, x=2)``; none for a reduction.
+            Label by axis of its `lattice`, as in ``tile(z=3, y=1, x=2)``, or ``tile(z=3)`` for a
+            plane; none for a reduction.
 
         Returns
         -------
-        xarray.DataArray or pandas.DataFrame or object
-            A labelled tile, a table, or a record.
+        xarray.DataArray or pandas.DataFrame or Files or object
+            A labelled tile, a table, files, or a record.
 
         Raises
         ------
         ProjectError
             If it has made nothing of that tile yet; says why.
         """
-        node = self._node
-        unit = self.project.unit_row(node, id, labels)
-        if self.name != SOURCE and not node.units.published[unit]:
-            reason = self.project.why(self.name, unit)
-            raise ProjectError(f"stage {self.name!r} has no result for this tile: {reason}")
+        node, unit = self._made(id, labels)
         if self._output.kind == "table":
             folder = table_folder(self.project.path, self.name)
             return read_tables(folder, [unit]).drop(columns=TILE_COLUMN)
         if self._output.kind == "record":
             return from_json(self.project.records(node, np.array([unit]))[unit])
+        if self._output.kind == "files":
+            return read_files(self.project.path, self.name, node.lattice, unit)
         if self._output.kind == "nothing":
             return None
         return self._pixels(node, unit)
+
+    def files(self, id: int | str | None = None, /, **labels: Any) -> Files:
+        """The files that a command made of one unit, by the names that were declared.
+
+        Parameters
+        ----------
+        id, **labels
+            The unit, as for `tile`.
+
+        Raises
+        ------
+        ProjectError
+            If the stage makes no files, or none of that unit yet.
+        """
+        node, unit = self._made(id, labels)
+        if self._output.kind != "files":
+            raise ProjectError(
+                f"stage {self.name!r} makes {_KEPT.get(self._output.kind, 'nothing')}, no files: "
+                "use .tile() or .data"
+            )
+        return read_files(self.project.path, self.name, node.lattice, unit)
+
+    def _made(self, id: int | str | None, labels: Mapping[str, Any]) -> tuple[Node, int]:
+        """The stage and one of its units, of which it has made something."""
+        node = self._node
+        unit = self.project.unit_row(node, id, labels)
+        if self.name != SOURCE and not node.units.published[unit]:
+            reason = self.project.why(self.name, unit)
+            raise ProjectError(f"stage {self.name!r} has no result for this tile: {reason}")
+        return node, unit
 
     def _pixels(self, node: Node, unit: int) -> "xr.DataArray":
         if node.reduction:
@@ -205,11 +248,7 @@ class StageOutputs:
         return reader.read_box(unit, Box(tuple(a for a, _ in spans), tuple(b for _, b in spans)))
 
     def _reader(self) -> ArrayInput:
-        spec = Input(self.name, "tile", self._output)
-        lattice: Lattice = self.project.lattice
-        return open_array_input(
-            self.project.path, spec, lattice, self.project.lattice_version, cores=2
-        )
+        return open_reader(self.project, self._node)
 
     # ---------------------------------------------------------------- looking
 
@@ -224,7 +263,7 @@ class StageOutputs:
             made += f" {np.dtype(node.output.dtype)} ({', '.join(f'{d}: {n}' for d, n in sizes)})"
         counts = ", ".join(f"{n} {state}" for state, n in self.counts.items())
         after = f" after {', '.join(node.parents)}" if node.parents else ""
-        return f"<stage {self.name!r}{after}: {made}; {counts}>"
+        return f"<stage {self.name!r}{after}{_units_of(node)}: {made}; {counts}>"
 
     def _repr_html_(self) -> str:
         from latticework.viz.summary import summary_html
@@ -232,4 +271,24 @@ class StageOutputs:
         return summary_html({self.name: self._node.units.count()}, title=repr(self))
 
 
-__all__ = ["StageOutputs", "State"]
+_KEPT = {"array": "arrays", "table": "tables", "record": "records"}
+
+
+def _units_of(node: Node) -> str:
+    """Where its units lie, if these are not the acquisition's tiles or one for all of them."""
+    if node.key in (TILES, UNIT):
+        return ""
+    if node.key.startswith("planes:"):
+        return f", once for each {node.lattice.dims[0]}"
+    sizes = ", ".join(f"{dim}: {n}" for dim, n in node.lattice.sizes.items())
+    return f" on a lattice of its own ({sizes})"
+
+
+def open_reader(project: "Project", node: Node) -> ArrayInput:
+    """What reads the pixels of a node's units, one by one."""
+    assert node.output is not None
+    spec = Input(node.name, same_tile(), node.key, node.output)
+    return open_array_input(project.path, spec, node.lattice, project.lattice_version, cores=2)
+
+
+__all__ = ["StageOutputs", "State", "open_reader"]

@@ -1,27 +1,79 @@
 """The pipeline: the acyclic graph of stages below the source, with the state of every unit."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from latticework.errors import LatticeError, ProjectError, StageError
-from latticework.lattice.dependencies import Dependency
+from latticework.lattice.dependencies import (
+    Dependency,
+    GroupUnit,
+    NearbyUnits,
+    OffsetUnits,
+    SameUnit,
+)
 from latticework.lattice.halo import Halo, halo
 from latticework.lattice.lattice import Lattice
-from latticework.lattice.states import BROKEN, State
-from latticework.project.fingerprints import expected, failure_stamps, stamps
+from latticework.lattice.states import State
+from latticework.project.deriving import fingerprints, settle
+from latticework.project.fingerprints import salt_of, stamps
+from latticework.project.settings import Settings
 from latticework.project.units import Units
+from latticework.stages.command_checks import parameters_used
+from latticework.stages.lattices import TILES, UNIT, Lattices
 from latticework.stages.order import Input, output_lattice
 from latticework.stages.outputs import Output
-from latticework.stages.reads import dependency
+from latticework.stages.reads import Ends, Reads, dependency, reads_from_json, reads_of, units_key
 from latticework.stages.stage import Stage
 
 SOURCE = "source"
 """Name of the acquisition among a stage's parents."""
 STEP = 2**16
 """Units whose states are derived at once, so that memory does not grow with the lattice."""
+GATHERING = ("plane", "all tiles", "intersecting")
+"""Patterns that read any number of units, together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What a stage reads of one parent."""
+
+    parent: str
+    """Name of the parent."""
+    reads: Reads
+    """The pattern."""
+    dependency: Dependency
+    """Which units that means."""
+    declared: int | None
+    """Units that each one reads where nothing is missing; None where any number will do."""
+
+    @property
+    def one_each(self) -> bool:
+        """Whether each unit reads exactly one."""
+        return isinstance(self.dependency, SameUnit | GroupUnit)
+
+    @property
+    def has_own(self) -> bool:
+        """Whether the unit with its own id is among those that each unit reads."""
+        return isinstance(self.dependency, NearbyUnits | OffsetUnits)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether any number of units are read together."""
+        return self.reads.pattern in GATHERING
+
+    @property
+    def reach(self) -> tuple[tuple[int, ...], ...]:
+        """The lattice offsets at which units are read; halos reach no further than the lattice."""
+        offsets = getattr(self.dependency, "offsets", None)
+        return () if offsets is None else tuple(map(tuple, offsets.tolist()))
+
+    @property
+    def optional(self) -> bool:
+        """Whether the stage runs without what is missing or failed."""
+        return self.reads.missing == "run"
 
 
 @dataclass(slots=True)
@@ -40,27 +92,38 @@ class Node:
     """Of the definition."""
     parents: tuple[str, ...]
     """Names of its parents, in order of the call's arguments."""
+    key: str
+    """Key of the lattice of its units (`latticework.stages.lattices`)."""
     lattice: Lattice
-    """The lattice of its units: the project's, or `Lattice.unit` for a reduction."""
+    """The lattice of its units."""
     units: Units
-    """State of every unit."""
+    """Facts and state of every unit."""
     output: Output | None = None
     """What its published units are, once the first tile has settled that."""
     settled_for: int | None = None
     """Fingerprint of the definition for which `output` was settled."""
     missing: str | None = None
     """Why its callable is not at hand."""
+    salt: int = 0
+    """Of the project's parameters that it uses: they decide what it makes, too."""
     generation: int = 0
     """Counts how often outputs were replaced."""
-    dependencies: list[Dependency] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
     """One for each parent."""
     source_stamps: np.ndarray | None = None
     """For the source: stamps of its tiles."""
+    presence: np.ndarray | None = None
+    """For the source: uint8, whether each tile is there, awaited or withdrawn (`State`)."""
+
+    @property
+    def is_source(self) -> bool:
+        """Whether it is the acquisition, not a stage."""
+        return self.name == SOURCE
 
     @property
     def reduction(self) -> bool:
         """Whether it has one unit that reads all tiles."""
-        return self.definition.get("reads") == "all tiles"
+        return self.key == UNIT
 
     @property
     def settled(self) -> bool:
@@ -90,11 +153,30 @@ class Pipeline:
     ----------
     lattice
         The project's lattice.
+    load
+        Gives a lattice of a stage's own by its key.
     """
 
-    def __init__(self, lattice: Lattice) -> None:
-        self.lattice = lattice
+    def __init__(self, lattice: Lattice, load: Callable[[str], Lattice] | None = None) -> None:
+        self.lattices = Lattices(lattice, load or _no_lattice)
         self.nodes: dict[str, Node] = {SOURCE: source_node(lattice)}
+        self.scope: np.ndarray | None = None
+        """For each tile, whether it takes part: not in a skipped plane, nor outside the region."""
+        self.skipped: Mapping[str, tuple[Any, ...]] = {}
+        """Labels of planes that are stepped over, by lattice dim."""
+        self.open = False
+        """Whether more tiles may come."""
+        self.extents: Mapping[str, tuple[int, int]] = {}
+        """First and last label along lattice dims, where it is known how far tiles will go."""
+        self.over = False
+        """Whether tiles came for a while, and no more will."""
+        self.parameters: Mapping[str, Any] = {}
+        """The project's own parameters, which commands can use."""
+
+    @property
+    def lattice(self) -> Lattice:
+        """The lattice of the acquisition."""
+        return self.nodes[SOURCE].lattice
 
     def __iter__(self) -> Iterator[Node]:
         """The stages, parents first, without the source."""
@@ -107,35 +189,86 @@ class Pipeline:
             names = ", ".join(self.nodes)
             raise ProjectError(f"there is no stage {name!r}; there are {names}") from None
 
+    def follow(self, settings: Settings, scope: np.ndarray | None) -> None:
+        """Take over what users have set, and whatever depends on it in the edges.
+
+        Parameters
+        ----------
+        settings
+            The settings.
+        scope
+            What `latticework.project.settings.scope_of` makes of them and the lattice.
+        """
+        self.scope, self.skipped, self.extents = scope, settings.skipped, settings.extents
+        self.open, self.over = settings.open, settings.over
+        self.parameters = settings.parameters
+        for node in self:
+            self.relink(node)
+
     def add(self, node: Node) -> None:
         """Add a node below parents that are there already, or put a new version in its place."""
-        self.nodes[node.name] = node
-        order = parents_first({name: known.parents for name, known in self.nodes.items()})
-        self.nodes = {name: self.nodes[name] for name in order}
+        self._sort({**self.nodes, node.name: node})
         self.relink(node)
         for child, _ in self.children(node.name):
             self.relink(child)
 
-    def children(self, name: str) -> Iterator[tuple[Node, int]]:
-        """Nodes that read `name`, and which of their inputs it is."""
+    def remove(self, name: str) -> None:
+        """Take a node out that no other reads."""
+        assert not any(True for _ in self.children(name))
+        self.nodes = {other: node for other, node in self.nodes.items() if other != name}
+
+    def _sort(self, nodes: Mapping[str, Node]) -> None:
+        """Have these nodes: a new dict, since other threads may be looking at the old one."""
+        order = parents_first({name: known.parents for name, known in nodes.items()})
+        self.nodes = {name: nodes[name] for name in order}
+
+    def children(self, name: str) -> Iterator[tuple[Node, Edge]]:
+        """Nodes that read `name`, and the edges by which they do."""
         for node in self:
-            for number, parent in enumerate(node.parents):
-                if parent == name:
-                    yield node, number
+            for edge in node.edges:
+                if edge.parent == name:
+                    yield node, edge
+
+    def below(self, name: str) -> list[str]:
+        """Names of all stages made from this one, directly or not; parents first."""
+        found = {name}
+        for node in self:
+            if found & set(node.parents):
+                found.add(node.name)
+        return [node.name for node in self if node.name in found and node.name != name]
+
+    def key_of(self, stage: str, definition: Mapping[str, Any]) -> str:
+        """Key of the lattice on which a stage of this definition has its units."""
+        parents = {name: self[name].key for name in definition["parents"]}
+        return units_key(stage, reads_from_json(definition["reads"]), parents)
 
     # ---------------------------------------------------------------- edges
 
     def relink(self, node: Node) -> None:
         """Work out again which units of its parents each unit reads."""
-        node.dependencies = [
-            dependency(node.lattice, self[parent].lattice, None)
-            if (margins := self.halo_on(node, parent)) is None or margins.empty
-            else dependency(node.lattice, self[parent].made_lattice(), margins)
-            for parent in node.parents
-        ]
+        reads = reads_from_json(node.definition["reads"])
+        used = parameters_used(node.definition["function"], self.parameters)
+        node.salt = salt_of(used) if used else 0
+        node.edges = [self._edge(node, name, reads_of(reads, name)) for name in node.parents]
+
+    def _edge(self, node: Node, name: str, reads: Reads) -> Edge:
+        parent = self[name]
+        margins = self.halo_on(node, name)
+        if margins is not None and margins.empty:
+            margins = None
+        pixels = margins is not None or reads.pattern == "intersecting"
+        made = parent.made_lattice() if pixels and parent.lattice.dims else parent.lattice
+        ends = Ends(node.key, node.lattice, parent.key, made)
+        depends = dependency(ends, reads, margins, self.skipped, grows=self.open)
+        declared = None
+        if isinstance(depends, NearbyUnits | OffsetUnits):
+            declared = len(depends.offsets) + 1
+        return Edge(name, reads, depends, declared)
 
     def halo_on(self, node: Node, parent: str) -> Halo | None:
         """The halo that a node reads around tiles of a parent; None where there is none.
+
+        For tiles that intersect a unit it is a margin around that unit, in its own pixels.
 
         Raises
         ------
@@ -143,13 +276,16 @@ class Pipeline:
             If the parent's tiles cannot have that halo.
         """
         overlap, made = node.definition["overlap"], self[parent]
-        if not overlap or node.definition["reads"] != "same tile" or not made.lattice.dims:
+        pattern = reads_of(reads_from_json(node.definition["reads"]), parent).pattern
+        if not overlap or pattern not in ("same tile", "intersecting") or not made.lattice.dims:
             return None
-        if made.output is not None and made.output.kind != "array":
-            return None
-        if made.output is None and parent != SOURCE:
-            return None  # not known yet: nothing of the parent is complete, so nothing can be ready
-        lattice = made.made_lattice()
+        lattice = node.lattice
+        if pattern == "same tile":
+            if made.key != node.key or (made.output is not None and made.output.kind != "array"):
+                return None
+            if made.output is None and parent != SOURCE:
+                return None  # not known yet: nothing of it is complete, so nothing can be ready
+            lattice = made.made_lattice()
         given = (
             {a: tuple(v) if isinstance(v, list) else v for a, v in overlap.items()}
             if isinstance(overlap, dict)
@@ -165,76 +301,66 @@ class Pipeline:
     def inputs_of(self, node: Node) -> tuple[Input, ...]:
         """How a worker reads each parent."""
         inputs = []
-        for parent in node.parents:
-            made = self[parent]
-            output = made.output or Output("nothing")
-            how = {"all tiles": "all", "nothing": "nothing"}.get(node.definition["reads"], "tile")
-            if how == "tile" and not made.lattice.dims:
-                how = "only"
-            inputs.append(Input(parent, how, output, self.halo_on(node, parent), made.generation))
+        for edge in node.edges:
+            made = self[edge.parent]
+            inputs.append(
+                Input(
+                    parent=edge.parent,
+                    reads=edge.reads,
+                    lattice=made.key,
+                    output=made.output or Output("nothing"),
+                    halo=self.halo_on(node, edge.parent),
+                    generation=made.generation,
+                )
+            )
         return tuple(inputs)
 
     def expected(self, node: Node, units: np.ndarray) -> np.ndarray:
         """Fingerprints that units of a node would get now."""
-        edges = [
-            (edge, self[parent].stamps_of)
-            for edge, parent in zip(node.dependencies, node.parents, strict=True)
-        ]
-        return expected(node.fingerprint, units, edges)
+        return fingerprints(self, node, units)
 
     # ---------------------------------------------------------------- states that follow
 
     def derive(self) -> None:
-        """Work out every state that follows from the durable ones: stale and blocked.
+        """Work out the state of every unit from the facts."""
+        for node in self.nodes.values():
+            self.derive_node(node)
 
-        A unit is stale if its code, parameters or an attempt that it read changed, or if an input
-        of it is not complete any more and will be made again.
+    def derive_node(self, node: Node) -> list[np.ndarray]:
+        """Work out the states of a node's units; those that may run now, in pieces."""
+        ready = []
+        for start in range(0, len(node.units), STEP):
+            units = np.arange(start, min(start + STEP, len(node.units)))
+            ready.append(units[settle(self, node, units)])
+        return ready
+
+    # ---------------------------------------------------------------- changes of the lattice
+
+    def grown(self, lattice: Lattice) -> bool:
+        """The acquisition has more tiles, or others in their places: every edge follows.
+
+        Returns
+        -------
+        bool
+            Whether tiles that were there before may read, or lack, others than before.
         """
+        source, before = self.nodes[SOURCE], [edge.reach for node in self for edge in node.edges]
+        old = source.lattice
+        moved = not np.array_equal(lattice.index[: len(old)], old.index)
+        if any(edge.reads.pattern == "intersecting" for node in self for edge in node.edges):
+            moved |= not np.array_equal(lattice.position_um[: len(old)], old.position_um)
+        self.lattices.grown(lattice)
+        see_source(source, lattice)
         for node in self:
-            for start in range(0, len(node.units), STEP):
-                self._derive(node, slice(start, start + STEP))
+            node.lattice = self.lattices[node.key]
+            node.units.grow(len(node.lattice))
+        for node in self:
+            self.relink(node)
+        return moved or before != [edge.reach for node in self for edge in node.edges]
 
-    def _derive(self, node: Node, some: slice) -> None:
-        """The states that follow for some units of one node; its parents' are known."""
-        units = node.units
-        state = units.state[some]
-        self.forgive(node, some.start + np.flatnonzero(state == State.FAILED))
-        kept = (state == State.FAILED) | (state == State.CANCELLED) | (state == State.ABSENT)
-        published = units.published[some] > 0
-        state[~kept] = np.where(published, State.COMPLETE, State.WAITING)[~kept]
-        done = some.start + np.flatnonzero(state == State.COMPLETE)
-        if len(done):
-            changed = self.expected(node, done) != units.fingerprint[done]
-            units.state[done[changed | self.unready(node, done)]] = State.STALE
-        waiting = some.start + np.flatnonzero((state == State.WAITING) | (state == State.STALE))
-        if len(waiting):
-            units.state[waiting[self.blocked(node, waiting)]] = State.BLOCKED
 
-    def forgive(self, node: Node, failed: np.ndarray) -> None:
-        """Let failed units wait again whose code, parameters or inputs are others than those."""
-        if not len(failed):
-            return
-        changed = failure_stamps(self.expected(node, failed)) != node.units.fingerprint[failed]
-        node.units.state[failed[changed]] = State.WAITING
-        node.units.tries[failed[changed]] = 0
-
-    def blocked(self, node: Node, units: np.ndarray) -> np.ndarray:
-        """For each unit, whether something that it reads is failed, cancelled or blocked."""
-        return self._any_input(node, units, BROKEN)
-
-    def unready(self, node: Node, units: np.ndarray) -> np.ndarray:
-        """For each unit, whether something that it reads is not complete."""
-        others = [state for state in State if state != State.COMPLETE]
-        return self._any_input(node, units, others)
-
-    def _any_input(self, node: Node, units: np.ndarray, states: Any) -> np.ndarray:
-        found = np.zeros(len(units), dtype=bool)
-        wanted = np.zeros(256, dtype=bool)
-        wanted[[int(state) for state in states]] = True
-        for edge, parent in zip(node.dependencies, node.parents, strict=True):
-            which, read = edge.inputs(units)
-            found[which[wanted[self[parent].units.state[read]]]] = True
-        return found
+def _no_lattice(key: str) -> Lattice:
+    raise ProjectError(f"there is no lattice {key!r}")
 
 
 def parents_first(parents: Mapping[str, Sequence[str]]) -> list[str]:
@@ -256,15 +382,23 @@ def parents_first(parents: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def source_node(lattice: Lattice) -> Node:
-    """The source as a node: tiles are complete, or failed where they cannot be read."""
-    units = Units.waiting(len(lattice))
-    units.state[:] = State.COMPLETE
-    for tile in lattice.problems:
-        units.state[tile] = State.FAILED
-    fingerprints = None if lattice.source is None else lattice.source.fingerprints()
-    values = (
-        np.zeros(len(lattice), "u8") if fingerprints is None else np.asarray(fingerprints, "u8")
-    )
+    """The source as a node: tiles are complete, awaited, withdrawn or cannot be read."""
     shape = tuple(lattice.tile_shape.values())
     output = Output("array", lattice.dtype.newbyteorder("<").str, lattice.tile_dims, shape)
-    return Node(0, SOURCE, None, {}, 0, (), lattice, units, output, source_stamps=values)
+    units = Units.waiting(len(lattice))
+    node = Node(0, SOURCE, None, {}, 0, (), TILES, lattice, units, output)
+    see_source(node, lattice)
+    return node
+
+
+def see_source(node: Node, lattice: Lattice) -> None:
+    """Take over what the source of a lattice says of its tiles."""
+    n = len(lattice)
+    prints = None if lattice.source is None else lattice.source.fingerprints()
+    says = getattr(lattice.source, "presence", None)
+    node.lattice = lattice
+    node.units.grow(n)
+    node.source_stamps = np.zeros(n, "u8") if prints is None else np.asarray(prints, "u8")
+    node.presence = np.full(n, State.COMPLETE, np.uint8) if says is None else says()
+    node.units.mark[:] = 0
+    node.units.mark[list(lattice.problems)] = State.FAILED

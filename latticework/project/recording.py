@@ -7,7 +7,7 @@ import numpy as np
 from latticework.io.journal import Journal
 from latticework.project.dispatch import Batch
 from latticework.project.pipeline import Node
-from latticework.stages.failures import Failure
+from latticework.stages.failures import NO_CODE, Failure
 
 NAMES = ("unit", "attempt", "outcome")
 COSTS = ("started", "ended", "cpu_s", "peak_memory", "bytes_read", "bytes_written")
@@ -53,6 +53,8 @@ class Recorder:
                 batch.fingerprints.view("i8").tolist(),
                 [worker] * n,
                 [errors.get(row) for row in range(n)] if errors else [None] * n,
+                exit_codes(rows),
+                [batch.dispatched] * n,
                 strict=True,
             )
         )
@@ -64,7 +66,7 @@ class Recorder:
         self.journal.add_attempts(
             (
                 *(node.id, unit, attempt, outcome, self.session, batch.dispatched, now),
-                *(None, None, None, None, fingerprint, None, error),
+                *(None, None, None, None, fingerprint, None, error, None, batch.dispatched),
             )
             for unit, attempt, fingerprint in zip(
                 batch.units.tolist(),
@@ -79,3 +81,11 @@ class Recorder:
         self.journal.write(
             "delete from batches where session=? and batch=?", (self.session, batch.number)
         )
+
+
+def exit_codes(rows: np.ndarray) -> list[int | None]:
+    """Exit codes of the programs that units ran; None where there was none."""
+    codes = rows["exit_code"]
+    if (codes == NO_CODE).all():
+        return [None] * len(rows)
+    return [None if code == NO_CODE else code for code in codes.tolist()]

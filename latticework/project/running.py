@@ -5,25 +5,31 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latticework.errors import ProjectError, StageError
-from latticework.io.status_array import StatusArray
+from latticework.io.growth_store import replacing
 from latticework.lattice.states import State
 from latticework.project.adding import definition_of
 from latticework.project.clusters import client_for
 from latticework.project.coordinator import Coordinator
-from latticework.project.creating import renew_source
+from latticework.project.deriving import standing_of
+from latticework.project.desk import Desk
+from latticework.project.feeding import Feed
+from latticework.project.growing import grow_project, keep_by_id, tidy
 from latticework.project.ledger import recover
 from latticework.project.pipeline import Node
-from latticework.project.status import status_columns
+from latticework.project.status_writer import StatusWriter
+from latticework.project.steering import carry_out
 from latticework.project.summary import FailedRow, RunSummary, group_failures
+from latticework.project.telling import GRACE_S, Telling
+from latticework.project.units import MOST_TRIES, Units
 from latticework.stages.order import dump
-from latticework.stages.paths import status_folder
 from latticework.stages.stage import fingerprint
 from latticework.stages.worker import check_order
 
@@ -33,35 +39,59 @@ if TYPE_CHECKING:
     from latticework.project.project import Project
     from latticework.viz.progress import Kind, Progress
 
-GRACE_S = 5.0
-"""Seconds that Ctrl-C gives to what is out."""
 LOOKED_AT = 100_000
 """Tiles up to which the files of the acquisition are looked at before a run."""
-STATUS_S = 1.0
-"""Seconds between updates of the status array, at least."""
+PATIENCE_S = 1.0
+"""Seconds to wait for a process that holds the project to change something."""
 LISTED = 20
 """Kinds of failures that a summary lists."""
 GROUPED = 10_000
 """Failed units of a stage that a summary looks at."""
 
 
+@dataclass(frozen=True, slots=True)
+class Going:
+    """How a run goes on when nothing is left to do."""
+
+    stay: bool = False
+    """Whether it waits for what users ask, until it is told to stop."""
+    feed: Feed | None = None
+    """Where tiles come from while it runs."""
+    begun: Callable[[Coordinator], None] = lambda _coordinator: None
+    """Called when the run has begun."""
+
+
 def run_project(
-    project: "Project", where: Any, *, stages: Iterable[str] | None, progress: Any
+    project: "Project",
+    where: Any,
+    *,
+    stages: Iterable[str] | None,
+    progress: Any,
+    going: Going = Going(),
 ) -> RunSummary:
     """See `Project.run`."""
     if project.running:
         raise ProjectError("this project is running already, in this process")
     only = None if stages is None else [stages] if isinstance(stages, str) else list(stages)
-    with project.lock().held():
-        refresh_source(project)
+    with project.lock().held(patience_s=PATIENCE_S):
+        tidy(Desk(project), most=50)
+        if going.feed is None:
+            refresh_source(project)
+        else:
+            carry_out(Desk(project), "open acquisition", {"extents": going.feed.extents})
+            project.close_writer()
+            project.seen_now()
+        if project.settings.live:
+            keep_by_id(Desk(project))
         refresh_code(project)
-        chosen = chosen_nodes(project, only)
-        if not can_run(project, chosen):
+        waits = going.stay or going.feed is not None
+        chosen = chosen_nodes(project, only, may_be_none=waits)
+        if not waits and not can_run(project, chosen):
             return nothing_to_run(project, chosen, progress)
         try:
             with client_for(where) as client:
                 preflight(client, chosen)
-                return run_nodes(project, client, chosen, progress)
+                return run_nodes(project, client, chosen, progress, only=only, going=going)
         except KeyboardInterrupt:  # before the run began: nothing is lost
             return summarise(project, 0.0, 0, interrupted=True)
 
@@ -79,7 +109,8 @@ def can_run(project: "Project", chosen: Iterable[Node]) -> bool:
     names = {node.name for node in waiting}
     for node in waiting:
         units = np.flatnonzero(np.isin(node.units.state, open_states))
-        if names & set(node.parents) or not project.pipeline.unready(node, units).all():
+        standing = standing_of(project.pipeline, node, units)
+        if names & set(node.parents) or not (standing.waits | standing.blocked).all():
             return True
     if waiting:
         node = waiting[0]
@@ -101,7 +132,7 @@ def nothing_to_run(project: "Project", chosen: list[Node], progress: Any) -> Run
     from latticework.viz.progress import make_progress
 
     shown = make_progress(progress)
-    shown.start({node.name: len(node.units) for node in chosen})
+    shown.start({node.name: node.units.present for node in chosen})
     for node in chosen:
         shown.update(node.name, node.units.count())
     StatusWriter(project).write(force=True)
@@ -110,7 +141,9 @@ def nothing_to_run(project: "Project", chosen: list[Node], progress: Any) -> Run
     return summary
 
 
-def chosen_nodes(project: "Project", only: list[str] | None) -> list[Node]:
+def chosen_nodes(
+    project: "Project", only: list[str] | None, *, may_be_none: bool = False
+) -> list[Node]:
     """The nodes to run.
 
     Raises
@@ -119,7 +152,7 @@ def chosen_nodes(project: "Project", only: list[str] | None) -> list[Node]:
         If there are none, or the callable of one is not at hand.
     """
     nodes = list(project.pipeline) if only is None else [project.pipeline[name] for name in only]
-    if not nodes:
+    if not nodes and not may_be_none:
         raise ProjectError("there is no stage to run: add one with project.add")
     for node in nodes:
         todo = node.units.count()
@@ -138,8 +171,11 @@ def refresh_source(project: "Project") -> None:
     if source is None or not hasattr(source, "refreshed") or len(project.lattice) > LOOKED_AT:
         return
     now = source.refreshed()
-    if not np.array_equal(now.fingerprints(), source.fingerprints()):
-        renew_source(project, now)
+    growth = replacing(project.lattice, now)
+    if growth is not None:
+        grow_project(Desk(project), growth)
+        project.close_writer()
+        project.seen_now()
 
 
 def refresh_code(project: "Project") -> None:
@@ -156,6 +192,8 @@ def refresh_code(project: "Project") -> None:
             changed = True
     if changed:
         project.pipeline.derive()
+        project.close_writer()
+        project.seen_now()
 
 
 def preflight(client: "Client", nodes: Iterable[Node]) -> None:
@@ -188,7 +226,13 @@ def preflight(client: "Client", nodes: Iterable[Node]) -> None:
 
 
 def run_nodes(
-    project: "Project", client: "Client", chosen: list[Node], progress: "Kind | Progress"
+    project: "Project",
+    client: "Client",
+    chosen: list[Node],
+    progress: "Kind | Progress",
+    *,
+    only: list[str] | None = None,
+    going: Going = Going(),
 ) -> RunSummary:
     """Run some nodes on a client; whoever calls holds the lock."""
     from latticework.viz.progress import make_progress
@@ -196,36 +240,32 @@ def run_nodes(
     shown = make_progress(progress)
     status = StatusWriter(project)
     started = time.perf_counter()
-    names = [node.name for node in chosen]
-
-    told = False
+    told = Telling(project, shown, only)
     terminated: list[int] = []
 
     def watch(final: bool) -> None:  # noqa: FBT001 - the coordinator calls it
-        nonlocal told
-        if coordinator.stopping and not told:
-            told = True
-            shown.say(f"stopping: {GRACE_S:.0f} s for what is running; Ctrl-C again to drop it now")
-        for node in chosen:
-            shown.update(node.name, node.units.count())
+        told.update(coordinator)
         status.write(force=final)
 
-    coordinator = Coordinator(project, client, only=names, watch=watch)
+    coordinator = Coordinator(
+        project, client, only=only, watch=watch, stay=going.stay, feed=going.feed
+    )
     before = project.attempts_made()
-    project.running = True
+    project.coordinator = coordinator
     summary = None
     try:
-        shown.start({node.name: len(node.units) for node in chosen})
+        shown.start({node.name: node.units.present for node in chosen})
+        going.begun(coordinator)
         with interrupts(coordinator, terminated) as interrupted:
             coordinator.run()
         attempts = project.attempts_made() - before
         seconds = time.perf_counter() - started
         summary = summarise(project, seconds, attempts, interrupted=interrupted.is_set())
         status.write(force=True)
-        project.pipeline.derive()
         project.close_writer()
     finally:
-        project.running = False
+        told.close()
+        project.coordinator = None
         if summary is None:
             project.forget()  # what is in memory may not be what was recorded
         else:
@@ -268,33 +308,6 @@ def interrupts(coordinator: Coordinator, terminated: list[int]) -> Iterator[thre
             signal.signal(number, handler)
 
 
-class StatusWriter:
-    """Keeps the status array up to date, at a rate that its own cost allows."""
-
-    def __init__(self, project: "Project") -> None:
-        self.project = project
-        self._array = StatusArray(status_folder(project.path), project.lattice)
-        self._next = 0.0
-        self._written: dict[str, bytes] = {}
-
-    def write(self, *, force: bool = False) -> None:
-        """Write what changed, if it is time."""
-        begun = time.monotonic()
-        if not force and begun < self._next:
-            return
-        nodes = [node for node in self.project.pipeline if node.lattice.dims]
-        columns, seen = {}, {}
-        for node in nodes:
-            seen[node.name] = node.units.state.tobytes() + node.units.attempts.tobytes()
-            if self._written.get(node.name) != seen[node.name]:
-                columns[node.name] = status_columns(node)
-        if columns or force:
-            self._array.write(columns, order=[node.name for node in nodes])
-            self._written = seen
-        spent = time.monotonic() - begun
-        self._next = time.monotonic() + max(STATUS_S, 20 * spent)
-
-
 def summarise(
     project: "Project", seconds: float, attempts: int, *, interrupted: bool
 ) -> RunSummary:
@@ -306,6 +319,12 @@ def summarise(
     return RunSummary(
         Path(project.path).name, counts, seconds, attempts, interrupted, failures, n_failures
     )
+
+
+def failures_of(units: Units, unit: int) -> int:
+    """Attempts that failed since a unit completed, or was changed: at least one."""
+    tries = int(units.tries[unit])
+    return 1 if tries == MOST_TRIES else max(1, tries)
 
 
 def failed_rows(project: "Project", node: Node) -> Iterator[FailedRow]:
@@ -324,4 +343,4 @@ def failed_rows(project: "Project", node: Node) -> Iterator[FailedRow]:
         tile = node.lattice.tile(unit)
         address = tile.address if node.reduction else f"{tile.name} {tile.address}"
         message = messages.get(unit, "no error was recorded")
-        yield node.name, address, message, int(node.units.attempts[unit]), unit
+        yield node.name, address, message, failures_of(node.units, unit), unit

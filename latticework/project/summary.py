@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from latticework.viz.summary import Failure
 
 FailedRow = tuple[str, str, str, int] | tuple[str, str, str, int, int]
-"""Stage, tile, message, attempts, and the tile's id where known."""
+"""Stage, tile, message, failed attempts, and the tile's id where known."""
 RETRY = "When the cause is gone: project.retry(), then project.run()"
 """What a summary says below its failures."""
 
@@ -32,7 +32,7 @@ class FailedTile:
     message: str
     """Type and message of the exception."""
     attempts: int
-    """Attempts that were made of the first."""
+    """How often the first failed since it last completed or was changed."""
     id: int | None = None
     """Id of the first tile, where known."""
     tiles: int = 1
@@ -65,7 +65,7 @@ def group_failures(rows: Iterable[FailedRow]) -> tuple[FailedTile, ...]:
     Parameters
     ----------
     rows
-        Stage, tile, message, attempts and, where known, the tile's id, of every failed unit.
+        Stage, tile, message, failed attempts and, where known, the tile's id, of every failed unit.
 
     Examples
     --------

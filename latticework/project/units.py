@@ -1,8 +1,8 @@
-"""States of all units of one stage: a few small arrays, and how they are kept in a snapshot."""
+"""Facts and states of all units of one stage: a few small arrays, and how they are kept."""
 
 import zlib
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from latticework.lattice.states import State
 
 DURABLE = np.dtype(
     [
-        ("state", "u1"),
+        ("mark", "u1"),
         ("tries", "u1"),
         ("attempts", "<u2"),
         ("published", "<u2"),
@@ -20,23 +20,40 @@ DURABLE = np.dtype(
     ]
 )
 """One row per unit, as it is kept in snapshots; 26 bytes."""
+COLUMNS: tuple[str, ...] = DURABLE.names or ()
+MOST_TRIES = 255
+"""Tries are counted in a byte."""
+MARKS = (State.FAILED, State.CANCELLED)
+"""What stays of a unit until a user, or a change of what it reads, lets it run again."""
 
 
 @dataclass(slots=True)
 class Units:
     """Every unit of one stage.
 
-    Of the states only `FAILED` and `CANCELLED` are durable: the others follow from what is
-    published, from fingerprints, from the pipeline and from what is on its way
-    (`Pipeline.derive`).
+    `state` follows from the other columns, from the pipeline and from what is on its way
+    (`latticework.project.deriving`); the others are durable facts, rebuilt from the journal.
+    States are changed with `put`, which keeps their `tally`.
+
+    Examples
+    --------
+    >>> units = Units.waiting(3)
+    >>> units.put(np.array([0, 2]), State.COMPLETE)
+    >>> units.count(), int(units.tally[State.COMPLETE])
+    ({<State.WAITING: 1>: 1, <State.COMPLETE: 4>: 2}, 2)
+    >>> units.grow(5)
+    >>> len(units), units.state.tolist()
+    (5, [4, 1, 4, 1, 1])
     """
 
     state: np.ndarray
-    """uint8, `State`."""
+    """uint8: `State`."""
+    mark: np.ndarray
+    """uint8: ``State.FAILED`` or ``State.CANCELLED`` of units that do not run by themselves; 0."""
     tries: np.ndarray
-    """uint8: attempts charged since the unit was last told to run."""
+    """uint8: failures of what failed last, since it completed or was told to run again."""
     attempts: np.ndarray
-    """uint16: attempts made, ever."""
+    """uint16: attempts ever begun."""
     published: np.ndarray
     """uint16: number of the attempt whose output is published; 0 for none."""
     duration_s: np.ndarray
@@ -45,49 +62,108 @@ class Units:
     """float64: when the last attempt ended."""
     fingerprint: np.ndarray
     """uint64: of what made the published output."""
+    tally: np.ndarray
+    """int64: number of units in each state."""
+    room: dict[str, np.ndarray] = field(default_factory=dict)
+    """The arrays with spare room behind them, once units have been added."""
 
     @classmethod
     def waiting(cls, n: int) -> Self:
         """Units that have never run."""
-        columns = {name: np.zeros(n, dtype=DURABLE[name]) for name in DURABLE.names or ()}
-        columns["state"][:] = State.WAITING
-        return cls(**columns)
+        state = np.full(n, State.WAITING, dtype=np.uint8)
+        columns: dict[str, Any] = {name: np.zeros(n, dtype=DURABLE[name]) for name in COLUMNS}
+        return cls(state, **columns, tally=np.bincount(state, minlength=len(State)))
 
     def __len__(self) -> int:
         return len(self.state)
 
+    @property
+    def present(self) -> int:
+        """Units that there are: those that are absent do not count."""
+        return len(self) - int(self.tally[State.ABSENT])
+
     def count(self) -> dict[State, int]:
         """Units in each state."""
-        counts = np.bincount(self.state, minlength=len(State))
-        return {state: int(counts[state]) for state in State if counts[state]}
+        return {state: int(self.tally[state]) for state in State if self.tally[state]}
 
-    def grown(self, n: int) -> "Units":
-        """The same with new units, waiting, at the end."""
-        more = Units.waiting(n - len(self))
-        names = DURABLE.names or ()
-        return Units(**{k: np.concatenate([getattr(self, k), getattr(more, k)]) for k in names})
+    def put(self, units: np.ndarray, states: "np.ndarray | int") -> None:
+        """Set the states of some units, each named once."""
+        self.tally -= np.bincount(self.state[units], minlength=len(State))
+        self.state[units] = states
+        self.tally += np.bincount(self.state[units], minlength=len(State))
+
+    def charge(self, units: np.ndarray, stamps: np.ndarray, retries: int) -> None:
+        """These failed once more: they may be tried again, or have failed for good.
+
+        Parameters
+        ----------
+        units
+            Ids.
+        stamps
+            What failed, as `latticework.project.fingerprints.failure_stamps`.
+        retries
+            Attempts beyond the first that they are given.
+        """
+        before = np.where(self.fingerprint[units] == stamps, self.tries[units], 0)
+        self.tries[units] = np.minimum(before.astype(int) + 1, MOST_TRIES)
+        self.fingerprint[units] = stamps
+        self.mark[units] = 0
+        self.judge(retries, units)
+
+    def judge(self, retries: int, units: "np.ndarray | slice" = slice(None)) -> None:
+        """Mark as failed for good what has failed more often than it may.
+
+        What was marked and may be tried again now, because it is given more retries, is not.
+        """
+        failed = self.tries[units] > min(retries, MOST_TRIES - 1)
+        mark = np.where(failed, np.uint8(State.FAILED), np.uint8(0))
+        cancelled = self.mark[units] == State.CANCELLED
+        self.mark[units] = np.where(cancelled, self.mark[units], mark)
+
+    def grow(self, n: int) -> None:
+        """Have so many units: the new ones, waiting, at the end.
+
+        There is room behind the arrays, so that adding a few costs time in proportion to those.
+        """
+        old = len(self)
+        if n <= old:
+            return
+        for name in ("state", *COLUMNS):
+            buffer = self.room.get(name)
+            if buffer is None or len(buffer) < n:
+                column = getattr(self, name)
+                buffer = np.zeros(n + n // 2 + 64, dtype=column.dtype)
+                buffer[:old] = column
+                self.room[name] = buffer
+            setattr(self, name, buffer[:n])
+        self.state[old:] = State.WAITING
+        self.tally[State.WAITING] += n - old
+
+    def copy(self) -> "Units":
+        """The same, apart."""
+        columns = {name: getattr(self, name).copy() for name in ("state", *COLUMNS, "tally")}
+        return Units(**columns)
 
     # ---------------------------------------------------------------- snapshots
 
     def to_bytes(self) -> bytes:
         """The durable part, packed: column by column, compressed."""
-        state = self.state.copy()
-        derived = (State.QUEUED, State.RUNNING, State.BLOCKED, State.STALE)
-        state[np.isin(state, derived)] = State.WAITING
-        columns = [state, *(getattr(self, name) for name in (DURABLE.names or ())[1:])]
-        packed = [zlib.compress(column.tobytes(), 1) for column in columns]
+        packed = [
+            zlib.compress(np.ascontiguousarray(getattr(self, name)).tobytes(), 1)
+            for name in COLUMNS
+        ]
         sizes = [len(self), *map(len, packed)]
         return b"".join([*(size.to_bytes(8, "little") for size in sizes), *packed])
 
     @classmethod
     def from_bytes(cls, packed: bytes) -> Self:
-        """From `to_bytes`."""
-        names = DURABLE.names or ()
-        start = 8 * (1 + len(names))
-        n, *sizes = np.frombuffer(packed, "<i8", 1 + len(names)).tolist()
-        columns = {}
-        for name, size in zip(names, sizes, strict=True):
+        """From `to_bytes`; every unit waits, until its state is worked out."""
+        start = 8 * (1 + len(COLUMNS))
+        n, *sizes = np.frombuffer(packed, "<i8", 1 + len(COLUMNS)).tolist()
+        units = cls.waiting(n)
+        for name, size in zip(COLUMNS, sizes, strict=True):
             raw = zlib.decompress(memoryview(packed)[start : start + size])
-            columns[name] = np.frombuffer(raw, DURABLE[name], n).copy()
+            setattr(units, name, np.frombuffer(raw, DURABLE[name], n).copy())
             start += size
-        return cls(**columns)
+        units.mark[~np.isin(units.mark, MARKS)] = 0  # older snapshots kept the whole state
+        return units

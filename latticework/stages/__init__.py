@@ -7,8 +7,25 @@ Ready stages, plain functions on labelled tiles, are here by name as well:
 
 from typing import TYPE_CHECKING, Any
 
-from latticework.stages.outputs import Output, array_output, record_output, table_output
-from latticework.stages.reads import Reads, all_tiles, nothing, same_tile
+from latticework.stages.collections import Tiles
+from latticework.stages.command import command, file
+from latticework.stages.outputs import (
+    Output,
+    array_output,
+    files_output,
+    record_output,
+    table_output,
+)
+from latticework.stages.produced import Files
+from latticework.stages.reads import (
+    Reads,
+    all_tiles,
+    intersecting,
+    neighbours,
+    nothing,
+    plane,
+    same_tile,
+)
 from latticework.stages.stage import Stage, stage
 
 if TYPE_CHECKING:
@@ -20,12 +37,20 @@ if TYPE_CHECKING:
     from latticework.stages.ready import subtract_background as subtract_background
 
 __all__ = [
+    "Files",
     "Output",
     "Reads",
     "Stage",
+    "Tiles",
     "all_tiles",
     "array_output",
+    "command",
+    "file",
+    "files_output",
+    "intersecting",
+    "neighbours",
     "nothing",
+    "plane",
     "record_output",
     "same_tile",
     "stage",

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,35 +12,46 @@ import numpy as np
 
 from latticework.errors import StageError
 from latticework.io.handles import HALO_CACHE_BYTES
-from latticework.io.lattice_store import load_lattice
 from latticework.io.layout import ArrayLayout
-from latticework.io.sources import load_source
 from latticework.io.tile_array import TileArray
+from latticework.lattice.dependencies import Dependency
 from latticework.lattice.geometry import Box
 from latticework.lattice.halo import HaloGeometry, HaloPlan, fill
 from latticework.lattice.lattice import Lattice
 from latticework.stages.allocator import keep_freed_memory
+from latticework.stages.known import own_lattice, project_lattice, project_source
+from latticework.stages.lattices import TILES, UNIT, Lattices
 from latticework.stages.order import Input, SealedOrder, WorkOrder, output_lattice
 from latticework.stages.outputs import Output
-from latticework.stages.paths import array_folder, lattice_folder, source_folder
+from latticework.stages.paths import array_folder
+from latticework.stages.reads import Ends, dependency
+
+SOURCE = "source"
+"""Name of the acquisition among the parents of a stage."""
 
 
 @dataclass(slots=True)
-class ArrayInput:
-    """A parent whose pixels are read: the acquisition or an array stage."""
+class OpenInput:
+    """A parent, opened."""
 
     spec: Input
     lattice: Lattice
-    """With the parent's own tile shape, steps and dtype."""
+    """The parent's; where it makes arrays, with their tile shape, steps and dtype."""
+
+
+@dataclass(slots=True)
+class ArrayInput(OpenInput):
+    """A parent whose pixels are read: the acquisition or an array stage."""
+
     reader: Any
     """A TileArray or a TileSource."""
     geometry: HaloGeometry | None
 
-    def read(self, tile: int) -> tuple[np.ndarray, HaloPlan | None]:
-        """Pixels of a tile, with its halo if there is one."""
+    def read(self, tile: int, absent: Collection[int] = ()) -> tuple[np.ndarray, HaloPlan | None]:
+        """Pixels of a tile, with its halo if there is one, in which absent tiles are holes."""
         if self.geometry is None:
             return self.read_box(tile, None), None
-        plan = self.geometry.plan(tile)
+        plan = self.geometry.plan(tile, absent)
         volume = self._volume_box(tile, plan)
         if volume is not None:
             return fill(self._read_volume(volume), plan), plan
@@ -58,7 +69,7 @@ class ArrayInput:
         return fill(array, plan), plan
 
     def _index(self, tile: int) -> tuple[int, ...]:
-        return tuple(self.lattice.index[tile].tolist())
+        return self.reader.layout.place(self.lattice, tile)  # type: ignore[no-any-return]
 
     def read_box(self, tile: int, box: Box | None) -> np.ndarray:
         """Pixels of a box of a tile, or of all of it, without a halo."""
@@ -102,33 +113,106 @@ class Bench:
 
     def __init__(self, order: WorkOrder) -> None:
         self.order = order
-        self.lattice = project_lattice(order.project, order.lattice_version, order.key)
+        tiles = project_lattice(order.project, order.lattice_version, order.key)
+        self.lattices = Lattices(tiles, lambda key: own_lattice(order.project, order.key, key))
+        self.lattice = self.lattices[order.lattice]
         self.output = order.output
         self._stores: dict[Output, TileArray] = {}
-        self.inputs = [self._open(spec) for spec in order.inputs]
+        self._edges: dict[int, Dependency] = {}
+        self.inputs: list[OpenInput] = [self._open(spec) for spec in order.inputs]
+        self.patterns = [given_pattern(spec, order.lattice) for spec in order.inputs]
+        """In which form each input is given: see `given_pattern`."""
 
-    def _open(self, spec: Input) -> Any:
-        if spec.how == "nothing" or spec.output.kind in ("table", "record", "nothing"):
-            return spec
+    def _open(self, spec: Input) -> OpenInput:
+        lattice = self.lattices[spec.lattice]
+        pixels = spec.parent == SOURCE or spec.output.kind == "array"
+        if spec.reads.pattern == "nothing" or not pixels:
+            return OpenInput(spec, lattice)
         order = self.order
         return open_array_input(
-            order.project, spec, self.lattice, order.lattice_version, order.cores, order.key
+            order.project, spec, lattice, order.lattice_version, order.cores, order.key
         )
+
+    def edge(self, number: int) -> Dependency:
+        """Which units of an input each unit reads: what the coordinator goes by, too."""
+        if number not in self._edges:
+            source, order = self.inputs[number], self.order
+            ends = Ends(order.lattice, self.lattice, source.spec.lattice, source.lattice)
+            self._edges[number] = dependency(
+                ends, source.spec.reads, source.spec.halo, order.skipped
+            )
+        return self._edges[number]
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Dims of a result that does not name them: those of what the stage is given."""
+        arrays = [source for source in self.inputs if isinstance(source, ArrayInput)]
+        if not arrays or "intersecting" in self.patterns:
+            return self.lattice.tile_dims
+        return arrays[0].lattice.tile_dims
 
     def store(self, output: Output) -> TileArray:
         """Where arrays are staged; `output` is what this order's stage makes."""
         if output not in self._stores:
-            lattice = Lattice.unit() if self.order.reduction else self.lattice
-            layout = plan_layout(lattice, output, self.order.stage)
-            folder = array_folder(self.order.project, self.order.stage)
-            self._stores[output] = TileArray(folder, layout, cores=self.order.cores)
+            order = self.order
+            live = order.live and grows(order.lattice)
+            layout = plan_layout(self.lattice, output, order.stage, live=live)
+            folder = array_folder(order.project, order.stage)
+            self._stores[output] = TileArray(folder, layout, cores=order.cores)
         return self._stores[output]
 
+    def place(self, output: Output, unit: int) -> tuple[int, ...]:
+        """Address of a unit's tile in that store."""
+        return self.store(output).layout.place(self.lattice, unit)
 
-def plan_layout(lattice: Lattice, output: Any, stage: str) -> ArrayLayout:
-    """How a stage's array lies on disk: a pure function of lattice and output."""
+
+def given_pattern(spec: Input, key: str) -> str:
+    """In which form a parent is given to the units of the lattice with a key.
+
+    A pattern's name, or ``"once"`` where the parent is made once for the whole lattice, or
+    ``"group"`` where it is made once for each plane, and units are tiles.
+    """
+    if spec.reads.pattern == "nothing":
+        return "nothing"
+    if spec.lattice == UNIT:
+        return "once"
+    if spec.reads.pattern in ("all tiles", "intersecting", "plane"):
+        return spec.reads.pattern
+    return spec.reads.pattern if spec.lattice == key else "group"
+
+
+def grows(key: str) -> bool:
+    """Whether a lattice grows with the acquisition: its tiles and their planes, none of one's own.
+
+    Examples
+    --------
+    >>> grows("planes:tile_z:tiles"), grows("own:1f0c2d"), grows("unit")
+    (True, False, False)
+    """
+    return key.rpartition(":")[2] == TILES
+
+
+def plan_layout(lattice: Lattice, output: Any, stage: str, *, live: bool = False) -> ArrayLayout:
+    """How a stage's array lies on disk: a pure function of lattice and output.
+
+    Parameters
+    ----------
+    lattice
+        Of the stage's units.
+    output
+        What they make.
+    stage
+        Name of the stage.
+    live
+        Whether that lattice may grow (see `grows`): then tiles are stored by their ids.
+    """
     return ArrayLayout.plan(
-        lattice, dims=output.dims, shape=output.shape, dtype=output.dtype, name=stage
+        lattice,
+        dims=output.dims,
+        shape=output.shape,
+        dtype=output.dtype,
+        name=stage,
+        kind="list" if live else None,
     )
 
 
@@ -137,49 +221,39 @@ def open_array_input(
 ) -> ArrayInput:
     """Open a parent whose pixels are read.
 
-    `key` is the project's; without it, the acquisition is taken from the lattice that is given.
+    Parameters
+    ----------
+    project
+        The project folder.
+    spec
+        How it is read.
+    lattice
+        Of the parent's units.
+    version, cores
+        As in the work order.
+    key
+        The project's; without it, the acquisition is taken from the lattice that is given.
     """
-    if spec.parent == "source":
+    if spec.parent == SOURCE:
         reader: Any = lattice.source if key is None else project_source(project, version, key)
         made = lattice
     else:
-        made = output_lattice(Lattice.unit() if spec.how == "only" else lattice, spec.output)
+        made = output_lattice(lattice, spec.output)
+        cached = spec.halo is not None or spec.reads.pattern == "intersecting"
         reader = TileArray.open(
             array_folder(project, spec.parent),
-            cache_bytes=HALO_CACHE_BYTES if spec.halo is not None else 0,
+            cache_bytes=HALO_CACHE_BYTES if cached else 0,
             generation=spec.generation,
             cores=cores,
         )
     geometry = None
-    if spec.halo is not None and not spec.halo.empty:
+    if spec.halo is not None and not spec.halo.empty and spec.reads.pattern == "same tile":
         geometry = HaloGeometry(made, spec.halo)
     return ArrayInput(spec, made, reader, geometry)
 
 
 _lock = threading.Lock()
 _benches: OrderedDict[str, Bench] = OrderedDict()
-_opened: dict[tuple[str, str, str, int], Any] = {}
-
-
-def _once(kind: str, project: Path, key: str, version: int, load: Any) -> Any:
-    which = (kind, str(project), key, version)
-    if which not in _opened:
-        for old in [k for k in _opened if k[:2] == which[:2]]:
-            del _opened[old]
-        _opened[which] = load()
-    return _opened[which]
-
-
-def project_lattice(project: Path, version: int, key: str) -> Lattice:
-    """The project's lattice, loaded once per process, project and version."""
-    return _once("lattice", project, key, version, lambda: load_lattice(lattice_folder(project)))  # type: ignore[no-any-return]
-
-
-def project_source(project: Path, version: int, key: str) -> Any:
-    """The project's source, loaded once per process, project and version."""
-    return _once(
-        "source", project, key, version, lambda: load_source(source_folder(project), base=project)
-    )
 
 
 def bench_for(sealed: SealedOrder, *, keep: int = 16) -> Bench:

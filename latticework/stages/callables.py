@@ -42,10 +42,15 @@ class Reference:
     """Whether another process can import it; if not, it travels by value and is not kept."""
     file: str | None = None
     """For code outside installed packages, the file it stands in."""
+    command: Mapping[str, Any] | None = None
+    """A command (`latticework.stages.command.Command`) as plain values, which is all of it."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        return asdict(self)
+        values = asdict(self)
+        if self.command is None:
+            del values["command"]
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -61,6 +66,10 @@ class Reference:
             If it cannot be imported, with what to do.
         """
         self.check()
+        if self.command is not None:
+            from latticework.stages.command import Command
+
+            return Command.from_json(self.command)
         try:
             found: Any = self._module()
             for part in self.qualname.split("."):
@@ -105,6 +114,9 @@ def name_of(function: Callable[..., Any]) -> str:
 
 def reference_to(function: Callable[..., Any]) -> Reference:
     """Where a callable comes from; see `Reference`."""
+    own = getattr(function, "reference", None)
+    if isinstance(own, Reference):
+        return own
     inner = function
     while isinstance(inner, functools.partial):
         inner = inner.func

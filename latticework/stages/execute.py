@@ -1,6 +1,6 @@
 """One unit of work: read what the stage reads, call it, stage what it made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,20 +8,17 @@ from typing import Any
 import numpy as np
 
 from latticework.errors import StageError
-from latticework.io.records import from_json, to_json
-from latticework.io.tables import TILE_COLUMN, read_tables, stage_table
+from latticework.io.records import to_json
+from latticework.io.tables import stage_table
 from latticework.lattice.halo import HaloPlan
 from latticework.lattice.tile import Tile
-from latticework.stages.bench import ArrayInput, Bench
-from latticework.stages.gathered import all_arrays, all_records, all_tables
-from latticework.stages.labelled import labelled_tile
-from latticework.stages.order import Input
-from latticework.stages.outputs import Output, found_output
-from latticework.stages.paths import table_folder
-
-
-class UnreadableInputError(Exception):
-    """An input could not be read: the cause is not the stage's code."""
+from latticework.stages.bench import Bench, OpenInput
+from latticework.stages.command import Command
+from latticework.stages.command_run import run_command
+from latticework.stages.failures import NO_CODE, OutputCheckError
+from latticework.stages.inputs import Records, arguments_of, lazily_read
+from latticework.stages.outputs import Output, files_output, found_output
+from latticework.stages.running_units import RunningUnit
 
 
 @dataclass(slots=True)
@@ -36,14 +33,18 @@ class Made:
     """Bytes staged."""
     record: str | None = None
     """The record as JSON, where it is one."""
-
-
-Records = Mapping[str, Sequence[str]]
-"""Records that a unit reads, as JSON, by parent."""
+    exit_code: int = NO_CODE
+    """Exit code of the program, where it is one."""
 
 
 def run_unit(
-    bench: Bench, unit: int, records: Records, staging: Path, seen: Output | None = None
+    bench: Bench,
+    unit: int,
+    records: Records,
+    staging: Path,
+    seen: Output | None = None,
+    absent: Sequence[bytes] = (),
+    running: RunningUnit | None = None,
 ) -> Made:
     """Run one unit.
 
@@ -59,80 +60,44 @@ def run_unit(
         Where its outputs are written; the caller publishes them.
     seen
         What other units made, where the work order does not know it yet.
+    absent
+        For each input, int64 ids of its units that are holes; empty where there are none at all.
+    running
+        The unit as it is known here, so that it can be ended; for commands also which attempt.
     """
     order = bench.order
+    if isinstance(order.function, Command):
+        running = running or RunningUnit(str(order.staging), 0, unit)
+        return _run_command(bench, unit, records, staging, seen, absent, running)
     tile = None if order.reduction else bench.lattice.tile(unit)
-    arguments, plan, size = _arguments(bench, unit, tile, records)
+    arguments, plan, size = arguments_of(bench, unit, tile, records, absent)
     value = order.function(*arguments, **order.params)
     made = _stage_output(bench, unit, tile, value, plan, staging, seen)
-    made.bytes_read = size
+    made.bytes_read = size + lazily_read(arguments)
     return made
 
 
-# -------------------------------------------------------------------- inputs
-
-
-def _arguments(
-    bench: Bench, unit: int, tile: Tile | None, records: Records
-) -> tuple[list[Any], tuple[ArrayInput, HaloPlan] | None, int]:
-    arguments, size = [], 0
-    haloed: tuple[ArrayInput, HaloPlan] | None = None
-    for source in bench.inputs:
-        spec = source.spec if isinstance(source, ArrayInput) else source
-        try:
-            if spec.how == "nothing":
-                arguments.append(tile)
-                continue
-            if isinstance(source, ArrayInput) and spec.how == "tile":
-                if tile is not None and tile.problem and spec.parent == "source":
-                    raise StageError(
-                        f"tile {tile.name} {tile.address} cannot be read: {tile.problem}"
-                    )
-                array, plan = source.read(unit)
-                if plan is not None and haloed is None:
-                    haloed = source, plan
-                value: Any = array
-                size += array.nbytes
-                if not bench.order.numpy and tile is not None:
-                    value = labelled_tile(
-                        tile,
-                        array,
-                        source.lattice.tile_dims,
-                        before=None if plan is None else plan.inner.start,
-                        inner=None if plan is None else plan.inner.shape,
-                        name=spec.parent,
-                        channels=source.lattice.channels,
-                    )
-            else:
-                value = _other_input(bench, source, spec, unit, records)
-                size += int(getattr(value, "nbytes", 0))
-        except (OSError, StageError, EOFError) as error:
-            raise UnreadableInputError(f"input {spec.parent!r}: {error}") from error
-        arguments.append(value)
-    return arguments, haloed, size
-
-
-def _other_input(bench: Bench, source: Any, spec: Input, unit: int, records: Records) -> Any:
-    order = bench.order
-    if isinstance(source, ArrayInput):
-        if spec.how == "only":
-            array = source.read_box(0, None)
-            if order.numpy:
-                return array
-            import xarray as xr
-
-            return xr.DataArray(array, dims=source.lattice.tile_dims, name=spec.parent)
-        return all_arrays(source)
-    if spec.output.kind == "table":
-        folder = table_folder(order.project, spec.parent)
-        if spec.how == "all":
-            return all_tables(folder, bench.lattice)
-        table = read_tables(folder, [0 if spec.how == "only" else unit])
-        return table.drop(columns=TILE_COLUMN)
-    if spec.output.kind == "record":
-        texts = records[spec.parent]
-        return all_records(texts, bench.lattice) if spec.how == "all" else from_json(texts[0])
-    return None
+def _run_command(
+    bench: Bench,
+    unit: int,
+    records: Records,
+    staging: Path,
+    seen: Output | None,
+    absent: Sequence[bytes],
+    running: RunningUnit,
+) -> Made:
+    """Run one unit of a command: what it made is files, or what its result file holds."""
+    ran = run_command(bench, unit, records, staging, running, absent=absent)
+    try:
+        if ran.files:
+            made = Made(files_output(), bytes_written=ran.bytes_written)
+        else:
+            tile = None if bench.order.reduction else bench.lattice.tile(unit)
+            made = _stage_output(bench, unit, tile, ran.value, ran.haloed, staging, seen)
+    except StageError as error:
+        raise OutputCheckError(str(error), ran.exit_code) from error
+    made.bytes_read, made.exit_code = ran.bytes_read, ran.exit_code
+    return made
 
 
 # -------------------------------------------------------------------- outputs
@@ -143,14 +108,13 @@ def _stage_output(
     unit: int,
     tile: Tile | None,
     value: Any,
-    haloed: tuple[ArrayInput, HaloPlan] | None,
+    haloed: tuple[OpenInput, HaloPlan] | None,
     staging: Path,
     seen: Output | None,
 ) -> Made:
     order = bench.order
     address = "(all tiles)" if tile is None else f"{tile.name} {tile.address}"
-    arrays = [source for source in bench.inputs if isinstance(source, ArrayInput)]
-    dims = arrays[0].lattice.tile_dims if arrays else bench.lattice.tile_dims
+    dims = bench.dims
     is_array = isinstance(value, np.ndarray) or (hasattr(value, "dims") and hasattr(value, "ndim"))
     if haloed is not None and is_array and value.ndim:
         value = trimmed(value, dims, haloed, trim=order.trim, address=address)
@@ -161,6 +125,8 @@ def _stage_output(
         found = full_size(found, bench, tile)
     known = something(order.output) or something(seen)
     wanted = known or order.declared
+    if wanted is not None and wanted.kind == "record" and found.kind == "nothing":
+        found = wanted  # None is a record like others where there are records
     if wanted is not None and (wrong := wanted.differences(found)):
         origin = "as was declared" if known is None else "as for the other tiles"
         raise StageError(f"tile {address}: the stage returned {wrong}, {origin}")
@@ -168,7 +134,7 @@ def _stage_output(
     if tile is not None and found.kind in ("table", "record"):
         check_names(value, tile)
     if found.kind == "array":
-        index = () if tile is None else tile.index
+        index = bench.place(found, unit)
         made.bytes_written = bench.store(found).stage(staging, index, np.asarray(value))
     elif found.kind == "table":
         key = stage_table(staging, unit, value)
@@ -210,7 +176,7 @@ def check_names(value: Any, tile: Tile) -> None:
 def trimmed(
     value: Any,
     dims: Sequence[str],
-    haloed: tuple[ArrayInput, HaloPlan],
+    haloed: tuple[OpenInput, HaloPlan],
     *,
     trim: bool | None,
     address: str,

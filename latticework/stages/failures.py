@@ -4,10 +4,46 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from latticework.stages.execute import UnreadableInputError
+from latticework.stages.inputs import UnreadableInputError
 
 COMPLETE, EXCEPTION, MEMORY, INPUT = 1, 2, 3, 4
+CANCELLED, TIMEOUT, EXIT_CODE, OUTPUT_CHECK = 5, 6, 7, 8
 """Outcomes of a unit on a worker; journal.py adds those of units that no worker reported."""
+
+NO_CODE = -(2**31)
+"""The exit code of a unit that ran no program."""
+
+
+class UnitEnd(BaseException):
+    """Ends a unit's code wherever it is; not an `Exception`, so that few handlers catch it."""
+
+    outcome = CANCELLED
+
+
+class Cancelled(UnitEnd):
+    """The unit was cancelled."""
+
+
+class TimedOut(UnitEnd):
+    """The unit ran longer than its stage allows."""
+
+    outcome = TIMEOUT
+
+
+class CommandError(Exception):
+    """A command did not do what it should."""
+
+    outcome = EXIT_CODE
+
+    def __init__(self, message: str, exit_code: int = NO_CODE) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class OutputCheckError(CommandError):
+    """A command ended well, but a file that it was to make is not there or not as declared."""
+
+    outcome = OUTPUT_CHECK
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +87,8 @@ def message_of(error: BaseException | None) -> str:
 
 def outcome_of(error: BaseException) -> int:
     """Outcome of a unit that raised this."""
+    if isinstance(error, UnitEnd | CommandError):
+        return error.outcome
     if isinstance(error, MemoryError):
         return MEMORY
     return INPUT if isinstance(error, UnreadableInputError) else EXCEPTION
@@ -61,6 +99,8 @@ def failure_of(row: int, error: BaseException) -> Failure:
     unreadable = isinstance(error, UnreadableInputError)
     shown = error.__cause__ if unreadable and error.__cause__ else error
     kind, message = printable(type(shown).__name__), message_of(error)
+    if isinstance(error, UnitEnd | CommandError):  # no code of the stage's own was at fault
+        return Failure(row, kind, message[:2000], f"{kind}: {message}"[-20000:])
     try:
         lines = traceback.TracebackException.from_exception(shown, max_group_depth=3)
         frames = lines.stack

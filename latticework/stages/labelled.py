@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from latticework.lattice.geometry import Box
 from latticework.lattice.tile import Tile
 
 
@@ -70,3 +71,58 @@ def labelled_tile(
         "halo_px": {dim: n for dim, n in zip(dims, before, strict=True) if n},
     }
     return xr.DataArray(array, coords, dims, name, attrs)
+
+
+def labelled_crop(
+    tile: Tile,
+    array: np.ndarray,
+    dims: Sequence[str],
+    box: Box,
+    *,
+    name: str | None = None,
+    channels: Sequence[str] | None = None,
+) -> xr.DataArray:
+    """Part of a tile as an `xarray.DataArray` that says where each pixel lies.
+
+    Parameters
+    ----------
+    tile
+        Its address.
+    array, dims
+        The pixels and their dims.
+    box
+        Which pixels of the tile they are.
+    name, channels
+        As for `labelled_tile`.
+
+    Returns
+    -------
+    xarray.DataArray
+        Like that of `labelled_tile` (coordinates ``z y x`` count the tile's pixels), with the
+        further coordinates ``z_um y_um x_um``: where each pixel begins, in micrometres.
+
+    Examples
+    --------
+    >>> from latticework import Lattice
+    >>> lattice = Lattice.from_grid({"y": 1, "x": 2}, tile_shape={"y": 4, "x": 4}, dtype="u1")
+    >>> box = Box((0, 2), (4, 4))
+    >>> part = labelled_crop(lattice.tile(x=1), np.zeros((4, 2), "u1"), ("y", "x"), box)
+    >>> part.x.values.tolist(), part.x_um.values.tolist()
+    ([2, 3], [6.0, 7.0])
+    """
+    made = labelled_tile(
+        *(tile, array, dims),
+        before=[-first for first in box.start],
+        inner=tile.shape if tile.dims == tuple(dims) else None,
+        name=name,
+        channels=channels,
+    )
+    made.attrs["halo_px"] = {}
+    return made.assign_coords(
+        {
+            f"{axis}_um": (axis, first + made[axis].to_numpy() * tile.pixel_size_um[axis])
+            if axis in dims
+            else first
+            for axis, first in tile.position_um.items()
+        }
+    )

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from latticework.lattice.lattice import Lattice
 from latticework.lattice.offsets import spatial_axis
 from latticework.stages.outputs import Output
 from latticework.stages.reached import is_own_module
+from latticework.stages.reads import Reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,10 @@ class Input:
 
     parent: str
     """Name of the parent stage, or ``"source"``."""
-    how: str
-    """``"tile"`` (the same), ``"all"`` (every one), ``"only"`` (the one a reduction made) or
-    ``"nothing"`` (no pixels, just the address)."""
+    reads: Reads
+    """The pattern in which it is read."""
+    lattice: str
+    """Key of the parent's lattice (`latticework.stages.lattices`)."""
     output: Output
     """What the parent makes."""
     halo: Halo | None = None
@@ -58,8 +60,8 @@ class WorkOrder:
     """Whether it takes NumPy arrays."""
     inputs: tuple[Input, ...]
     """Its parents, in order of the call's arguments."""
-    reduction: bool
-    """Whether its one unit reads all tiles."""
+    lattice: str
+    """Key of the lattice of its units (`latticework.stages.lattices`)."""
     output: Output | None
     """What it makes, once that is settled."""
     declared: Output | None
@@ -72,6 +74,19 @@ class WorkOrder:
     """Counts changes of the project's lattice."""
     cores: int
     """Threads for decoding and encoding."""
+    skipped: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Labels of planes that neighbours step over, by lattice dim."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """The project's own parameters, for commands."""
+    live: bool = False
+    """Whether the acquisition may grow: then tiles are stored by their ids."""
+    timeout: float | None = None
+    """Seconds that an attempt may take."""
+
+    @property
+    def reduction(self) -> bool:
+        """Whether its one unit reads all tiles."""
+        return self.lattice == "unit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +133,15 @@ def output_lattice(lattice: Lattice, output: Output) -> Lattice:
     """The lattice with the tiles that a stage makes: its dims, shapes, steps and pixel sizes.
 
     Where a stage changes the number of pixels along an axis, the step and the pixel size change
-    in proportion.
+    in proportion; a projection is one pixel thick, as large as the tile was deep.
     """
     if output.dims is None or output.shape is None or output.dtype is None:
         return lattice
     new = dict(zip(output.dims, output.shape, strict=True))
     ratio = {
-        axis: new[axis] / lattice.tile_shape[axis]
+        axis: new.get(axis, 1) / lattice.tile_shape[axis]
         for axis in lattice.spatial_dims
-        if axis in new and axis in lattice.tile_shape
+        if axis in lattice.tile_shape
     }
     axes = [axis for axis in map(spatial_axis, lattice.dims) if axis is not None]
     shapes = None

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from latticework.errors import StageError
 
-KINDS = ("array", "table", "record", "nothing")
+KINDS = ("array", "table", "record", "files", "nothing")
 ALONE = (dict, str, bytes, bool, int, float, np.generic, list, tuple)
 
 
@@ -18,11 +18,11 @@ ALONE = (dict, str, bytes, bool, int, float, np.generic, list, tuple)
 class Output:
     """What one unit of a stage makes; declared, or found from the first tile.
 
-    Made by `array_output`, `table_output`, `record_output`.
+    Made by `array_output`, `table_output`, `record_output`, `files_output`.
     """
 
     kind: str
-    """``"array"``, ``"table"``, ``"record"`` or ``"nothing"``."""
+    """``"array"``, ``"table"``, ``"record"``, ``"files"`` or ``"nothing"``."""
     dtype: str | None = None
     """Arrays: NumPy dtype string, or None where the first tile decides."""
     dims: tuple[str, ...] | None = None
@@ -95,6 +95,11 @@ def table_output() -> Output:
 def record_output() -> Output:
     """Declare that a stage makes a small record (dict, number, string, list) per tile."""
     return Output("record")
+
+
+def files_output() -> Output:
+    """Declare that a command makes files, kept as they are in a folder per unit."""
+    return Output("files")
 
 
 def _little(dtype: np.dtype) -> str:

@@ -10,9 +10,16 @@
         source/               how to read the acquisition (JSON, Arrow)
         status.zarr/          the state of every unit, derived from the journal
         stages/<name>/data.zarr   arrays;  stages/<name>/tables  Parquet files
+        stages/<name>/files/<tile folder>/   what commands made of a tile
+        logs/<name>/<tile folder>/<attempt>.out, .err, .log
         staging/<session>/    what attempts write before it is published
+        growth/<version>/     tiles that joined since lattice/ and source/ were written
+        lattices/<hash>/      lattices of stages' own units (Zarr)
+        commands/             what other processes ask of the one that runs the project
+        removed/<name>-<id>/  outputs of stages that were removed
 """
 
+import re
 from pathlib import Path
 
 
@@ -64,3 +71,55 @@ def table_folder(project: Path, stage: str) -> Path:
 def staging_folder(project: Path, session: int) -> Path:
     """What the attempts of one session of the coordinator write."""
     return project / "staging" / str(session)
+
+
+def files_folder(project: Path, stage: str) -> Path:
+    """Files of one stage, a tile folder for each unit."""
+    return stage_folder(project, stage) / "files"
+
+
+def tile_folder(unit: int, name: str) -> str:
+    """Folder of a unit's files, relative to all those of its stage: unique, and safe everywhere.
+
+    The unit's id makes it unique; its name, as far as that is plain, is there for people. Folders
+    lie in folders of a thousand.
+
+    Examples
+    --------
+    >>> tile_folder(12034, "2020-12-01/00/00123"), tile_folder(7, "'")
+    ('12/12034-2020-12-01_00_00123', '0/7')
+    """
+    plain = re.sub(r"[^A-Za-z0-9.\-]+", "_", name)[:80].strip("_.-")
+    return f"{unit // 1000}/{unit}-{plain}" if plain else f"{unit // 1000}/{unit}"
+
+
+def attempt_log(project: Path, stage: str, folder: str, attempt: int, stream: str = "out") -> Path:
+    """What an attempt printed.
+
+    Parameters
+    ----------
+    project, stage
+        The project folder and the stage.
+    folder
+        The unit's `tile_folder`.
+    attempt
+        Number of the attempt.
+    stream
+        ``"out"`` and ``"err"`` for the two streams, ``"log"`` for what it logged itself.
+    """
+    return project / "logs" / stage / folder / f"{attempt}.{stream}"
+
+
+def own_lattice_folder(project: Path, key: str) -> Path:
+    """The lattice of a stage's own units, by its key (``own:...``)."""
+    return project / "lattices" / key.partition(":")[2]
+
+
+def commands_folder(project: Path) -> Path:
+    """What other processes ask of the one that runs the project."""
+    return project / "commands"
+
+
+def removed_folder(project: Path, stage: str, number: int) -> Path:
+    """Outputs of a stage that was removed."""
+    return project / "removed" / f"{stage}-{number}"

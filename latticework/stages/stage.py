@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from latticework.lattice.halo import Mode
 from latticework.stages.callables import Reference, name_of, reference_to, takes_numpy
 from latticework.stages.outputs import KINDS, Output
 from latticework.stages.params import describe
-from latticework.stages.reads import Reads, same_tile
+from latticework.stages.reads import Reads, ReadsOf, reads_to_json, same_tile
 
 Overlap = Mapping[str, int | tuple[int, int]] | int
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
@@ -50,8 +51,8 @@ class Stage:
     """Name in the pipeline; letters, digits, ``_``, ``-`` and ``.``."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of every call."""
-    reads: Reads = field(default_factory=same_tile)
-    """What it reads of its parents."""
+    reads: ReadsOf = field(default_factory=same_tile)
+    """What it reads of its parents: one pattern, or one for each by name."""
     overlap: Overlap | None = None
     """Halo in pixels by axis, or one number for all spatial axes."""
     boundary: Mapping[str, Mode] | Mode = "none"
@@ -62,6 +63,8 @@ class Stage:
     """What it makes; found from the first tile if None."""
     retries: int = 1
     """How often a unit is tried again after an exception."""
+    timeout: float | None = None
+    """Seconds that an attempt may take; it is ended then. None: as long as it needs."""
     numpy: bool | None = None
     """Whether it takes NumPy arrays; None: as its annotation or library says."""
 
@@ -82,16 +85,25 @@ class Stage:
             raise StageError(
                 f"stage {self.name!r}: retries={self.retries!r} is no number of retries"
             )
+        if self.timeout is not None and not (
+            isinstance(self.timeout, int | float) and 0 < self.timeout < math.inf
+        ):
+            raise StageError(
+                f"stage {self.name!r}: timeout={self.timeout!r}: give seconds, or None"
+            )
         if not (self.overlap is None or isinstance(self.overlap, int | np.integer | Mapping)):
             raise StageError(
                 f"stage {self.name!r}: overlap={self.overlap!r} is no halo: give whole pixels, for "
                 'all spatial axes (2) or by axis ({"y": 2, "x": (2, 0)})'
             )
-        if not isinstance(self.reads, Reads):
-            raise StageError(
-                f"stage {self.name!r}: reads={self.reads!r} is no reading pattern: give "
-                "latticework.all_tiles(), latticework.nothing() or latticework.same_tile()"
-            )
+        given = self.reads.values() if isinstance(self.reads, Mapping) else [self.reads]
+        for pattern in given:
+            if not isinstance(pattern, Reads):
+                raise StageError(
+                    f"stage {self.name!r}: reads={pattern!r} is no reading pattern: give "
+                    "latticework.neighbours('+z'), plane('z'), all_tiles(), intersecting(lattice), "
+                    "nothing() or same_tile(), or one for each parent by name"
+                )
         if self.output is not None and not isinstance(self.output, Output):
             raise StageError(
                 f"stage {self.name!r}: output={self.output!r}: give latticework.array_output(...), "
@@ -128,7 +140,7 @@ class Stage:
         return {
             "function": self.reference.to_json(),
             "params": {name: describe(value) for name, value in sorted(self.params.items())},
-            "reads": self.reads.pattern,
+            "reads": reads_to_json(self.reads),
             "overlap": overlap,
             "boundary": dict(self.boundary)
             if isinstance(self.boundary, Mapping)
@@ -143,7 +155,8 @@ def fingerprint(definition: Mapping[str, Any]) -> int:
     """A 64-bit fingerprint of a stage's definition (with whatever else decides what it makes)."""
     where = {"file": None, "importable": None}  # whence it is had does not change what it makes
     relevant = {**definition, "function": {**definition["function"], **where}}
-    relevant.pop("retries", None)  # nor does how often it is tried
+    for how in ("retries", "timeout"):  # nor does how often it is tried, or for how long
+        relevant.pop(how, None)
     text = json.dumps(relevant, sort_keys=True, default=repr)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
@@ -159,7 +172,7 @@ def stage(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     ----------
     **options
         Fields of `Stage`: ``name``, ``params``, ``reads``, ``overlap``, ``boundary``, ``trim``,
-        ``output``, ``retries``, ``numpy``.
+        ``output``, ``retries``, ``timeout``, ``numpy``.
     """
     if function is None:
         return functools.partial(_make, options)

@@ -1,22 +1,38 @@
 """What runs on a Dask worker: a batch of units of one stage, as one module-level function."""
 
+import functools
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from latticework.errors import StageError
+from latticework.io.records import to_json
 from latticework.stages.bench import bench_for
 from latticework.stages.computing import computing_here
-from latticework.stages.execute import run_unit
-from latticework.stages.failures import COMPLETE, EXCEPTION, Failure, failure_of, outcome_of
+from latticework.stages.execute import Made, run_unit
+from latticework.stages.failures import (
+    COMPLETE,
+    EXCEPTION,
+    NO_CODE,
+    Cancelled,
+    Failure,
+    UnitEnd,
+    failure_of,
+    outcome_of,
+)
+from latticework.stages.handing_back import is_wanted_back
+from latticework.stages.inputs import Records
 from latticework.stages.meter import Meter
 from latticework.stages.order import SealedOrder
 from latticework.stages.outputs import Output
+from latticework.stages.running_units import RunningUnit, forget_batch, is_cancelled
 
+STAGED = ("array", "table", "files")
+"""Kinds of output that are published from the staging folder."""
 HAND_BACK_S = 3.0
 """Seconds of work after which a worker hands back what it has not begun of a batch."""
 
@@ -31,9 +47,13 @@ REPORT = np.dtype(
         ("peak_memory", "<i8"),
         ("bytes_read", "<i8"),
         ("bytes_written", "<i8"),
+        ("exit_code", "<i4"),
     ]
 )
 """One row per unit of a batch, as it travels back."""
+
+NO_RECORD = to_json(None)
+"""What is kept of units that return None, where others of their stage return records."""
 
 TOPIC = "latticework"
 """Dask event topic on which workers say that a batch has started."""
@@ -68,12 +88,14 @@ def run_batch(
     batch: int,
     units: bytes,
     attempts: bytes,
-    records: Sequence[dict[str, Sequence[str]]] = (),
+    records: Sequence[Records] = (),
+    absent: Sequence[bytes] = (),
 ) -> BatchReport:
     """Run a batch of units, one after the other; a unit that fails stops nothing.
 
     After `HAND_BACK_S` seconds what is left of the batch is handed back, for others to take: how
-    many units make a batch is guessed from earlier ones, and later ones may be much slower.
+    many units make a batch is guessed from earlier ones, and later ones may be much slower. So is
+    what is left when the coordinator asks for it (`latticework.stages.handing_back`).
 
     Parameters
     ----------
@@ -85,13 +107,17 @@ def run_batch(
         Tile ids (int64) and attempt numbers (uint16), as bytes.
     records
         For each unit, the records that it reads, where its parents make some.
+    absent
+        For each input, int64 ids of its units that are holes; empty where there are none at all.
     """
-    worker, host = _announce(batch)
+    worker, host, expendable = _announce(batch)
     staging = sealed.staging / f"{batch}-{uuid.uuid4().hex[:8]}"
     staging.mkdir(parents=True)  # the mark that the batch began, should it end this process
     ids = np.frombuffer(units, dtype="<i8").tolist()
     rows = np.zeros(len(ids), dtype=REPORT)
     rows["unit"], rows["attempt"] = ids, np.frombuffer(attempts, dtype="<u2")
+    rows["exit_code"] = NO_CODE
+    session = str(sealed.staging)
     failures: list[Failure] = []
     made_records: list[tuple[int, str]] = []
     output: Output | None = None
@@ -104,38 +130,82 @@ def run_batch(
     enough = time.monotonic() + HAND_BACK_S
     with computing_here():
         for row, unit in enumerate(ids):
+            if is_wanted_back(session, batch) and row:
+                break
             meter.begin()
-            outcome, read, written = COMPLETE, 0, 0
+            outcome, read, written, code = COMPLETE, 0, 0, NO_CODE
+            running = RunningUnit(
+                *(session, batch, unit, int(rows["attempt"][row]), bench.order.timeout),
+                mark=staging,
+                expendable=expendable,
+            )
             try:
-                made = run_unit(bench, unit, records[row] if records else {}, staging, output)
+                made = _ended_or_made(
+                    running,
+                    functools.partial(
+                        run_unit,
+                        *(bench, unit, records[row] if records else {}, staging, output),
+                        absent=absent,
+                        running=running,
+                    ),
+                )
             except BaseException as error:  # sys.exit() would end the worker
-                outcome = outcome_of(error)
-                failures.append(failure_of(row, error))
+                running.leave()  # nothing more is raised in this thread on its account
+                failure = type(error)(running.why()) if isinstance(error, UnitEnd) else error
+                outcome = outcome_of(failure)
+                failures.append(failure_of(row, failure))
+                code = getattr(error, "exit_code", NO_CODE)
             else:
-                read, written = made.bytes_read, made.bytes_written
+                read, written, code = made.bytes_read, made.bytes_written, made.exit_code
                 if made.output.kind == "nothing":
                     nothing.append(row)
                 if output is None or output.kind == "nothing":
                     output = made.output
                 if made.record is not None:
                     made_records.append((row, made.record))
-            report.append((outcome, *meter.end(), read, written))
+            started, ended, cpu, peak = meter.end()
+            cost = started, ended, cpu + running.cpu_s, max(peak, running.peak_memory)
+            report.append((outcome, *cost, read, written, code))
             if time.monotonic() > enough:
                 break
+    forget_batch(session, batch)
     rows = rows[: len(report)]
     columns = REPORT.names[2:]  # type: ignore[index]
     for name, column in zip(columns, zip(*report, strict=True), strict=True):
         rows[name] = column
-    if output is not None and output.kind != "nothing":
+    if output is not None and output.kind == "record":
+        made_records.extend((row, NO_RECORD) for row in nothing)
+    elif output is not None and output.kind != "nothing":
         rows["outcome"][nothing] = EXCEPTION
         failures.extend(made_nothing(row, output) for row in nothing)
-    staged = str(staging) if output is not None and output.kind in ("array", "table") else ""
+    staged = str(staging) if output is not None and output.kind in STAGED else ""
     if not staged:
         shutil.rmtree(staging, ignore_errors=True)
     return BatchReport(
         *(batch, rows.tobytes(), staged, output, tuple(failures), tuple(made_records)),
         *(worker, host, len(ids) - len(rows)),
     )
+
+
+def _ended_or_made(running: RunningUnit, run: Callable[[], Made]) -> Made:
+    """Run a unit so that it can be ended from outside, also where its code takes no notice.
+
+    Raises
+    ------
+    UnitEnd
+        If it was ended, or cancelled before its turn came.
+    """
+    if is_cancelled(running.session, running.batch, running.unit):
+        running.ending = Cancelled
+        raise Cancelled
+    running.begin()
+    try:
+        made = run()
+    finally:
+        running.leave()
+    if running.ending is not None:  # its code caught what was raised in it
+        raise running.ending
+    return made
 
 
 def disagreeing(report: BatchReport, known: Output) -> BatchReport:
@@ -172,8 +242,8 @@ def _none_began(
     return BatchReport(batch, rows.tobytes(), "", None, failures, (), worker, host)
 
 
-def _announce(batch: int) -> tuple[str, str]:
-    """Say that the batch has started; address and host of this worker."""
+def _announce(batch: int) -> tuple[str, str, bool]:
+    """Say that the batch has started; this worker's address and host, whether it has a nanny."""
     import socket
 
     from distributed import get_worker
@@ -181,9 +251,9 @@ def _announce(batch: int) -> tuple[str, str]:
     try:
         worker = get_worker()
     except ValueError:
-        return "this process", socket.gethostname()
+        return "this process", socket.gethostname(), False
     worker.log_event(TOPIC, batch)
-    return worker.address, socket.gethostname()
+    return worker.address, socket.gethostname(), worker.nanny is not None
 
 
 def check_order(payload: bytes) -> None:

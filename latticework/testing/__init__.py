@@ -13,6 +13,12 @@ from latticework.testing.acquisitions import (
 )
 from latticework.testing.microscope import Microscope
 from latticework.testing.phantom import Phantom
+from latticework.testing.seed_formats import (
+    mouselight_list,
+    write_lavision,
+    write_mouselight,
+    write_smartspim,
+)
 from latticework.testing.simulated import Acquisition, SimulatedSource, Truth, simulate
 
 __all__ = [
@@ -21,9 +27,13 @@ __all__ = [
     "Phantom",
     "SimulatedSource",
     "Truth",
+    "mouselight_list",
     "simulate",
+    "write_lavision",
+    "write_mouselight",
     "write_ome_tiff",
     "write_pattern",
+    "write_smartspim",
     "write_tiff_csv",
     "write_truth",
     "write_zarr",

@@ -91,7 +91,7 @@ def mosaic_picture(
     """
     if not isinstance(lattice, Lattice):
         read = _reader_of(lattice) if read is None else read
-        lattice = lattice.project.lattice
+        lattice = getattr(lattice, "lattice", lattice.project.lattice)  # a stage may have its own
     _check(lattice, read)
     canvas = _Canvas.over(lattice, max_px)
     number = _channel_number(lattice, channel)

@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, Protocol, Self, runtime_checkable
 
 from latticework.lattice.states import ACTIVE, State
 from latticework.viz.rates import RateEstimator
-from latticework.viz.words import seconds
+from latticework.viz.words import plain, seconds
 
 _log = logging.getLogger(__name__)
 
@@ -141,6 +141,7 @@ class ShownProgress:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.stages: dict[str, StageView] = {}
+        self.gauge_lines: list[str] = []
         self._clock = clock
         self._started = clock()
         self._state: Literal["new", "shown", "over"] = "new"
@@ -168,6 +169,12 @@ class ShownProgress:
         """See `Progress.say`."""
         if self._state == "shown":
             self._safely(lambda: self._tell(text))
+
+    def gauge(self, text: str) -> None:
+        """Lines to stand below the stages: whether they keep up with what arrives."""
+        if self._state == "shown":
+            self.gauge_lines = [plain(line) for line in text.splitlines()]
+            self._safely(self._changed)
 
     def finish(self, summary: object | None = None) -> None:
         """See `Progress.finish`; a second call does nothing."""

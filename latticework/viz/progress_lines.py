@@ -45,6 +45,7 @@ class LineProgress(ShownProgress):
         self._every_s = every_s
         self._last_round = 0.0
         self._shown: dict[str, str] = {}
+        self._shown_gauge: list[str] = []
         self._greeted = False
 
     def _print(self, *lines: str) -> None:
@@ -85,6 +86,9 @@ class LineProgress(ShownProgress):
             for name, text in fresh.items()
             if text != self._shown.get(name) or (alive and self.stages[name].remaining)
         ]
+        if self.gauge_lines != self._shown_gauge:
+            self._shown_gauge = self.gauge_lines
+            lines += [f"  {line}" for line in self.gauge_lines]
         if lines:
             self._print(*lines)
             self._last_round, self._shown = self._clock(), fresh

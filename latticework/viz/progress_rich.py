@@ -2,7 +2,7 @@
 
 import atexit
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import IO
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from latticework.lattice.states import State
+from latticework.viz.keeping_up import alarming
 from latticework.viz.progress import ShownProgress, StageView
 from latticework.viz.states import state_colours
 from latticework.viz.words import percent, plain, rate, time_left
@@ -82,7 +83,8 @@ class _Bars:
         self._progress = progress
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        room = max(3, console.size.height - _LINES_AROUND)
+        below = self._progress.gauge_lines
+        room = max(3, console.size.height - _LINES_AROUND - len(below))
         stages, hidden = _most_telling(list(self._progress.stages.values()), room)
         yield bars(
             stages, width=options.max_width, ascii_only=options.ascii_only, legacy=console.no_color
@@ -90,6 +92,16 @@ class _Bars:
         if hidden:
             done = sum(not stage.remaining for stage in hidden)
             yield Text(f"… and {len(hidden)} more stages, {done} of them done", style="dim")
+        yield from gauge_texts(below)
+
+
+def gauge_texts(lines: Iterable[str]) -> list[Text]:
+    """Lines of the keep-up gauge; bad news in the colour of what failed."""
+    bad = _terminal_colour(State.FAILED)
+    return [
+        Text(line, style=bad if alarming(line) else "dim", overflow="ellipsis", no_wrap=True)
+        for line in lines
+    ]
 
 
 def _most_telling(stages: list[StageView], room: int) -> tuple[list[StageView], list[StageView]]:

@@ -25,10 +25,10 @@ _HEAD = 0.68
 """Inches above a panel."""
 _MAX_CELLS = 520
 """Cells across or down a panel beyond which several tiles share one."""
-
-
 _SQUARE = 0.6
 """Inches of the one square of a reduction."""
+_TILES, _OWN, _WHOLE = range(3)
+"""Groups of panels, from the top: on tiles, on lattices of their own, made once."""
 
 
 class HasStatus(Protocol):
@@ -50,15 +50,18 @@ def plot_status(
     """A panel per stage with every tile in the colour of its state, planes side by side.
 
     Where tiles are smaller than a pixel, one pixel shows the most urgent state beneath it, so
-    that a single failed tile of a million still shows. Reductions, made once for all tiles, are
-    one square each, below.
+    that a single failed tile of a million still shows. Stages on planes show in every tile the
+    state of its plane. Stages on a lattice of their own have panels with that grid below, and
+    reductions, made once for all tiles, one square each.
 
     Parameters
     ----------
     status
         A project, a stage (``project["clean"]``), or the ``status`` of either: a dataset with the
         variable ``state`` (state numbers) over the lattice dims, and over ``stage`` if there are
-        several; and with ``reduction_state`` over ``reduction`` where there are reductions.
+        several; with ``reduction_state`` over ``reduction`` where there are reductions, and with
+        ``means.state`` over ``means.tile_z`` for each stage ``means`` in ``other_stage`` (with the
+        attribute ``unit``, ``"plane"`` where its units are planes of the tiles).
     path
         Where to write the picture (``.png``, ``.pdf``, ``.svg``), if anywhere.
     title
@@ -90,7 +93,12 @@ def plot_status(
     labels = {dim: _labels(state, dim) for dim in dims}
     folding = Folding.of(dims, labels)
     found = {
-        name: _Panel.of(plain(name, 60), folding.fold(np.asarray(values)), whole=not dims)
+        name: _Panel.of(
+            plain(name, 60),
+            folding.fold(np.asarray(values)),
+            folding,
+            group=_TILES if dims else _WHOLE,
+        )
         for name, values in zip(
             _labels(state, "stage").tolist(), state.transpose("stage", *dims).values, strict=True
         )
@@ -98,16 +106,43 @@ def plot_status(
     if "reduction_state" in data:
         made = data["reduction_state"]
         for name, value in zip(_labels(made, "reduction").tolist(), made.values, strict=True):
-            found[name] = _Panel.of(plain(name, 60), np.full((1, 1, 1), value), whole=True)
+            square = np.full((1, 1, 1), value)
+            found[name] = _Panel.of(plain(name, 60), square, folding, group=_WHOLE)
+    for name in _labels(data, "other_stage").tolist() if "other_stage" in data.coords else []:
+        found[name] = _other(data, name, folding)
     order = data["any_stage"].values.tolist() if "any_stage" in data.coords else []
     rank = {name: k for k, name in enumerate(order)}
     panels = [found[name] for name in sorted(found, key=lambda name: rank.get(name, len(rank)))]
-    figure = _draw(panels, folding, title, theme)
+    figure = _draw(panels, title, theme)
     saved(figure, path)
     return figure
 
 
-def _labels(array: "xr.DataArray", dim: str) -> np.ndarray:
+def _other(data: "xr.Dataset", name: str, folding: Folding) -> "_Panel":
+    """The panel of a stage on planes, or on a lattice of its own."""
+    state = data[f"{name}.state"]
+    dims = [str(dim).removeprefix(f"{name}.") for dim in state.dims]
+    labels = {dim: _labels(state, f"{name}.{dim}") for dim in dims}
+    values = np.asarray(state.values)
+    if state.attrs.get("unit") == "plane" and dims[0] in folding.dims:
+        sizes = [len(folding.labels[dim]) for dim in folding.dims]
+        shape = [-1 if dim == dims[0] else 1 for dim in folding.dims]
+        spread = np.broadcast_to(values.reshape(shape), sizes)
+        if "present" in data:
+            spread = np.where(data["present"].values, spread, np.uint8(State.ABSENT))
+        title = f"{plain(name, 60)} (one unit per plane)"
+        return _Panel.of(title, folding.fold(spread), folding, counts=_counts(values))
+    own = Folding.of(dims, labels)
+    return _Panel.of(plain(name, 60), own.fold(values), own, group=_OWN)
+
+
+def _counts(states: np.ndarray) -> dict[State, int]:
+    """Units in each state."""
+    numbers = np.bincount(states.ravel().astype(np.uint8), minlength=len(State))
+    return {state: int(numbers[state]) for state in State if numbers[state]}
+
+
+def _labels(array: "xr.DataArray | xr.Dataset", dim: str) -> np.ndarray:
     """Labels along a dim, or numbers where it has none."""
     found = array[dim].values if dim in array.coords else np.arange(array.sizes[dim])
     return np.asarray(found)
@@ -124,12 +159,31 @@ class _Panel:
     n_planes: int
     plane_shape: tuple[int, int]
     factor: int
-    whole: bool = False
+    folding: Folding
+    group: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the one square of a reduction."""
+        return self.group == _WHOLE
+
+    @property
+    def aspect(self) -> float:
+        """Height by width."""
+        rows, columns = self.image.shape
+        return float(min(3.0, max(0.04, rows / columns)))
 
     @classmethod
-    def of(cls, name: str, planes: np.ndarray, *, whole: bool = False) -> "_Panel":
-        numbers = np.bincount(planes.ravel().astype(np.uint8), minlength=len(State))
-        counts = {state: int(numbers[state]) for state in State if numbers[state]}
+    def of(
+        cls,
+        name: str,
+        planes: np.ndarray,
+        folding: Folding,
+        *,
+        group: int = 0,
+        counts: Mapping[State, int] | None = None,
+    ) -> "_Panel":
+        counts = _counts(planes) if counts is None else counts
         planes, factor = _shrunk(planes.astype(np.uint8))
         n, rows, columns = planes.shape
         gap = _gap(rows, columns) if n > 1 else 0
@@ -140,7 +194,7 @@ class _Panel:
             top, left = plane // across * (rows + gap), plane % across * (columns + gap)
             image[top : top + rows, left : left + columns] = planes[plane]
         used = image[: image.shape[0] - gap, : image.shape[1] - gap]
-        return cls(name, used, counts, across, n, (rows, columns), factor, whole)
+        return cls(name, used, counts, across, n, (rows, columns), factor, folding, group)
 
     def corner(self, plane: int) -> tuple[int, int]:
         """Row and column of a plane's first cell."""
@@ -176,23 +230,20 @@ def _shrunk(planes: np.ndarray) -> tuple[np.ndarray, int]:
     return np.array(urgency, dtype=np.uint8)[ranked], factor
 
 
-def _draw(panels: list[_Panel], folding: Folding, title: str, theme: Theme) -> Figure:
-    tiled = [panel for panel in panels if not panel.whole]
-    n = max(1, len(tiled) or len(panels))
-    shape = tiled[0].image.shape if tiled else (1, 1)
-    aspect = min(3.0, max(0.04, shape[0] / shape[1]))
+def _draw(panels: list[_Panel], title: str, theme: Theme) -> Figure:
+    groups = [[panel for panel in panels if panel.group == k] for k in (_TILES, _OWN, _WHOLE)]
+    n = max(1, *(len(group) for group in groups[:2])) if any(groups[:2]) else max(1, len(panels))
+    aspect = next((group[0].aspect for group in groups[:2] if group), 1.0)
     across = min(n, 4 if aspect > 1.2 else 3 if n > 4 or n == 3 else 2)
     # All lengths in inches: panels with a head for name, counts and bar, then the legend.
     side, between, below, foot, top = 0.55, 0.55, 0.5, 0.45, 0.5 if title else 0.12
     panel_width = min((12.0 - 2 * side - (across - 1) * between) / across, 5.2)
-    panel_height = min(panel_width * aspect, 7.0)
     width = max(7.0, 2 * side + across * panel_width + (across - 1) * between)
-    rows = [
-        group[k : k + across]
-        for group in (tiled, [panel for panel in panels if panel.whole])
-        for k in range(0, len(group), across)
+    rows = [group[k : k + across] for group in groups for k in range(0, len(group), across)]
+    inside = [
+        _SQUARE if row[0].whole else min(panel_width * max(p.aspect for p in row), 7.0)
+        for row in rows
     ]
-    inside = [_SQUARE if row[0].whole else panel_height for row in rows]
     height = top + sum(_HEAD + inner + below for inner in inside) + foot
     figure = Picture(theme=theme, figsize=(width, height))
     write = _Writer(figure, width, height, INK[theme])
@@ -205,7 +256,7 @@ def _draw(panels: list[_Panel], folding: Folding, title: str, theme: Theme) -> F
             left = side + number * (panel_width + between)
             w, h = (_SQUARE, _SQUARE) if panel.whole else (panel_width, inner)
             axes = figure.add_axes((left / width, (ceiling - h) / height, w / width, h / height))
-            _draw_panel(axes, panel, folding, theme, (w, h))
+            _draw_panel(axes, panel, theme, (w, h))
             _head(write, panel, theme, (left, ceiling, panel_width))
         ceiling -= inner + below
     _legend(write, panels, theme, side)
@@ -239,9 +290,7 @@ class _Writer:
         )
 
 
-def _draw_panel(
-    axes: Axes, panel: _Panel, folding: Folding, theme: Theme, inches: tuple[float, float]
-) -> None:
+def _draw_panel(axes: Axes, panel: _Panel, theme: Theme, inches: tuple[float, float]) -> None:
     cmap, norm = state_cmap(theme)
     image = np.ma.masked_equal(panel.image, _NO_PLANE)
     axes.imshow(image, cmap=cmap, norm=norm, interpolation="nearest", aspect="equal")
@@ -260,11 +309,11 @@ def _draw_panel(
         axes.set_yticks([])
         axes.set_xlabel("all tiles", size=8, color=INK[theme])
     elif panel.n_planes == 1:
-        _ticks(axes, panel, folding, theme)
+        _ticks(axes, panel, panel.folding, theme)
     else:
         axes.set_xticks([])
         axes.set_yticks([])
-        _plane_names(axes, panel, folding, theme, cell)
+        _plane_names(axes, panel, panel.folding, theme, cell)
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)
 

@@ -129,15 +129,16 @@ def scheduler(local_client):
 def shell(tmp_path):
     """Start commands in processes of their own; what still runs in the end is ended."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "100"}
+    environment["PYTHONUNBUFFERED"] = "1"
     started = []
 
-    def start(*words):
+    def start(*words, stdout=subprocess.PIPE):
         process = subprocess.Popen(
             [sys.executable, "-m", "latticework.cli", *map(str, words)],
             cwd=tmp_path,
             env=environment,
             text=True,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.STDOUT,
         )
         started.append(process)

@@ -9,7 +9,8 @@ import tifffile
 import latticework as lw
 from latticework.cli import commands
 from latticework.cli.frame import called
-from latticework.cli.options import ByAxis, Grid, selection
+from latticework.cli.options import ByAxis, Grid
+from latticework.cli.words import selection
 
 
 @pytest.mark.parametrize("name", [None, *commands.commands])
@@ -25,7 +26,7 @@ def test_every_command_explains_itself(typed, name):
 
 def test_a_misspelt_command_lists_the_right_ones(typed):
     text = typed("stats", code=2)
-    assert "there is no command 'stats'; there are demo, info, init, run, status" in text
+    assert "there is no command 'stats'; there are demo, info, status, why" in text
 
 
 def test_info_tells_the_lattice_and_draws_it(typed, acquisition, tmp_path):

@@ -1,5 +1,7 @@
 """The journal survives what happens to files: kills within commits, locks, full disks."""
 
+import contextlib
+import json
 import signal
 import sqlite3
 import subprocess
@@ -7,11 +9,13 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from latticework.errors import ProjectLockedError, StoreError
 from latticework.io import journal as module
 from latticework.io.journal import Journal
+from latticework.io.journal_format import FORMAT
 from latticework.project.lock import CoordinatorLock
 
 KILLED = """
@@ -94,3 +98,115 @@ def test_a_lock_file_that_was_removed_is_noticed(tmp_path: Path):
         lock.path.unlink()
         with pytest.raises(ProjectLockedError, match="removed"):
             lock.check()
+
+
+# ------------------------------------------------------------------ older journals
+
+
+def old_journal(path):
+    """A journal as format 1 had it, with a stage, a session and an attempt."""
+    from latticework.io.journal_format import TABLES
+
+    script = TABLES
+    for new in (", exit_code integer, dispatched real", ",\n    versions text"):
+        assert new in script
+        script = script.replace(new, "")
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(script)
+        db.execute("insert into meta values ('format', '1')")
+        db.execute(
+            "insert into stages (name, definition, fingerprint, created) "
+            "values ('clean', '{\"retries\": 1}', '00ff', 5.0)"
+        )
+        db.execute("insert into sessions (started, host, pid, version) values (6.0, 'a', 1, '0.1')")
+        db.execute(
+            "insert into attempts (stage, unit, attempt, outcome, session, started, ended) "
+            "values (1, 7, 1, 1, 1, 10.0, 11.0)"
+        )
+        db.commit()
+    return path
+
+
+OLD_DEFINITION = [(1, "00ff", '{"retries": 1}', 5.0)]
+EVERYTHING_NEW = (
+    ("select unit, exit_code, dispatched from attempts", [(7, None, None)]),
+    ("select host, versions from sessions", [("a", None)]),
+    ("select stage, fingerprint, definition, since from definitions", OLD_DEFINITION),
+    ("select * from arrivals", []),
+)
+
+
+def test_an_older_journal_is_read_as_if_it_were_new_and_stays_as_it_is(tmp_path):
+    path = old_journal(tmp_path / "j.sqlite")
+    before = path.read_bytes()
+    journal = Journal(path, read_only=True)
+    for sql, rows in EVERYTHING_NEW:
+        assert journal.query(sql) == rows
+    assert journal.query("select outcome from attempts where stage=1 and unit=7") == [(1,)]
+    plan = journal.query("explain query plan select * from attempts where stage=1 and unit=7")
+    assert "attempts_of" in str(plan)
+    journal.close()
+    assert path.read_bytes() == before
+
+
+def test_an_older_journal_is_upgraded_when_it_is_opened_for_writing(tmp_path):
+    path = old_journal(tmp_path / "j.sqlite")
+    reader = Journal(path, read_only=True)  # opened before, goes on reading
+    with_codes = (1, 8, 1, 7, 1, 12.0, 13.0, *(None,) * 7, 3, 11.5)
+    writer = Journal(path)
+    for sql, rows in EVERYTHING_NEW:
+        assert writer.query(sql) == rows
+    writer.add_attempts([with_codes])
+    writer.close()
+    assert reader.query("select unit, exit_code, dispatched from attempts") == [
+        (7, None, None),
+        (8, 3, 11.5),
+    ]
+    reader.close()
+    again = Journal(path)
+    assert again.query("select value from meta where key='format'") == [(str(FORMAT),)]
+    assert len(again.query("select * from definitions")) == 1
+    again.close()
+
+
+def test_an_upgrade_that_fails_leaves_the_journal_as_it_was(tmp_path):
+    path = old_journal(tmp_path / "j.sqlite")
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("create table arrivals (mine)")  # in the way of the last steps
+        db.commit()
+    with pytest.raises(StoreError, match="arrivals"):
+        Journal(path)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        columns = [row[1] for row in db.execute("pragma table_info(attempts)")]
+        assert "exit_code" not in columns
+        assert db.execute("select value from meta").fetchall() == [("1",)]
+
+
+def test_definitions_are_kept_each_time_that_they_change(tmp_path):
+    journal = Journal.create(tmp_path / "j.sqlite")
+    for fingerprint in ("aa", "aa", "bb", "aa"):
+        journal.keep_definition(1, fingerprint, f'"{fingerprint}"')
+    journal.keep_definition(2, "bb", '"bb"')
+    journal.commit()
+    sql = "select stage, fingerprint from definitions order by id"
+    assert journal.query(sql) == [(1, "aa"), (1, "bb"), (1, "aa"), (2, "bb")]
+    journal.close()
+
+
+def test_a_session_knows_the_versions_that_made_its_results(tmp_path):
+    journal = Journal.create(tmp_path / "j.sqlite")
+    journal.start_session("host", 1, "0.1")
+    versions = json.loads(journal.query("select versions from sessions")[0][0])
+    assert versions["numpy"] == np.__version__
+    assert {"latticework", "python", "zarr", "dask", "platform"} <= set(versions)
+    journal.close()
+
+
+def test_arrivals_and_short_rows_of_attempts(tmp_path):
+    journal = Journal.create(tmp_path / "j.sqlite")
+    journal.add_arrivals(5.0, 3, 1000)
+    journal.add_attempts([(1, 0, 1, 1, 1, 0.0, 1.0, *(None,) * 7)])
+    journal.commit()
+    assert journal.query("select * from arrivals") == [(5.0, 3, 1000)]
+    assert journal.query("select exit_code, dispatched from attempts") == [(None, None)]
+    journal.close()

@@ -151,3 +151,13 @@ def test_a_layout_grows_at_the_end_only():
     assert small.grown(over(0, 5)) == planned(over(0, 5))
     with pytest.raises(StoreError, match="cannot grow along tile_x"):
         small.grown(over(-1, 5))
+
+
+@given(strategies.lattices())
+def test_a_unit_has_one_place(lattice):
+    layout = planned(lattice)
+    for tile in lattice:
+        assert layout.place(lattice, tile.id) == tile.index
+    some = lattice.take(lattice.ids[::-2])
+    for tile in some:
+        assert layout.place(some, tile.id) == tile.index

@@ -95,6 +95,76 @@ def test_a_grown_lattice_and_a_deleted_folder_are_written_anew(tmp_path, lattice
     assert xarray.open_zarr(status.path).state.shape == (1, 4, 4)
 
 
+def tiles_at(places, labels):
+    """Tiles on a row with these labels, by id."""
+    return Lattice(
+        dims=("tile_x",),
+        labels={"tile_x": labels},
+        index=np.array(places)[:, None],
+        tile_dims=("x",),
+        tile_shape=(4,),
+        dtype="u2",
+    )
+
+
+def seen(path):
+    """State of every tile id of every stage, as anyone sees it."""
+    status = xarray.open_zarr(path).load()
+    ids = status.tile.values
+    return {
+        str(stage): {int(i): int(v) for i, v in zip(ids[ids >= 0], row[ids >= 0], strict=True)}
+        for stage, row in zip(status.stage.values, status.state.values, strict=True)
+    }
+
+
+@given(data=st.data())
+@settings(max_examples=15)
+def test_values_follow_their_tiles_when_the_lattice_grows(tmp_path_factory, data):
+    """Labels may come in front and in between, and tiles may get other places."""
+    path = tmp_path_factory.mktemp("status") / "status.zarr"
+    order = data.draw(st.permutations(range(8)))
+    cuts = [*sorted(data.draw(st.sets(st.integers(1, 7), max_size=3))), 8]
+    gaps = data.draw(st.booleans())
+    expected = {}
+    status = None
+    for n in cuts:
+        some = sorted(order[:n])
+        labels = np.arange(8) if gaps else np.array(some)
+        places = [int(np.searchsorted(labels, order[i])) for i in range(n)]
+        lattice = tiles_at(places, labels)
+        if status is None:
+            status = StatusArray(path, lattice)
+        else:
+            status.grow(lattice)
+        for stage in data.draw(st.sets(st.sampled_from("abc"), min_size=1)):
+            states = np.array(data.draw(st.lists(st.integers(1, 8), min_size=n, max_size=n)), "u1")
+            status.write({stage: {"state": states}})
+            expected[stage] = dict(enumerate(states.tolist()))
+        found = seen(path)
+        for stage, states in expected.items():
+            assert found[stage] == {i: states.get(i, 0) for i in range(n)}
+        assert xarray.open_zarr(path).tile_x.values.tolist() == labels.tolist()
+
+
+def test_a_tile_in_a_hole_needs_no_new_group(tmp_path):
+    status = StatusArray(tmp_path / "s.zarr", tiles_at([0, 3], np.arange(5)))
+    status.write({"a": {"state": np.array([4, 5], "u1")}, "b": {"state": np.array([4, 4], "u1")}})
+    folder, other = status.path.stat().st_ino, (status.path / "state" / "c.1.0").stat().st_mtime_ns
+    status.grow(tiles_at([0, 3, 1], np.arange(5)))
+    status.write({"a": {"state": np.array([4, 5, 6], "u1")}})
+    assert seen(status.path) == {"a": {0: 4, 2: 6, 1: 5}, "b": {0: 4, 2: 0, 1: 4}}
+    assert status.path.stat().st_ino == folder
+    assert (status.path / "state" / "c.1.0").stat().st_mtime_ns == other
+
+
+def test_tiles_that_change_places_are_found_there(tmp_path):
+    status = StatusArray(tmp_path / "s.zarr", tiles_at([0, 1, 2], np.arange(3)))
+    status.write({name: {"state": np.array([3, 4, 5], "u1")} for name in ("a", "b")})
+    status.grow(tiles_at([2, 1, 0], np.arange(3)))
+    status.write({"a": {"state": np.array([6, 7, 8], "u1")}})
+    assert seen(status.path) == {"a": {0: 6, 1: 7, 2: 8}, "b": {0: 3, 1: 4, 2: 5}}
+
+
 def test_where_folders_cannot_be_exchanged_they_are_renamed(tmp_path, lattice, monkeypatch):
     monkeypatch.setattr(plain_zarr, "_exchange", lambda *_: False)
     path = tmp_path / "s.zarr"

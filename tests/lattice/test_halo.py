@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from latticework.errors import LatticeError
 from latticework.lattice import Lattice
 from latticework.lattice.halo import HaloGeometry, fill, halo
+from latticework.testing.strategies import tile_lattices
 
 MODES = st.sampled_from(["none", "reflect", "nearest", "periodic", 7])
 PAD = {"reflect": "symmetric", "nearest": "edge", "periodic": "wrap"}
@@ -139,3 +140,15 @@ def test_halos_that_cannot_be_are_refused():
         halo(lattice, 1, "periodic")
     with pytest.raises(LatticeError, match="mirror"):
         halo(lattice, 1, "mirror")
+
+
+@given(tile_lattices(), st.data())
+def test_absent_tiles_are_holes(lattice, data):
+    absent = set(data.draw(st.lists(st.sampled_from(lattice.ids.tolist()))))
+    axes = {axis: 2 for axis in lattice.tile_dims if axis != "c"}
+    mode = data.draw(st.sampled_from(["none", "reflect", "nearest", 3]))
+    present = [i for i in lattice.ids.tolist() if i not in absent]
+    for tile in present[:3]:
+        holed = lattice.take(present)
+        expected = HaloGeometry(holed, halo(holed, axes, mode)).plan(tile)
+        assert HaloGeometry(lattice, halo(lattice, axes, mode)).plan(tile, absent) == expected

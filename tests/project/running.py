@@ -66,7 +66,7 @@ def run_here(project, stages=None, client=None):
     with project.lock().held():
         running.refresh_code(project)
         chosen = running.chosen_nodes(project, stages)
-        return running.run_nodes(project, client or HereClient(), chosen, "none")
+        return running.run_nodes(project, client or HereClient(), chosen, "none", only=stages)
 
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

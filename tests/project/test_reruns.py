@@ -169,10 +169,9 @@ def interrupt_after(project, *, batches):
     with project.lock().held():
         running.refresh_code(project)
         coordinator = Coordinator(project, Interrupting(slots=1))
-        project.running = True
+        project.coordinator = coordinator
         coordinator.run()
-        project.running = False
-        project.pipeline.derive()
+        project.coordinator = None
         project.close_writer()
         project.seen_now()
 

@@ -307,10 +307,7 @@ def test_a_project_that_runs_can_be_watched_but_not_run(tmp_path, script):
     assert project.is_run()
     with pytest.raises(ProjectLockedError, match=f"process {process.pid} on"):
         project.run(progress="none")
-    with pytest.raises(ProjectLockedError):
-        project.add(steps.add)
-    with pytest.raises(ProjectLockedError):
-        project.retry()
+    assert project.retry() == 0  # it asks the process that runs it
     first = project.counts["patient"]["complete"]
     until(
         lambda: project.counts["patient"]["complete"] > first, what="progress as seen from outside"

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from latticework.lattice import State
+import latticework as lw
+from latticework.lattice import Lattice, State
 from latticework.project.summary import RunSummary, group_failures
+from latticework.stages.reads import intersecting, plane
 from latticework.viz import Failure, plot_status, status_html, summary_html, summary_text
 from latticework.viz.status_plot import _shrunk
+from tests.project.running import numbered, run_here
 
 
 def status(shape, stages=("clean", "spots")):
@@ -64,6 +67,76 @@ def test_reductions_are_squares_below():
     assert names == ["clean", "lamp", "sum"]
     assert "complete 126" in texts(figure)  # 62 + 63 + 1
     assert "blocked 1" in texts(figure)
+
+
+def one(tile):
+    return int(tile[0, 0, 0])
+
+
+def failing(tiles, *, bad):
+    if tiles.unit.id in bad:
+        raise ValueError("dark")
+    return len(tiles)
+
+
+def dark_plane(tiles, *, bad):
+    if int(tiles.tile_z[0]) == bad:
+        raise ValueError("dark")
+    return float(tiles.mean())
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    project = lw.create(tmp_path / "p.lw", numbered((3, 2, 4), (4, 5, 6))[0])
+    blocks = Lattice.from_grid({"y": 2, "x": 5}, tile_shape={"y": 5, "x": 5}, dtype="u2")
+    project.add(one)
+    project.add(dark_plane, name="means", bad=1, reads=plane("z"), retries=0)
+    project.add(failing, name="fuse", bad=[4], reads=intersecting(blocks), retries=0)
+    run_here(project)
+    return project
+
+
+def test_planes_and_blocks_have_panels_too(mixed):
+    figure = plot_status(mixed)
+    figure.canvas.draw()
+    assert len(figure.axes) == 3
+    shown = texts(figure)
+    for part in ("means (one unit per plane)", "2 complete, 1 failed", "9 complete, 1 failed"):
+        assert part in shown
+    assert "complete 35" in shown  # 24 tiles, 2 planes, 9 blocks
+    assert "failed 2" in shown
+    marks = [sum(len(line.get_xdata()) for line in axes.lines) for axes in figure.axes]
+    assert marks == [0, 8, 1]
+    assert len(plot_status(mixed["fuse"]).axes) == len(plot_status(mixed["means"]).axes) == 1
+
+
+def test_status_has_the_states_of_planes_and_blocks(mixed):
+    status = mixed.status
+    assert status.other_stage.values.tolist() == ["means", "fuse"]
+    assert status["means.state"].sel({"means.tile_z": 1}) == State.FAILED
+    assert status["means.state"].attrs["unit"] == "plane"
+    failed = status["fuse.state"] == State.FAILED
+    assert failed.values.tolist() == [[False] * 4 + [True], [False] * 5]
+    assert mixed["means"].status.state.values.tolist() == status["means.state"].values.tolist()
+
+
+def test_an_incomplete_grid_shows_planes_only_where_there_are_tiles(tmp_path):
+    lattice = numbered((3, 2, 4), (4, 5, 6))[0]
+    project = lw.create(tmp_path / "p.lw", lattice.take(range(23)))
+    project.add(dark_plane, name="means", bad=2, reads=plane("z"), retries=0)
+    run_here(project)
+    figure = plot_status(project)
+    (marks,) = [line for axes in figure.axes for line in axes.lines]
+    assert len(marks.get_xdata()) == 7
+
+
+def test_a_project_of_blocks_alone_is_drawn(tmp_path):
+    project = lw.create(tmp_path / "p.lw", numbered((3, 2, 4), (4, 5, 6))[0])
+    blocks = Lattice.from_grid({"y": 30, "x": 2}, tile_shape={"y": 5, "x": 5}, dtype="u2")
+    project.add(failing, name="fuse", bad=[4], reads=intersecting(blocks), retries=0)
+    figure = plot_status(project)
+    figure.canvas.draw()
+    assert len(figure.axes) == 1
 
 
 def test_what_has_a_status_is_drawn():

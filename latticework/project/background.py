@@ -1,0 +1,122 @@
+"""A run in the background: the notebook stays free, and the run can be steered from it."""
+
+import atexit
+import threading
+import weakref
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from latticework.errors import ProjectError
+from latticework.project.running import Going, run_project
+
+if TYPE_CHECKING:
+    from latticework.project.coordinator import Coordinator
+    from latticework.project.feeding import Feed
+    from latticework.project.project import Project
+    from latticework.project.summary import RunSummary
+
+
+class Run:
+    """A run that goes on in a thread of this process; made by `Project.start`.
+
+    It ends when nothing is left to do (or, with ``wait=True``, when it is stopped), or with the
+    process. Steer it with the project's methods: `Project.pause`, `Project.add` and so on.
+    """
+
+    def __init__(
+        self,
+        project: "Project",
+        where: Any,
+        *,
+        stages: Iterable[str] | None,
+        progress: Any,
+        stay: bool,
+        feed: "Feed | None",
+    ) -> None:
+        self._project = project
+        self._begun = threading.Event()
+        self._coordinator: Coordinator | None = None
+        self._summary: RunSummary | None = None
+        self._error: BaseException | None = None
+        going = Going(stay=stay, feed=feed, begun=self._on_begun)
+
+        def work() -> None:
+            try:
+                self._summary = run_project(
+                    project, where, stages=stages, progress=progress, going=going
+                )
+            except BaseException as error:
+                self._error = error
+            finally:
+                self._begun.set()
+
+        _end_with_the_process(self)
+        self._thread = threading.Thread(target=work, name="latticework-run", daemon=True)
+        self._thread.start()
+        self._begun.wait()
+        if self._error is not None and not self._thread.is_alive():
+            raise self._error
+
+    def _on_begun(self, coordinator: "Coordinator") -> None:
+        self._coordinator = coordinator
+        self._begun.set()
+
+    @property
+    def running(self) -> bool:
+        """Whether it still goes on."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Send nothing more; what is out is finished."""
+        if self._coordinator is not None:
+            self._coordinator.stop()
+
+    def end_soon(self) -> None:
+        """Stop, and do not wait for long; what is out is done again in the next run."""
+        coordinator = self._coordinator
+        if coordinator is not None and self.running:
+            coordinator.stop()
+            coordinator.drop(after=GRACE_S)
+            self._thread.join(2 * GRACE_S)
+
+    def wait(self, timeout: float | None = None) -> "RunSummary":
+        """Wait for its end; its summary.
+
+        Raises
+        ------
+        ProjectError
+            If it has not ended after `timeout` seconds; the run's own error, if it had one.
+        """
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            raise ProjectError(
+                f"the run of {self._project.path} still goes on after {timeout:g} s: wait longer, "
+                "or stop() it"
+            )
+        if self._error is not None:
+            raise self._error
+        assert self._summary is not None
+        return self._summary
+
+    def __repr__(self) -> str:
+        if self.running:
+            return f"<Run of {self._project.path}: going on>"
+        return f"<Run of {self._project.path}: {self._summary or self._error!r}>"
+
+
+GRACE_S = 5.0
+"""Seconds that the end of the process gives to what is out."""
+_runs: "weakref.WeakSet[Run]" = weakref.WeakSet()
+
+
+def _end_with_the_process(run: Run) -> None:
+    """Stop a run in good order when the process ends, while threads can still be started."""
+    if not _runs:
+        register = getattr(threading, "_register_atexit", atexit.register)
+        register(_stop_all)
+    _runs.add(run)
+
+
+def _stop_all() -> None:
+    for run in list(_runs):
+        run.end_soon()

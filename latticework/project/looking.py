@@ -1,0 +1,86 @@
+"""Looking at a project: states, reasons, history, results."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from latticework.project.folder import ProjectFolder
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from latticework.project.exporting import Exported
+    from latticework.project.project import Project
+
+
+class Looking(ProjectFolder):
+    """The part of `Project` that shows; nothing here changes anything."""
+
+    @property
+    def status(self) -> "xr.Dataset":
+        """State, attempts, duration and end of every unit, by stage and lattice dims.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``state``, ``attempts``, ``duration_s`` and ``ended`` of the stages on tiles
+            (``stage``); ``reduction_state`` of those made once (``reduction``); and of each stage
+            on planes or on a lattice of its own (listed in ``other_stage``) the states over its
+            own dims, as in ``status["means.state"]`` over ``means.tile_z``. ``count`` has the
+            numbers of all (``any_stage``, ``in_state``); ``present`` says where there are tiles.
+            ``project["means"].status`` has everything of one stage.
+        """
+        from latticework.project.status import status_dataset
+
+        return status_dataset(self)
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Units in each state, by stage: ``{"clean": {"complete": 354, "failed": 7}}``."""
+        return {
+            node.name: {state.label: n for state, n in node.units.count().items()}
+            for node in self.pipeline
+        }
+
+    def why(self, stage: str, id: int | str | None = None, /, **labels: Any) -> str:
+        """Why a tile, given by its id, name or labels, is in the state it is in."""
+        from latticework.project.explaining import why
+
+        return why(self, stage, id, labels)
+
+    @property
+    def waiting_for_end(self) -> dict[str, int]:
+        """Units by stage that would run if no more tiles came: see `end_acquisition`."""
+        from latticework.project.deriving import waiting_for_end
+
+        pipeline = self.pipeline
+        found = {node.name: len(waiting_for_end(pipeline, node)) for node in pipeline}
+        return {stage: n for stage, n in found.items() if n}
+
+    def export(
+        self, stage: str, path: Path | str, *, overwrite: bool = False, **labels: Any
+    ) -> "Exported":
+        """Copy a stage's results to files that other programs read.
+
+        Arrays become OME-TIFF files, a tile each, with pixel sizes and positions, or one TIFF for
+        a path that ends in ``.tif`` (a single tile, a reduction, or a whole volume of blocks);
+        tables and records become one ``.csv`` or ``.parquet`` file.
+
+        Parameters
+        ----------
+        stage
+            Name of the stage, or ``"source"``.
+        path
+            Folder to make, or file to write.
+        overwrite
+            Whether files that are there are replaced.
+        **labels
+            Selection of tiles, as for `Lattice.sel`.
+
+        Returns
+        -------
+        Exported
+            The files written, as a list; its `left_out` names tiles that have no result.
+        """
+        from latticework.project.exporting import export_stage
+
+        return export_stage(cast("Project", self), stage, Path(path), labels, overwrite=overwrite)

@@ -1,0 +1,105 @@
+"""The desk of a run: queues, work orders and what is out follow every change at once."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latticework.project.desk import Desk
+from latticework.project.dispatch import Batch, Pace, ReadyUnits
+from latticework.project.pipeline import Node
+from latticework.project.propagation import Touched
+from latticework.project.publishing import Publisher
+from latticework.project.settings import ranks_of
+from latticework.stages.order import SealedOrder
+
+if TYPE_CHECKING:
+    from latticework.project.mishaps import Mishaps
+    from latticework.project.project import Project
+
+
+class RunDesk(Desk):
+    """What a coordinator keeps for each stage, and how that follows changes.
+
+    Parameters
+    ----------
+    project
+        The project; its lock is held.
+    only
+        Names of the stages to run; all if None, also those that are added.
+    """
+
+    mishaps: "Mishaps"
+    """Deals with what is out and not wanted any more."""
+
+    def __init__(self, project: "Project", only: Iterable[str] | None) -> None:
+        self.ready: dict[str, ReadyUnits] = {}
+        """Units that may run, by stage."""
+        super().__init__(project, self.ready)
+        self.only = None if only is None else set(only)
+        self.pace: dict[str, Pace] = {}
+        """How long units of each stage take."""
+        self.orders: dict[str, SealedOrder] = {}
+        """What workers are told, by stage."""
+        self.flying: dict[int, tuple[Batch, Any]] = {}
+        """What is out: batches with their futures, by number."""
+        self.failed: set[str] = set()
+        """Stages of which a unit has failed."""
+        self.publisher = Publisher(self, self.readers_changed)
+        self.paused_here = False
+        """Whether something was paused while this run goes on: then it waits."""
+
+    def readers_changed(self, node: Node) -> None:
+        """The readers of a node, and itself, need new work orders."""
+        self.orders.pop(node.name, None)
+        for child, _ in self.pipeline.children(node.name):
+            self.orders.pop(child.name, None)
+
+    def orders_changed(self) -> None:
+        """Every stage needs a new work order."""
+        self.orders.clear()
+
+    def priority_changed(self) -> None:
+        """Queues are sorted anew."""
+        for node in self.pipeline:
+            if node.name in self.ready:
+                self.ready[node.name].rank_by(ranks_of(node.lattice, self.settings.priority))
+
+    def stage_put(self, node: Node) -> None:
+        """A stage is new or has another definition: it needs a queue, and new orders."""
+        if self.only is None or node.name in self.only:
+            rank = ranks_of(node.lattice, self.settings.priority)
+            self.ready[node.name] = ReadyUnits(len(node.units), rank)
+        self.pace[node.name] = Pace()
+        self.publisher.forget(node.name)
+        self.failed.discard(node.name)
+        self.readers_changed(node)
+        self.mishaps.recall(node.name)
+
+    def stage_taken_out(self, node: Node) -> None:
+        """A stage is gone: what is out of it is not wanted any more."""
+        self.ready.pop(node.name, None)
+        self.pace.pop(node.name, None)
+        self.orders.pop(node.name, None)
+        self.publisher.forget(node.name)
+        self.mishaps.recall(node.name)
+
+    def pauses_changed(self) -> None:
+        """What was sent but not begun of paused stages comes back."""
+        self.paused_here = self.settings.paused or bool(self.settings.paused_stages)
+        for batch, future in self.flying.values():
+            if self.settings.holds(batch.stage):
+                self.mishaps.hand_back(batch, future)
+
+    def cancel_active(self, node: Node, units: np.ndarray) -> None:
+        """Cancel what workers have."""
+        self.mishaps.cancel(node, units)
+
+    def lattice_grown(self, touched: Touched) -> None:
+        """The acquisition has changed: queues and stores have room for it first."""
+        for node in self.pipeline:
+            if node.name in self.ready:
+                rank = ranks_of(node.lattice, self.settings.priority)
+                self.ready[node.name].grow(len(node.units), rank)
+        self.publisher.grow()
+        super().lattice_grown(touched)

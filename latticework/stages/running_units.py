@@ -1,0 +1,220 @@
+"""What runs in this process, unit by unit, so that a unit can be ended while it runs.
+
+A unit that is a command has its processes ended. In the thread of a unit that is a Python callable
+an exception is raised at the next line of Python (`Cancelled`, `TimedOut`), and again every few
+seconds where it is caught. Code that does not get there, because it is stuck in C, ends with its
+whole worker process after `GRACE_S` seconds, if that has a nanny to start another: a file
+``ended.json`` beside what the batch staged says so.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from latticework.stages.failures import Cancelled, TimedOut, UnitEnd
+
+GRACE_S = 10.0
+"""Seconds that Python code has to react before its process ends."""
+ENDED = "ended.json"
+"""File in a batch's staging folder: the unit for which the worker process ended itself."""
+KEPT = 1000
+"""Batches to remember of which units were cancelled before they arrived."""
+
+_lock = threading.Lock()
+_running: "dict[tuple[str, int, int], RunningUnit]" = {}
+_cancelled: OrderedDict[tuple[str, int], set[int]] = OrderedDict()
+
+
+@dataclass(slots=True, eq=False)
+class RunningUnit:
+    """A unit that runs in this process."""
+
+    session: str
+    """Staging folder of the coordinator's session, which is of one project."""
+    batch: int
+    """Number of the batch."""
+    unit: int
+    """Its id."""
+    attempt: int = 1
+    """Number of the attempt."""
+    timeout: float | None = None
+    """Seconds that it may take."""
+    mark: Path | None = None
+    """The batch's own staging folder."""
+    expendable: bool = False
+    """Whether the process may end itself: it has a nanny."""
+    thread: int = field(default_factory=threading.get_ident)
+    """Thread in which it runs."""
+    started: float = field(default_factory=time.monotonic)
+    """When it began."""
+    ending: type[UnitEnd] | None = None
+    """What ended it."""
+    cpu_s: float = 0.0
+    """Processor time of its programs."""
+    peak_memory: int = 0
+    """Most memory that one of its programs had, bytes."""
+    _stop: Callable[[], None] | None = None
+    _raised: bool = False
+    _done: bool = False
+    _timers: list[threading.Timer] = field(default_factory=list)
+
+    def begin(self) -> "RunningUnit":
+        """It runs from now on."""
+        with _lock:
+            _running[self.session, self.batch, self.unit] = self
+        if self.timeout is not None:
+            self._later(self.timeout, lambda: self.end(TimedOut))
+        return self
+
+    def leave(self) -> None:
+        """It does not run any more: nothing is raised in its thread from here on."""
+        with _lock:
+            self._done = True
+            if self._raised:
+                _raise_in(self.thread, None)
+            _running.pop((self.session, self.batch, self.unit), None)
+        for timer in self._timers:
+            timer.cancel()
+
+    def end(self, how: type[UnitEnd]) -> bool:
+        """End it, from another thread; False where it has ended or been ended already."""
+        with _lock:
+            if self._done or self.ending is not None:
+                return False
+            self.ending = how
+            if self._stop is not None:
+                self._stop()
+            else:
+                self._raised = True
+                _raise_in(self.thread, how)
+        self._later(GRACE_S / 3, lambda: self._press(time.monotonic() + GRACE_S * 2 / 3))
+        return True
+
+    def _press(self, until: float) -> None:
+        """Raise it again: the first was lost if it met a finaliser, which can raise nothing."""
+        with _lock:
+            if self._done:
+                return
+            stuck = time.monotonic() >= until and self._stop is None
+            if stuck and self.expendable:
+                self._end_process()
+            if self._stop is not None:
+                self._stop()
+            elif self.ending is not None:
+                self._raised = True
+                _raise_in(self.thread, self.ending)
+        self._later(GRACE_S / 3, lambda: self._press(until))
+
+    @contextlib.contextmanager
+    def stopped_by(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Inside, ending calls `stop`, which must not wait, instead of raising an exception."""
+        with _lock:
+            if self.ending is not None:
+                raise self.ending
+            self._stop = stop
+        try:
+            yield
+        finally:
+            with _lock:
+                self._stop = None
+
+    def why(self) -> str:
+        """Why it was ended, for the message."""
+        seconds = time.monotonic() - self.started
+        if self.ending is TimedOut:
+            return (
+                f"it ran for {seconds:.1f} s, but the stage has timeout={self.timeout:g}: give "
+                "it more time, or None"
+            )
+        return f"it was cancelled after {seconds:.1f} s"
+
+    def _later(self, seconds: float, what: Callable[[], object]) -> None:
+        timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), what)
+        timer.daemon = True
+        self._timers.append(timer)
+        timer.start()
+
+    def _end_process(self) -> None:
+        """End this process, which has a nanny, and say for which unit."""
+        if self.mark is not None and self.ending is not None:
+            facts = {
+                "unit": self.unit,
+                "attempt": self.attempt,
+                "outcome": self.ending.outcome,
+                "message": f"{self.why()}; its code did not react for {GRACE_S:g} s, so its "
+                "worker process was ended",
+            }
+            with contextlib.suppress(OSError):
+                (self.mark / ENDED).write_text(json.dumps(facts), encoding="utf-8")
+        os._exit(70)
+
+
+def cancel_here(session: str, batch: int, units: int | Sequence[int]) -> list[int]:
+    """Cancel units of a batch in this process; the others of the batch go on.
+
+    Parameters
+    ----------
+    session
+        Staging folder of the coordinator's session (`SealedOrder.staging`) as text: numbers of
+        batches are each coordinator's own, and a cluster may serve several.
+    batch
+        Number of the batch.
+    units
+        Ids of the units. Those that have not begun are skipped when their turn comes.
+
+    Returns
+    -------
+    list of int
+        The units that were running and are being ended now.
+    """
+    wanted = [units] if isinstance(units, int) else [int(unit) for unit in units]
+    with _lock:
+        here = [
+            found for u in wanted if (found := _running.get((str(session), batch, u))) is not None
+        ]
+        _cancelled.setdefault((str(session), batch), set()).update(wanted)
+        while len(_cancelled) > KEPT:
+            _cancelled.popitem(last=False)
+    return [found.unit for found in here if found.end(Cancelled)]
+
+
+async def call_here(what: Callable[..., object], *arguments: Any) -> None:
+    """Call something in the event loop of a worker.
+
+    Dask's ``client.run(call_here, cancel_here, ..., wait=False)`` does not wait for the worker;
+    with a plain function it refuses that.
+    """
+    what(*arguments)
+
+
+def is_cancelled(session: str, batch: int, unit: int) -> bool:
+    """Whether a unit was cancelled before its turn came."""
+    with _lock:
+        return unit in _cancelled.get((session, batch), ())
+
+
+def forget_batch(session: str, batch: int) -> None:
+    """A batch has ended here."""
+    with _lock:
+        _cancelled.pop((session, batch), None)
+
+
+def running_here() -> list[tuple[str, int, int, float]]:
+    """What runs in this process: (session, batch, unit, seconds so far)."""
+    now = time.monotonic()
+    with _lock:
+        return [(*key, now - found.started) for key, found in _running.items()]
+
+
+def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+    """Raise an exception in a thread at its next line of Python; None takes it back."""
+    what = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)
