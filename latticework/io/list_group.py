@@ -11,12 +11,14 @@ Beside the array of dims ``(tile, y, x)`` lie labels, positions and names along 
 New tiles are appended: of each coordinate the last chunk is replaced by one that begins with the
 same rows. Where rows that were there change, because the grid was worked out again, all chunks are
 written under the other of two sets of names (``c.0`` and ``c/0``), so that whoever holds the old
-metadata reads the old rows to the end.
+metadata reads the old rows until they change once more. Then names come back, but with one row
+more in a chunk: old metadata do not fit them, and their holder gets an error, never mixed rows.
 """
 
+import struct
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,9 @@ from latticework.lattice.states import State
 from latticework.lattice.views import made_names
 
 CHUNK = 8192
-"""Tiles in a chunk of a coordinate: what is written again when a tile arrives."""
+"""Tiles in a chunk of a coordinate, at least: what is written again when a tile arrives."""
+SIZES = 1000
+"""How many sizes of chunks there are, one after another, before the first comes back."""
 LEAST_S = 1.0
 """Seconds for which what was written is left as it is, unless it is asked for."""
 SHARE = 20
@@ -68,7 +72,7 @@ class ListGroup:
         self._written: dict[str, np.ndarray] | None = None
         self._lattice: Any = None
         self._labels: dict[str, Any] = {}
-        self._separator = SEPARATORS[0]
+        self._separator, self._chunk = SEPARATORS[0], CHUNK
 
     def write(self, layout: ArrayLayout, lattice: Any, *, force: bool = True) -> bool:
         """Bring the group up to a lattice; without `force` only if it is time.
@@ -90,7 +94,7 @@ class ListGroup:
         old = self._written
         first = None if old is None else _rows_kept(old, columns)
         if old is None or first is None:
-            first, self._separator = 0, self._other_separator()
+            first, (self._separator, self._chunk) = 0, self._other_chunks()
         elif first == n and labels == self._labels:
             self._lattice = lattice
             return True
@@ -105,25 +109,26 @@ class ListGroup:
 
     # -- writing --------------------------------------------------------------------------
 
-    def _other_separator(self) -> str:
-        """The separator that chunks of the group, as it can be read now, do not have."""
+    def _other_chunks(self) -> tuple[str, int]:
+        """Separator and size of chunks, other than those of the group as it can be read now."""
         try:
             members = read_group(self.path, what="store of a stage")["members"]
-            used = members[NAMES]["chunk_key_encoding"]["configuration"]["separator"]
+            separator, chunk = _chunks(members[NAMES])
         except (StoreError, KeyError, TypeError):
-            return SEPARATORS[0]
-        return SEPARATORS[1 - SEPARATORS.index(used)]
+            return SEPARATORS[0], CHUNK
+        return SEPARATORS[1 - SEPARATORS.index(separator)], CHUNK + (chunk + 1 - CHUNK) % SIZES
 
     def _write_column(self, name: str, column: np.ndarray, first: int) -> dict[str, Any]:
         """Write the chunks from row `first` on; returns the metadata."""
         text = column.dtype.kind in "OU"
-        for number in range(first // CHUNK, -(-len(column) // CHUNK)):
-            part = column[number * CHUNK : (number + 1) * CHUNK]
-            spare = CHUNK - len(part)
+        chunk = self._chunk
+        for number in range(first // chunk, -(-len(column) // chunk)):
+            part = column[number * chunk : (number + 1) * chunk]
+            spare = chunk - len(part)
             if text:
                 content = encode_text([*map(str, part.tolist()), *[""] * spare])
             else:
-                little = np.zeros(CHUNK, dtype=column.dtype.newbyteorder("<"))
+                little = np.zeros(chunk, dtype=column.dtype.newbyteorder("<"))
                 little[: len(part)] = part
                 content = little.tobytes()
             replace_file(self.path / name / f"c{self._separator}{number}", content)
@@ -131,7 +136,7 @@ class ListGroup:
         metadata = array_metadata(
             column.shape, None if text else column.dtype, dims=(LIST_DIM,), attributes=units
         )
-        metadata["chunk_grid"]["configuration"]["chunk_shape"] = [CHUNK]
+        metadata["chunk_grid"]["configuration"]["chunk_shape"] = [chunk]
         metadata["chunk_key_encoding"]["configuration"]["separator"] = self._separator
         return metadata
 
@@ -150,6 +155,12 @@ class ListGroup:
             {**members, layout.name: array},
             {"latticework": layout.to_json(), "latticework_labels": dict(labels)},
         )
+
+
+def _chunks(metadata: Mapping[str, Any]) -> tuple[str, int]:
+    """Separator in the names of the chunks of a coordinate, and rows in a chunk."""
+    (chunk,) = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    return metadata["chunk_key_encoding"]["configuration"]["separator"], int(chunk)
 
 
 def _columns(lattice: Any) -> dict[str, np.ndarray]:
@@ -224,53 +235,76 @@ def _unusual_labels(lattice: Any) -> dict[str, Any]:
     return found
 
 
-def read_column(path: Path, name: str) -> np.ndarray | None:
-    """A coordinate of the list, a row per id; None if the group has none of that name.
+@dataclass(frozen=True, slots=True)
+class ListedTiles:
+    """What a group says of its tiles, as it was at one time."""
+
+    columns: Mapping[str, np.ndarray]
+    """Coordinates by name, a row per id."""
+    unusual: Mapping[str, Any]
+    """Labels of dims along which they are not what those of the tiles suggest."""
+
+    def grid(self, dims: Sequence[str]) -> tuple[dict[str, tuple[Label, ...]], np.ndarray] | None:
+        """Labels by lattice dim and the grid position of every id; None if there are none."""
+        labels, index = {}, []
+        for dim in dims:
+            column = self.columns.get(dim)
+            if column is None:
+                return None
+            column = column.astype(str) if column.dtype.kind == "O" else column
+            unusual = self.unusual.get(dim)
+            along = _usual_labels(column, dim) if unusual is None else np.array(expand(unusual))
+            order = np.argsort(along)
+            index.append(order[np.searchsorted(along, column, sorter=order)])
+            labels[dim] = tuple(along.tolist())
+        return labels, np.stack(index, axis=1)
+
+
+def read_list(path: Path) -> ListedTiles:
+    """The coordinates of a group, while others may write them.
 
     Raises
     ------
     StoreError
-        Where it is damaged.
+        Where one is damaged.
     """
-    metadata = read_group(path, what="store of a stage")["members"].get(name)
-    if metadata is None:
-        return None
+    group = read_group(path, what="store of a stage")
+    while True:
+        try:
+            columns = {
+                name: _read_column(path / name, metadata)
+                for name, metadata in group["members"].items()
+                if metadata["dimension_names"] == [LIST_DIM]
+            }
+            return ListedTiles(columns, group["attributes"].get("latticework_labels", {}))
+        except StoreError:
+            before, group = group, read_group(path, what="store of a stage")
+            if group == before:
+                raise
+
+
+def _read_column(folder: Path, metadata: Mapping[str, Any]) -> np.ndarray:
     (n,) = metadata["shape"]
-    separator = metadata["chunk_key_encoding"]["configuration"]["separator"]
+    separator, chunk = _chunks(metadata)
     text = metadata["data_type"] == "string"
     parts: list[Any] = []
-    for number in range(-(-n // CHUNK)):
-        file = path / name / f"c{separator}{number}"
+    for number in range(-(-n // chunk)):
+        file = folder / f"c{separator}{number}"
         try:
             content = file.read_bytes()
-            parts += decode_text(content) if text else [_numbers(content, metadata)]
-        except (OSError, ValueError, IndexError) as error:
+            part: Any = decode_text(content) if text else _numbers(content, metadata)
+            if len(part) != chunk:
+                raise ValueError(f"it has {len(part)} rows, expected {chunk}")
+        except (OSError, ValueError, IndexError, struct.error) as error:
             raise StoreError(f"{file} is missing or damaged: {error}") from error
+        parts += part if text else [part]
     if text:
         return np.array(parts[:n], dtype=object)
     return np.concatenate([np.zeros(0, stored_dtype(metadata["data_type"])), *parts])[:n]
 
 
 def _numbers(content: bytes, metadata: Mapping[str, Any]) -> np.ndarray:
-    return np.frombuffer(content, stored_dtype(metadata["data_type"]), count=CHUNK)
+    return np.frombuffer(content, stored_dtype(metadata["data_type"]))
 
 
-def read_grid(
-    path: Path, layout: ArrayLayout
-) -> tuple[dict[str, tuple[Label, ...]], np.ndarray] | None:
-    """Labels by lattice dim and the grid position of every id; None if the group has no labels."""
-    given = read_group(path, what="store of a stage")["attributes"].get("latticework_labels", {})
-    labels, index = {}, []
-    for dim in layout.lattice_dims:
-        column = read_column(path, dim)
-        if column is None:
-            return None
-        column = column.astype(str) if column.dtype.kind == "O" else column
-        along = np.array(expand(given[dim])) if dim in given else _usual_labels(column, dim)
-        order = np.argsort(along)
-        index.append(order[np.searchsorted(along, column, sorter=order)])
-        labels[dim] = tuple(along.tolist())
-    return labels, np.stack(index, axis=1)
-
-
-__all__ = ["ListGroup", "read_column", "read_grid"]
+__all__ = ["ListGroup", "ListedTiles", "read_list"]

@@ -10,7 +10,7 @@ import numpy as np
 from latticework.errors import LatticeError, SourceError
 from latticework.io.labels import Label
 from latticework.io.layout import ArrayLayout
-from latticework.io.list_group import read_column, read_grid
+from latticework.io.list_group import read_list
 from latticework.io.placing import Placing
 from latticework.io.plain_zarr import read_array
 from latticework.io.sources import mix
@@ -125,18 +125,19 @@ def _tiles_of(path: Path, layout: ArrayLayout) -> _Tiles:
         index = np.indices(layout.grid).reshape(len(layout.grid), int(np.prod(layout.grid))).T
         labels = dict(zip(layout.lattice_dims, layout.labels, strict=True))
         return _Tiles(index, index, labels, _positions(path, layout, index))
-    grid = read_grid(path, layout)
+    listed = read_list(path)
+    grid = listed.grid(layout.lattice_dims)
     if grid is None:
         raise SourceError(
             f"the store of stage {layout.name!r} at {path} does not say where its tiles are: open "
             "its project and run it, which writes that again",
             path,
         )
-    columns = [read_column(path, f"{axis}_um") for axis in _axes(layout)]
+    columns = [listed.columns.get(f"{axis}_um") for axis in _axes(layout)]
     known = [column for column in columns if column is not None]
     position = np.stack(known, axis=1) if len(known) == len(columns) else None
     ids = np.arange(len(grid[1]))[:, None]
-    return _Tiles(grid[1], ids, grid[0], position, read_column(path, "tile_name"))
+    return _Tiles(grid[1], ids, grid[0], position, listed.columns.get("tile_name"))
 
 
 def _positions(path: Path, layout: ArrayLayout, index: np.ndarray) -> np.ndarray | None:

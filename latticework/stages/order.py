@@ -22,6 +22,7 @@ from latticework.lattice.offsets import spatial_axis
 from latticework.stages.outputs import Output
 from latticework.stages.reached import is_own_module
 from latticework.stages.reads import Reads
+from latticework.stages.travelling import dumps
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +120,14 @@ def dump(value: Any, function: Callable[..., Any]) -> bytes:
     module = sys.modules.get(getattr(function, "__module__", None) or type(function).__module__)
     registered = cloudpickle.list_registry_pickle_by_value()
     if module is None or module.__name__ in {"__main__", *registered} or not is_own_module(module):
-        return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+        return dumps(value)
     cloudpickle.register_pickle_by_value(module)
     try:
         with contextlib.suppress(Exception):
-            return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+            return dumps(value)
     finally:
         cloudpickle.unregister_pickle_by_value(module)
-    return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+    return dumps(value)
 
 
 def output_lattice(lattice: Lattice, output: Output) -> Lattice:

@@ -19,7 +19,7 @@ from latticework.errors import StoreError
 from latticework.io import list_conversion, list_group, plain_zarr
 from latticework.io.layout import ArrayLayout
 from latticework.io.list_conversion import MOVING, convert_to_list
-from latticework.io.list_group import ListGroup, read_column
+from latticework.io.list_group import ListGroup, read_list
 from latticework.io.open_tiles import open_tiles
 from latticework.io.publish import publish
 from latticework.io.stage_group import stored_layout
@@ -231,9 +231,9 @@ def test_most_arrivals_write_nothing_and_the_last_are_not_forgotten(tmp_path):
     for n in range(2, 30):
         now[0] += list_group.LEAST_S / 20
         group.write(layout, line(range(n)), force=False)
-    assert 1 < len(read_column(group.path, "tile_x")) < 29
+    assert 1 < len(read_list(group.path).columns["tile_x"]) < 29
     group.write(layout, line(range(30)))
-    assert len(read_column(group.path, "tile_x")) == 30
+    assert len(read_list(group.path).columns["tile_x"]) == 30
     stamp = (group.path / "zarr.json").stat().st_mtime_ns
     assert group.write(layout, line(range(30)))
     assert (group.path / "zarr.json").stat().st_mtime_ns == stamp
@@ -282,7 +282,7 @@ class Present:
 def test_withdrawn_tiles_have_no_place_but_keep_their_id(tmp_path):
     lattice = line([0, 1, 2], source=Present([4, 0, 1]))
     store = written(tmp_path / "data.zarr", lattice, leave_out={1})
-    assert np.isnan(read_column(store.path, "x_um")).tolist() == [False, True, False]
+    assert np.isnan(read_list(store.path).columns["x_um"]).tolist() == [False, True, False]
     again = open_tiles(store.path)
     assert again.names.tolist() == ["x0", "x2"]
     np.testing.assert_array_equal(again.source.read(1, Box.whole((4, 6))), pixels_of(lattice, 2))
@@ -315,19 +315,46 @@ def test_labels_of_which_no_tile_is_left_are_kept(tmp_path):
     assert open_tiles(store.path).labels["tile_x"].tolist() == [0, 1, 2, 3, 4]
 
 
+def test_who_opened_it_long_before_gets_an_error_and_no_rows_of_now(tmp_path, monkeypatch):
+    monkeypatch.setattr(list_group, "CHUNK", 4)
+    store = written(tmp_path / "data.zarr", line([5, 6, 7, 8, 9]))
+    before = xarray.open_zarr(store.path)
+    for first in (4, 3):
+        store.refresh_coordinates(line(range(first, first + 9)))
+        for name in ("tile_x", "tile_name", "x_um"):
+            if first == 4:
+                assert len(before[name].values) == 5
+            else:
+                with pytest.raises(ValueError, match="reshape"):
+                    before[name].load()
+    assert coordinates(line(range(3, 12)), store.path).sizes["tile"] == 9
+
+
 READER = """
 import sys, xarray, zarr
-print("ready", flush=True)
-seen, reads = set(), 0
-while reads < 60:
-    opened = xarray.open_zarr(sys.argv[1]).load()
-    n, first = opened.sizes["tile"], int(opened.tile_x[0])
-    assert opened.clean.shape[0] == n
-    assert opened.tile_x.values.tolist() == list(range(first, first + n)), opened.tile_x
-    assert opened.tile_name.values.tolist() == [f"x{k}" for k in range(first, first + n)]
-    seen.add((n, first))
+from pathlib import Path
+from latticework.io.list_group import read_list
+path, ready, seen, reads, late = Path(sys.argv[1]), False, set(), 0, 0
+while reads < 30:
+    try:
+        opened = xarray.open_zarr(path).load()
+    except ValueError as error:  # all labels changed twice since it was opened
+        assert "reshape" in str(error), error
+        late += 1
+        continue
+    columns = {name: opened[name].values for name in opened.coords}
+    assert opened.clean.shape[0] == opened.sizes["tile"]
+    for columns in (columns, read_list(path).columns):
+        n, first = len(columns["tile_x"]), int(columns["tile_x"][0])
+        assert columns["tile_x"].tolist() == list(range(first, first + n)), columns
+        assert columns["tile_name"].tolist() == [f"x{k}" for k in range(first, first + n)]
+        assert columns["x_um"].tolist() == [3 * k for k in range(n)]
+        seen.add((n, first))
     reads += 1
+    if not ready:
+        ready = not print("ready", flush=True)
 assert len(seen) > 5, seen
+assert late < 30, late
 """
 
 
@@ -337,7 +364,7 @@ def test_a_reader_never_sees_half_a_growth(tmp_path):
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as reader:
-        assert reader.stdout.readline() == "ready\n"
+        assert reader.stdout.readline() == "ready\n", reader.stderr.read()
         n = 1
         while reader.poll() is None:
             n = n + 1 if n < 500 else 1
