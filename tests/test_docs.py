@@ -48,6 +48,13 @@ PAGES = sorted(
 )
 
 
+def parameter(page: Path) -> object:
+    """A page as a parameter; notebooks, which the documentation's build runs too, are slow."""
+    notebook = page.read_text(encoding="utf-8").startswith("---\nfile_format: mystnb")
+    marks = [pytest.mark.slow] if notebook else []
+    return pytest.param(page, marks=marks, id=str(page.relative_to(ROOT)))
+
+
 def test_blocks_are_found_and_excused_blocks_are_not(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
@@ -66,7 +73,7 @@ def test_blocks_are_found_and_excused_blocks_are_not(tmp_path):
     exec(compile(code, "page.md", "exec"), {})  # 1 / 0 raises, as it should
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [parameter(page) for page in PAGES])
 def test_the_code_on_a_page_runs(page, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code_of(page)],

@@ -268,9 +268,9 @@ def test_neighbours_of_a_million_tiles_are_found_together():
     lattice = Lattice.from_grid(
         {"z": 100, "y": 100, "x": 100}, tile_shape={"y": 4, "x": 4}, dtype="u1"
     )
-    began = time.perf_counter()
+    began = time.process_time()
     found = lattice.neighbours("all")
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert found.shape == (1_000_000, 26)
     assert np.count_nonzero(found < 0) == 26 * 100**3 - (298**3 - 100**3)
     middle = lattice.id_at(z=50, y=50, x=50)

@@ -377,11 +377,11 @@ def test_the_unit_lattice_is_one_unit_without_axes():
 
 
 def test_a_million_tiles_are_a_lattice_within_a_second():
-    began = time.perf_counter()
+    began = time.process_time()
     lattice = Lattice.from_grid({"z": 100, "y": 100, "x": 100}, **SQUARE, overlap=2)
     assert lattice.tile(123_456).name == "z12_y34_x56"
     assert lattice.id_at(z=99, y=99, x=99) == 999_999
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_a_lattice_knows_which_pixel_sizes_were_given():

@@ -167,8 +167,8 @@ def test_a_plot_of_many_tiles_is_quick(tmp_path):
     import time
 
     lattice = Lattice.from_grid({"y": 1000, "x": 1000}, tile_shape={"y": 9, "x": 9}, dtype="u1")
-    start = time.perf_counter()
+    start = time.process_time()
     plot_lattice(lattice, path=tmp_path / "big.png")
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     with pytest.raises(LatticeError, match="positions"):
         plot_lattice(lattice.take([]))

@@ -187,9 +187,9 @@ def test_one_failed_tile_of_a_million_shows():
 
 def test_a_million_tiles_are_drawn_quickly(tmp_path):
     data = status((100, 100, 100), ("a", "b", "c", "d"))
-    start = time.perf_counter()
+    start = time.process_time()
     plot_status(data, tmp_path / "big.png")
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert (tmp_path / "big.png").stat().st_size < 2_000_000
 
 
