@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import halo, living, orchestration, reopen
+from benchmarks import chains, halo, living, orchestration, reopen
 from benchmarks.cases import Settings
 from benchmarks.table import Row, as_markdown, as_text
 
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "halo": halo.report,
     "reopen": reopen.report,
     "living": living.report,
+    "cluster": chains.report,
 }
 
 

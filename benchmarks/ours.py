@@ -68,8 +68,8 @@ def _run_nothing(scratch: Path, watch: Stopwatch, path: Path, tiles: int) -> dic
     import latticework as lw
 
     with local_cluster(scratch, warm=("latticework",)) as client:
-        _project_of(scratch / "warm.lw", 4).run(client, progress="none")
-        project = _project_of(path, tiles)
+        project_of(scratch / "warm.lw", 4).run(client, progress="none")
+        project = project_of(path, tiles)
         with watch:
             project.run(client, progress="none")
         complete = int((project.status.state.values == int(lw.State.COMPLETE)).sum())
@@ -77,7 +77,8 @@ def _run_nothing(scratch: Path, watch: Stopwatch, path: Path, tiles: int) -> dic
     return {"peak_rss_bytes": _peak_rss()}
 
 
-def _project_of(path: Path, tiles: int) -> Any:
+def project_of(path: Path, tiles: int) -> Any:
+    """A new project of that many tiles and a stage that does nothing with each."""
     import zarr
 
     import latticework as lw

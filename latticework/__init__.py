@@ -9,9 +9,13 @@ used, so that the import itself takes a few milliseconds:
 ``create``           a new project: a folder with the lattice, the pipeline and its results
 ``create_watched``   a project of an acquisition that goes on, made from its first tiles
 ``open_project``     a project that exists already
+``local``, ``slurm``  pools of workers, on this machine and in a SLURM cluster
+``recover``          a journal that is damaged or gone, made anew
 ``neighbours`` ...   what a stage reads: also ``plane``, ``all_tiles``, ``intersecting``
 ``stage``            a function as a step of a pipeline, with its options
 ``command``          a program as a step of a pipeline, and ``file`` for what it makes
+``Again``            how often a unit is tried again after it failed; ``Retries`` by kind
+``email``            a letter when something happens, and ``webhook`` for other services
 ``stages``           everything for writing stages; ready ones in ``lw.stages.ready``
 ``viz``              plots and pictures
 ``testing``          simulated acquisitions and Hypothesis strategies
@@ -40,7 +44,14 @@ if TYPE_CHECKING:
     from latticework.project import Project as Project
     from latticework.project import create as create
     from latticework.project import create_watched as create_watched
+    from latticework.project import email as email
+    from latticework.project import local as local
     from latticework.project import open_project as open_project
+    from latticework.project import recover as recover
+    from latticework.project import slurm as slurm
+    from latticework.project import webhook as webhook
+    from latticework.stages import Again as Again
+    from latticework.stages import Retries as Retries
     from latticework.stages import Stage as Stage
     from latticework.stages import all_tiles as all_tiles
     from latticework.stages import array_output as array_output
@@ -64,6 +75,8 @@ _HOME = {
     "State": "latticework.lattice",
     "Tile": "latticework.lattice",
     "open_tiles": "latticework.io",
+    "Again": "latticework.stages",
+    "Retries": "latticework.stages",
     "Stage": "latticework.stages",
     "all_tiles": "latticework.stages",
     "array_output": "latticework.stages",
@@ -80,7 +93,12 @@ _HOME = {
     "Project": "latticework.project",
     "create": "latticework.project",
     "create_watched": "latticework.project",
+    "local": "latticework.project",
     "open_project": "latticework.project",
+    "recover": "latticework.project",
+    "slurm": "latticework.project",
+    "email": "latticework.project",
+    "webhook": "latticework.project",
     "simulate": "latticework.testing",
 }
 """The module that each public name comes from. In step with the imports above (tested)."""
@@ -89,9 +107,11 @@ _ROOMS = ("errors", "stages", "testing", "viz")
 """Modules that are public names themselves."""
 
 __all__ = [
+    "Again",
     "Box",
     "Lattice",
     "Project",
+    "Retries",
     "Stage",
     "State",
     "Tile",
@@ -100,22 +120,27 @@ __all__ = [
     "command",
     "create",
     "create_watched",
+    "email",
     "errors",
     "file",
     "intersecting",
+    "local",
     "neighbours",
     "nothing",
     "open_project",
     "open_tiles",
     "plane",
     "record_output",
+    "recover",
     "same_tile",
     "simulate",
+    "slurm",
     "stage",
     "stages",
     "table_output",
     "testing",
     "viz",
+    "webhook",
 ]
 
 

@@ -2,6 +2,7 @@
 
 ``shared_data``   the folder of real acquisitions, or a skip that says so
 ``local_client``  one small Dask cluster for the whole session, with two worker processes
+``slurm``         a real SLURM on this machine, or a skip that says so; see tests/slurm/fixtures.py
 """
 
 import os
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.slurm.fixtures import idle_slurm, slurm  # noqa: F401  fixtures
 
 ROOT = Path(__file__).resolve().parent.parent
 

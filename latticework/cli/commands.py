@@ -4,10 +4,12 @@ import click
 
 from latticework import __version__
 from latticework.cli.acquiring import end, reinstate, watch, withdraw
+from latticework.cli.alerts import events, nodes, patience, set_aside, take_back
 from latticework.cli.demonstrating import demo
 from latticework.cli.editing import add, change, explain, remove
 from latticework.cli.frame import Commands
 from latticework.cli.looking import info, status, why
+from latticework.cli.mending import recover, verify
 from latticework.cli.remembering import copy, history, log, provenance, replay
 from latticework.cli.scope import parameters, prioritise, region, skip, unskip
 from latticework.cli.steering import cancel, pause, resume, retry, stop
@@ -46,8 +48,10 @@ def commands(debug: bool) -> None:
     del debug  # `Commands` reads it
 
 
-commands.add_section("Look", demo, info, status, why, history, log, provenance)
+commands.add_section("Look", demo, info, status, why, events, nodes, history, log, provenance)
 commands.add_section("Run", init, run, stop, export, replay, copy)
+commands.add_section("Mend", verify, recover)
 commands.add_section("Acquisitions that go on", watch, end, withdraw, reinstate)
 commands.add_section("Steer units", pause, resume, cancel, retry, prioritise, region, skip, unskip)
+commands.add_section("Failures", patience, set_aside, take_back)
 commands.add_section("Steer the pipeline", explain, add, change, remove, parameters)

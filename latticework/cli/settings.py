@@ -85,8 +85,11 @@ def settings_lines(settings: "Settings") -> list[str]:
     ['Paused: spots', 'Skipped: z=3,4']
     """
     paused = ["the whole project"] if settings.paused else []
+    paused += [name for name in settings.paused_stages if name not in settings.gave_up]
     found = {
-        "Paused": ", ".join([*paused, *settings.paused_stages]),
+        "Paused": ", ".join(paused),
+        "Paused itself": "; ".join(f"{name}, as {why}" for name, why in settings.gave_up.items()),
+        "Hosts set aside": "; ".join(f"{h}: {why}" for h, (_, why) in settings.set_aside.items()),
         "Skipped": skipped_text(settings),
         "Only": bounds_text(settings.region),
         "First": priority_text(settings.priority),

@@ -45,6 +45,8 @@ class Standing:
     """Its folder."""
     run_by: str | None
     """Who runs it now, if anybody."""
+    outage: str
+    """Why that run cannot write now, and what it waits for; empty if it can."""
     counts: Mapping[str, Mapping[State, int]]
     """Units in each state, by stage, parents first."""
     failures: tuple[FailedTile, ...]
@@ -95,6 +97,7 @@ class Standing:
             "project": self.name,
             "path": self.path,
             "run_by": self.run_by,
+            "outage": self.outage,
             "complete": self.complete,
             "stages": stages,
             "failures": [*sources, *failures],
@@ -128,7 +131,8 @@ def look(project: "Project", stage: str | None = None) -> Standing:
     settings = project.settings
     live = settings.live and (settings.open or run_by is not None)
     return Standing(
-        *(project.name, str(project.path), run_by, counts, failures, n_failures, settings),
+        *(project.name, str(project.path), run_by, project.outage),
+        *(counts, failures, n_failures, settings),
         keeping_up=project.keeping_up() if live and counts else None,
         following=read_following(project.path) if live and run_by is not None else None,
         unreadable=unreadable_tiles(project) if stage is None else (),
@@ -217,6 +221,7 @@ def lines_below(now: Standing) -> list[str]:
     some = ", ".join(f"{name} {n:,}" for name, n in stale.items() if n)
     lines = [f"Stale, they run again as what made them has changed: {some}"] if some else []
     lines = [
+        *([f"Paused by itself: {now.outage}"] if now.outage else []),
         *settings_lines(now.settings),
         *now.open_lines,
         *live_lines(now.keeping_up, now.following),

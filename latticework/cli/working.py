@@ -313,6 +313,8 @@ def finish(
             click.echo(f"To see why: {called()} why {name} {node.name} {words}".rstrip())
             click.echo(f"When the cause is gone: {called()} retry {name}, and run again")
             break
+    for note in summary.notes:
+        click.echo(spoken(note))
     done = (State.COMPLETE, State.ABSENT)
     if going_on:
         click.echo(f"The acquisition has not ended. To go on: {called()} watch {name}")

@@ -73,9 +73,12 @@ def shared_context(cores: int | None, cache_bytes: int) -> Any:
     )
 
 
-_DAMAGED = "the file is damaged: delete it and run the stage again for this tile"
+_DAMAGED = "the file is damaged: project.verify() finds such files, the next run makes them again"
 _REMEDIES = (
-    ("NOT_FOUND", "the tile was never published or its file is gone: run the stage again for it"),
+    (
+        "NOT_FOUND",
+        "never published or its file is gone: project.verify() finds it, the next run makes it",
+    ),
     ("DATA_LOSS", _DAMAGED),
     ("Error decoding", _DAMAGED),
     ("Blosc error", _DAMAGED),

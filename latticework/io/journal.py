@@ -15,6 +15,7 @@ Tables (all times are seconds since 1970, ids of tiles are the lattice's):
 ``arrivals``    tiles that arrived while the acquisition was watched
 ``snapshots``   states of a stage up to an attempt, so that opening is quick
 ``commands``    what other processes ask of the coordinator
+``events``      the last things that happened; made by the first run that has some
 ==============  =====================================================================
 
 SQLite's rollback journal is used, not its write-ahead log, which is unsafe on network file
@@ -26,7 +27,7 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ from latticework.errors import StoreError
 from latticework.io.journal_format import FORMAT, SCHEMA, read_as_newer, upgrade
 from latticework.io.versions import versions_here
 
+LARGER = 14
+"""Outcome of a unit that had too little memory and goes to a larger pool: it is not charged."""
+PREEMPTED, WALLTIME, NODE_FAILURE = 15, 16, 17
+"""Outcomes of units whose workers SLURM has taken away: they are not charged."""
 LOST, KILLED, STOPPED, SUPERSEDED = 10, 11, 12, 13
 """Outcomes without a worker's report: the coordinator ended, the worker died, the run stopped, or
 what the attempt was for had changed when it came back."""
@@ -47,6 +52,11 @@ OUTCOMES = {
     6: "timeout",
     7: "exit code",
     8: "output check",
+    9: "cannot write",
+    LARGER: "memory",
+    PREEMPTED: "preempted",
+    WALLTIME: "walltime",
+    NODE_FAILURE: "node failure",
     LOST: "coordinator ended",
     KILLED: "worker lost",
     STOPPED: "stopped",
@@ -62,6 +72,9 @@ ATTEMPT_COLUMNS = (
 _INSERT_ATTEMPT = "insert into attempts ({}) values ({})".format(  # noqa: S608 - names above
     ", ".join(ATTEMPT_COLUMNS), ", ".join("?" * len(ATTEMPT_COLUMNS))
 )
+Patience = Callable[[sqlite3.Error], bool]
+CHECKED_BYTES = 200 * 2**20
+"""Size of a journal up to which all of it is looked at before a run: some seconds of reading."""
 BUSY_S = 30
 """Seconds to wait for another process that holds the journal."""
 
@@ -85,6 +98,9 @@ class Journal:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._read_only = read_only
+        self.patience: Patience | None = None
+        """Asked where something cannot be written: whether to try again. It may wait."""
+        self._open: list[tuple[str, Any, bool]] = []
         try:
             try:
                 self._db = self._connect()
@@ -94,18 +110,54 @@ class Journal:
                 self._undo_killed_commit()
                 self._db = self._connect()
         except sqlite3.Error as error:
-            raise StoreError(
-                f"{path} cannot be opened as a journal: {error}. A project folder has one; if the "
-                "file is damaged, restore it from a backup (outputs on disk are not affected)"
-            ) from error
+            raise StoreError(self.damaged(error)) from error
         found = self.query("select value from meta where key='format'")
-        if not found or int(found[0][0]) > FORMAT:
+        if not found or not str(found[0][0]).isdigit():
+            raise StoreError(self.damaged(ValueError("it does not say its format")))
+        if int(found[0][0]) > FORMAT:
             raise StoreError(
                 f"{path} has format {found and found[0][0]}, this latticework reads up to "
                 f"{FORMAT}: use a newer latticework"
             )
         if int(found[0][0]) < FORMAT:
             self._renew()
+
+    def damaged(self, error: BaseException) -> str:
+        """What is wrong with the file, as far as one sees, and what to do."""
+        folder = self.path.parent
+        mend = (
+            f"latticework.recover({str(folder)!r}), or 'latticework recover', makes it anew from "
+            "what can be read and what is on disk; outputs are not affected"
+        )
+        try:
+            size = self.path.stat().st_size
+        except FileNotFoundError:
+            return f"the journal {self.path} is missing: {mend}"
+        except OSError as problem:
+            return f"the journal {self.path} cannot be looked at: {problem.strerror}"
+        if not size:
+            return f"the journal {self.path} is empty: {mend}"
+        if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
+            return (
+                f"the journal {self.path} cannot be read: {error}. If another program holds it, "
+                "close that; if the folder is read-only and a run was killed in it, open it once "
+                f"where it can be written; if the file is damaged, {mend}"
+            )
+        return f"the journal {self.path} ({size:,} bytes) is damaged: {error}; {mend}"
+
+    def check(self, largest: int = CHECKED_BYTES) -> None:
+        """See whether the file is whole, unless it has more bytes than `largest`.
+
+        Raises
+        ------
+        StoreError
+            With the first things that are wrong.
+        """
+        if self.path.stat().st_size <= largest:
+            rows = self.query("pragma quick_check(3)")
+            if rows != [("ok",)]:
+                found = "; ".join(str(row[0]) for row in rows)
+                raise StoreError(self.damaged(ValueError(found)))
 
     def _renew(self) -> None:
         """An older journal: brought to this format, or read as if it were of it."""
@@ -158,7 +210,11 @@ class Journal:
     def begin(self) -> None:
         """Open a transaction, if none is open."""
         if not self._db.in_transaction:
-            self._execute("begin immediate")
+            self._open.clear()
+            try:
+                self._insist(self._begin)
+            except sqlite3.Error as error:
+                raise self._unwritable(error) from error
 
     def commit(self, *, patient: bool = False) -> bool:
         """Make everything since `begin` durable.
@@ -182,7 +238,7 @@ class Journal:
         if not self._db.in_transaction:
             return True
         try:
-            self._db.execute("commit")
+            self._insist(lambda: self._db.execute("commit"))
         except sqlite3.Error as error:
             busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
             if patient and busy and self._db.in_transaction:
@@ -190,7 +246,37 @@ class Journal:
             if self._db.in_transaction:
                 self._db.rollback()
             raise self._unwritable(error) from error
+        self._open.clear()
         return True
+
+    def _begin(self) -> sqlite3.Cursor:
+        """Open a transaction, unless `_redo` has done so."""
+        return self._db.execute("select 1" if self._db.in_transaction else "begin immediate")
+
+    def _insist(self, action: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
+        """Do something to the database, for as long as there is patience.
+
+        A disk that is full undoes the transaction that is open: then all of it is done again.
+        """
+        again = False
+        while True:
+            try:
+                if again:
+                    self._redo()
+                return action()
+            except sqlite3.Error as error:
+                busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+                if busy or self.patience is None or not self.patience(error):
+                    raise
+                again = True
+
+    def _redo(self) -> None:
+        """Begin again, with everything that belongs to the transaction."""
+        if self._db.in_transaction:
+            self._db.execute("rollback")
+        self._db.execute("begin immediate")
+        for sql, values, many in self._open:
+            (self._db.executemany if many else self._db.execute)(sql, values)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -221,12 +307,7 @@ class Journal:
                 self._undo_killed_commit()
                 return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise StoreError(
-                f"the journal {self.path} cannot be read: {error}. If another program holds it, "
-                "close that; if the folder is read-only and a run was killed in it, open it once "
-                "where it can be written; if the file is damaged, restore it from a backup "
-                "(outputs on disk are not affected)"
-            ) from error
+            raise StoreError(self.damaged(error)) from error
 
     def write(self, sql: str, values: Sequence[Any] = ()) -> int:
         """One statement, in the transaction that is open or opened now; the row's id."""
@@ -236,16 +317,17 @@ class Journal:
     def write_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """One statement for many rows."""
         self.begin()
-        try:
-            self._db.executemany(sql, rows)
-        except sqlite3.Error as error:
-            raise self._unwritable(error) from error
+        self._execute(sql, list(rows), many=True)
 
-    def _execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    def _execute(self, sql: str, values: Sequence[Any], *, many: bool = False) -> sqlite3.Cursor:
+        do = self._db.executemany if many else self._db.execute
         try:
-            return self._db.execute(sql, values)
+            cursor = self._insist(lambda: do(sql, values))
         except sqlite3.Error as error:
             raise self._unwritable(error) from error
+        if self.patience is not None:
+            self._open.append((sql, values, many))
+        return cursor
 
     def _unwritable(self, error: sqlite3.Error) -> StoreError:
         return StoreError(

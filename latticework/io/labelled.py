@@ -113,7 +113,8 @@ class LazyPixels:
         except (ValueError, RuntimeError, OSError, NotImplementedError) as error:
             raise StoreError(
                 f"cannot read {region} of array {self.layout.name!r} at {self.path}: {error}; "
-                f"where a file is damaged, delete it and run the stage again for its tile"
+                "where files are damaged, project.verify(thorough=True) finds them, and the next "
+                "run makes them again"
             ) from error
 
 

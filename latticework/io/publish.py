@@ -14,14 +14,24 @@ b'pixels'
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from latticework.errors import StoreError
 
 
+def never(_error: OSError) -> bool:
+    """Try nothing a second time."""
+    return False
+
+
 def publish(
-    staging: Path, target: Path, keys: Iterable[str], *, inside: Path | None = None
+    staging: Path,
+    target: Path,
+    keys: Iterable[str],
+    *,
+    inside: Path | None = None,
+    again: Callable[[OSError], bool] = never,
 ) -> None:
     """Move files from a staging area into place by rename, replacing what was there.
 
@@ -35,6 +45,8 @@ def publish(
         Files, relative to both folders.
     inside
         A folder (the project's) that both must lie in.
+    again
+        Asked where a file cannot be moved: whether that is to be tried once more. It may wait.
 
     Raises
     ------
@@ -54,23 +66,27 @@ def publish(
                 f"nothing was published, run the tile again"
             )
     for key in keys:
-        _move(os.path.join(staging, key), os.path.join(target, key))  # noqa: PTH118
+        _move(os.path.join(staging, key), os.path.join(target, key), again)  # noqa: PTH118
 
 
-def _move(source: str, target: str) -> None:
-    try:
+def _move(source: str, target: str, again: Callable[[OSError], bool]) -> None:
+    while True:
         try:
-            os.replace(source, target)  # noqa: PTH105
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
-            os.replace(source, target)  # noqa: PTH105
-    except OSError as error:
-        remedy = "free space or fix the permissions, then run again"
-        if error.errno == errno.EXDEV:
-            remedy = "staging and store must be on one file system"
-        raise StoreError(
-            f"cannot publish {source} as {target}: {error.strerror or error}; {remedy}"
-        ) from error
+            try:
+                os.replace(source, target)  # noqa: PTH105
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
+                os.replace(source, target)  # noqa: PTH105
+        except OSError as error:
+            if again(error):
+                continue
+            remedy = "free space or fix the permissions, then run again"
+            if error.errno == errno.EXDEV:
+                remedy = "staging and store must be on one file system"
+            raise StoreError(
+                f"cannot publish {source} as {target}: {error.strerror or error}; {remedy}"
+            ) from error
+        return
 
 
 def _check_key(key: str) -> None:

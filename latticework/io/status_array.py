@@ -131,6 +131,8 @@ class StatusArray:
     # -- what is there --------------------------------------------------------------------
 
     def _present(self) -> dict[str, Any] | None:
+        if self.path.exists() and not self.path.is_dir():
+            raise StoreError(f"{self.path} is a file, where the folder of states is to be")
         settle_folder(self.path, self._new)
         try:
             stored = read_group(self.path, what="status")["attributes"].get("latticework_status")

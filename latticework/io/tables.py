@@ -112,7 +112,7 @@ def _read(folder: Path, tile_id: int) -> Any:
     except (OSError, pa.ArrowException) as error:
         raise StoreError(
             f"the table of tile {tile_id} cannot be read: {file}: {error}; if the file is damaged, "
-            f"delete it and run the stage again for this tile"
+            f"project.verify() finds it and the next run makes it again"
         ) from error
     ids = pa.repeat(pa.scalar(tile_id, pa.int64()), len(table))
     return table.replace_schema_metadata(None).add_column(0, TILE_COLUMN, ids)

@@ -67,7 +67,10 @@ class TileArray:
     [0, 80, 3840, 3920]
     """
 
-    __slots__ = ("_group", "_handle", "cache_bytes", "cores", "generation", "layout", "path")
+    __slots__ = (
+        *("_group", "_handle", "_staged"),
+        *("cache_bytes", "cores", "generation", "layout", "path"),
+    )
 
     def __init__(
         self,
@@ -84,6 +87,7 @@ class TileArray:
         self.generation = int(generation)
         self.cores = cores
         self._handle: Any = None
+        self._staged: tuple[Path | None, Any] = (None, None)
         self._group: ListGroup | None = None
 
     @classmethod
@@ -256,9 +260,7 @@ class TileArray:
         pixels = self._checked(index, data)
         staging = Path(staging)
         try:
-            handle = open_handle(
-                staging / self.layout.name, self.layout, context=shared_context(self.cores, 0)
-            )
+            handle = self._staging_handle(staging)
             region = self.layout.region(index)
             place = handle[region].translate_to[0]
             place.write(
@@ -268,6 +270,16 @@ class TileArray:
             return sum(os.stat(staging / key).st_size for key in self.layout.keys(index))  # noqa: PTH116
         except (ValueError, RuntimeError, OSError, NotImplementedError) as error:
             raise StoreError(explain(self.layout, staging, tuple(index), error, "write")) from error
+
+    def _staging_handle(self, staging: Path) -> Any:
+        """The array below `staging`, opened once for all tiles of a batch."""
+        known, handle = self._staged
+        if known != staging:
+            handle = open_handle(
+                staging / self.layout.name, self.layout, context=shared_context(self.cores, 0)
+            )
+            self._staged = staging, handle
+        return handle
 
     def _checked(self, index: Sequence[int], data: Any) -> np.ndarray:
         pixels = np.asarray(data)

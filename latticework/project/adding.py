@@ -10,6 +10,7 @@ from latticework.lattice.halo import halo
 from latticework.project.ledger import recovered
 from latticework.project.pipeline import SOURCE, Node, Pipeline
 from latticework.project.units import Units
+from latticework.stages.budgets import Retries
 from latticework.stages.callables import check_call
 from latticework.stages.command_checks import check_command
 from latticework.stages.reads import (
@@ -20,7 +21,7 @@ from latticework.stages.reads import (
     reads_to_json,
     units_key,
 )
-from latticework.stages.stage import Stage, as_stage, fingerprint
+from latticework.stages.stage import HOW, Stage, as_stage, fingerprint
 
 if TYPE_CHECKING:
     from latticework.project.folder import ProjectFolder
@@ -58,9 +59,8 @@ def put_stage(project: "Project", stage: Stage, parents: tuple[str, ...]) -> str
 
 def same_definition(node: Node, values: Mapping[str, Any]) -> bool:
     """Whether a node is defined like this already, as far as it matters to a run."""
-    kept = ("retries", "timeout")
     return node.fingerprint == fingerprint(values) and all(
-        node.definition.get(key) == values.get(key) for key in kept
+        node.definition.get(key) == values.get(key) for key in HOW
     )
 
 
@@ -192,7 +192,10 @@ def definition_of(stage: Stage, parents: tuple[str, ...]) -> dict[str, Any]:
     """Everything that decides what the stage makes, and how often it is tried."""
     values = stage.definition()
     text = json.dumps({**values, "parents": list(parents)}, sort_keys=True)
-    return {**json.loads(text), "retries": stage.retries, "timeout": stage.timeout}
+    given = stage.retries
+    retries = given if isinstance(given, int) else Retries.of(given).to_json()
+    how = {key: getattr(stage, key) for key in HOW}
+    return {**json.loads(text), **how, "retries": retries}
 
 
 def with_parents(pipeline: Pipeline, node: Node, parents: tuple[str, ...]) -> Node:

@@ -7,6 +7,8 @@ from latticework.project.folder import ProjectFolder
 from latticework.project.settings import bounds_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from latticework.project.changes import Changes
     from latticework.stages.stage import Stage
 
@@ -88,6 +90,35 @@ class Controls(ProjectFolder):
             Units that were cancelled.
         """
         return int(self.ask("cancel", self._meant(stage, id, labels)))
+
+    def verify(
+        self, stage: Names | None = None, *, thorough: bool = False, mark: bool = True
+    ) -> "pd.DataFrame":
+        """See whether everything that complete units have made is still there, and whole.
+
+        What is damaged is stale from then on: the next run, or the one that goes on, makes it
+        again, and then what read it. No file is touched here.
+
+        Parameters
+        ----------
+        stage
+            Name of the stage, or several; all stages if not given.
+        thorough
+            Whether everything is also read and decoded, not only looked at: checksums are
+            compared where there are some. This takes as long as reading all of it.
+        mark
+            False: only tell.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each unit whose output is damaged: ``stage``, ``unit``, ``tile``, ``file``,
+            ``problem``.
+        """
+        from latticework.project.verifying import verify
+
+        names = [stage] if isinstance(stage, str) else stage
+        return verify(self, names, thorough=thorough, mark=mark)
 
     def _meant(
         self, stage: Names | None, id: int | str | None, labels: Mapping[str, Any]

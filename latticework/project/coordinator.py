@@ -24,24 +24,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticework.errors import ProjectError, StoreError
+from latticework.errors import StoreError
 from latticework.io.journal import STOPPED
 from latticework.lattice.states import ACTIVE, State
-from latticework.project.deriving import settle
-from latticework.project.dispatch import Absence, Batch, Suspects, window
+from latticework.project.care import Care
+from latticework.project.dispatch import Batch, Suspects
 from latticework.project.feeding import Feed
 from latticework.project.fingerprints import failure_stamps
 from latticework.project.growing import tidy
-from latticework.project.ledger import CANCELLED, COMPLETE, save_snapshot
+from latticework.project.ledger import CANCELLED, CHARGED, COMPLETE, save_snapshot
 from latticework.project.mishaps import Mishaps
-from latticework.project.orders import absent_inputs, records_read, work_order
+from latticework.project.outage import Outage
+from latticework.project.outgrown import Outgrown
 from latticework.project.pipeline import Node, Pipeline
+from latticework.project.pools import Pools, pools_of
 from latticework.project.recording import Recorder
 from latticework.project.requests import Requests
+from latticework.project.restoring import restore_stores
 from latticework.project.run_desk import RunDesk
-from latticework.stages.order import SealedOrder, seal
+from latticework.project.sending import Sender
+from latticework.project.spare import SPARE_S, keep_spare
+from latticework.stages.black_box import REPORT
 from latticework.stages.paths import staging_folder
-from latticework.stages.worker import REPORT, TOPIC, BatchReport, run_batch
+from latticework.stages.worker import TOPIC, BatchReport
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -51,7 +56,7 @@ if TYPE_CHECKING:
 COMMIT_S = 0.2
 """Seconds between commits of the journal."""
 SNAPSHOT_ATTEMPTS = 50_000
-"""Attempts after which the states are kept as a snapshot."""
+"""Attempts after which the states are kept as a snapshot, or an eighth of all units if more."""
 
 
 class Coordinator(RunDesk):
@@ -61,8 +66,8 @@ class Coordinator(RunDesk):
     ----------
     project
         The project; its lock is held by the caller.
-    client
-        Where the work goes.
+    where
+        Where the work goes: pools, or one Dask client.
     only
         Names of the stages to run; all if None, also those that are added while it runs.
     watch
@@ -76,7 +81,7 @@ class Coordinator(RunDesk):
     def __init__(
         self,
         project: "Project",
-        client: "Client",
+        where: "Pools | Client",
         *,
         only: Iterable[str] | None = None,
         watch: Callable[[bool], None] = lambda _final: None,
@@ -84,24 +89,29 @@ class Coordinator(RunDesk):
         feed: Feed | None = None,
     ) -> None:
         super().__init__(project, only)
-        self.client, self.watch, self.stay, self.feed = client, watch, stay, feed
+        self.pools, self.watch, self.stay, self.feed = pools_of(where), watch, stay, feed
         self.session = project.start_session()
         self.staging = staging_folder(project.path, self.session)
         self.suspects = Suspects()
+        self.outgrown = Outgrown()
         self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.requests = Requests(self, project.mailbox)
         self.mishaps = Mishaps(self)
+        self.sender = Sender(self)
         self.record = Recorder(self.journal, self.session)
+        self.care = Care(self)
         self.thread = threading.get_ident()
         self.stopping = False
-        self.slots = 0
-        self.workers = 0
+        self.outage = Outage(project.path, self.staging, lambda: self.stopping)
+        self.publisher.outage = self.outage
+        self.journal.commit()
+        self.journal.patience = self.outage.bear
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="latticework-janitor")
-        self._absence = Absence()
-        self._batches = 0
         self._since_snapshot = 0
         self._deadline = float("inf")
-        self._due = dict.fromkeys(("commit", "slots", "watch", "lost", "mail", "tidy"), 0.0)
+        self._due = dict.fromkeys(
+            ("commit", "slots", "watch", "lost", "mail", "tidy", "spare"), 0.0
+        )
         self._lost: set[int] = set()
         for node in self.pipeline:
             self.stage_put(node)
@@ -110,16 +120,20 @@ class Coordinator(RunDesk):
 
     def run(self) -> None:
         """Run until nothing is ready and nothing is out, or until told to stop."""
-        self.client.subscribe_topic(TOPIC, self._on_event)
+        for pool in self.pools:
+            pool.client.subscribe_topic(TOPIC, self._on_event)
         if self.feed is not None:
             self.feed.start(self)
         try:
+            restore_stores(self.project, self.pipeline)
             self.states.begin()
+            self.care.begin()
             while True:
-                self._refresh_slots()
+                self._look_at_pools()
                 self._take_requests()
+                self.care.look()
                 if not self.stopping:
-                    self._dispatch()
+                    self.sender.send()
                 self._watch()
                 if self._is_over():
                     break
@@ -127,11 +141,16 @@ class Coordinator(RunDesk):
                     tidy(self)
                 self._collect()
                 self._commit()
+                self.outage.look()
+        except StoreError:
+            if not self.outage.gave_up:
+                raise  # else it was told to stop while nothing could be written
         finally:
             if self.feed is not None:
                 self.feed.stop()
-            with contextlib.suppress(Exception):  # the scheduler may be gone
-                self.client.unsubscribe_topic(TOPIC)
+            for pool in self.pools:
+                with contextlib.suppress(Exception):  # the scheduler may be gone
+                    pool.client.unsubscribe_topic(TOPIC)
             self._land()
         self.watch(True)
 
@@ -142,11 +161,11 @@ class Coordinator(RunDesk):
             return False
         if self.stopping:
             return True
-        if self.stay or (self.feed is not None and self.feed.going_on):
+        if self.stay or self.outage.on or (self.feed is not None and self.feed.going_on):
             return False
-        left = {name for name in self.ready if self.suspects.of(name) or self.ready[name]}
+        left = {name for name in self.ready if self.sender.has_work(name)}
         held = {name for name in left if self.settings.holds(name)}
-        return not left - held and not (held and self.paused_here)
+        return not left - held and not self.waits_for(held)
 
     def stop(self) -> None:
         """Send nothing more; the loop ends when what is out has come back."""
@@ -165,7 +184,8 @@ class Coordinator(RunDesk):
 
     def _watch(self) -> None:
         if self._is_due("watch", 0.2):
-            self.publisher.grow()
+            with self.outage.noted():
+                self.publisher.grow()
             self.watch(False)
 
     def _is_due(self, what: str, every: float) -> bool:
@@ -175,28 +195,27 @@ class Coordinator(RunDesk):
         self._due[what] = now + every
         return True
 
-    def _refresh_slots(self) -> None:
+    def _look_at_pools(self) -> None:
         if not self._is_due("slots", 1.0):
             return
-        if self.client.status != "running":
-            raise ProjectError(
-                f"the Dask scheduler is gone (client {self.client.status}): start a cluster and "
-                "run again; everything finished so far is kept"
-            )
-        threads = self.client.nthreads()
-        self.workers, self.slots = len(threads), sum(threads.values())
-        self._absence.see(self.workers)
+        self.pools.look()
+        self.care.placing.see(address for pool in self.pools for address in pool.addresses)
+        for pool in self.pools:
+            pool.scale(0 if self.stopping else pool.out + self.sender.demand(pool))
 
     def look_at_slots(self) -> None:
         """Workers may have gone: count them at once."""
         self._due["slots"] = 0.0
 
     def _commit(self) -> None:
-        if self._since_snapshot >= SNAPSHOT_ATTEMPTS:
+        units = sum(len(node.units) for node in self.pipeline)
+        if self._since_snapshot >= max(SNAPSHOT_ATTEMPTS, units // 8):
             self._snapshot()
         if self._is_due("commit", COMMIT_S):
             self.project.lock().check()
             self.journal.commit(patient=True)
+        if self._is_due("spare", SPARE_S):
+            keep_spare(self.project, self.pipeline)
 
     def _snapshot(self) -> None:
         for node in self.pipeline:
@@ -208,113 +227,22 @@ class Coordinator(RunDesk):
         for batch, future in list(self.flying.values()):
             with contextlib.suppress(Exception):
                 future.cancel()
-            self.mishaps.give_up(batch, STOPPED)
+            with self.outage.let_go():
+                self.mishaps.give_up(batch, STOPPED)
         self.flying.clear()
+        self.care.end()
         with contextlib.suppress(OSError, StoreError):  # only for readers from outside
             self.publisher.grow(at_last=True)
-        self._snapshot()
-        self.journal.write("update sessions set ended=? where id=?", (time.time(), self.session))
-        self.journal.commit()
+        with self.outage.let_go():
+            self._snapshot()
+            sql = "update sessions set ended=? where id=?"
+            self.journal.write(sql, (time.time(), self.session))
+            self.journal.commit()
+            keep_spare(self.project, self.pipeline)
         self.requests.close()
+        self.outage.close()
         self._janitor.shutdown()
         shutil.rmtree(self.staging, ignore_errors=True)
-
-    # ---------------------------------------------------------------- out
-
-    def _dispatch(self) -> None:
-        """Fill the window, the deepest stages first, so that what was just written is read soon."""
-        free = window(self.slots) - len(self.flying)
-        for node in reversed(list(self.pipeline)):
-            if free <= 0:
-                break
-            if node.name not in self.ready or self.settings.holds(node.name):
-                continue
-            while free > 0 and (self.ready[node.name] or self._suspect_may_go(node)):
-                if not node.settled and self._out(node) >= self._scouts(node):
-                    break  # the first tile decides what the stage makes
-                self._send(node)
-                free -= 1
-
-    def _suspect_may_go(self, node: Node) -> bool:
-        """Whether a unit that may have killed a worker can be tried by itself now.
-
-        As many as there are workers, if those have one thread: what had not begun is not blamed.
-        (Sent to one worker by name, it would wait for that one for ever, should it go.)
-        """
-        if not self.suspects.of(node.name):
-            return False
-        out = sum(batch.alone for batch, _ in self.flying.values())
-        return out < (self.workers if self.slots == self.workers else 1)
-
-    def _out(self, node: Node) -> int:
-        return sum(batch.stage == node.name for batch, _ in self.flying.values())
-
-    def _scouts(self, node: Node) -> int:
-        """How many units may be out of a stage of which none has told yet what it makes.
-
-        One, unless that was declared, or the first failed and many may have to be tried.
-        """
-        declared = node.stage.output if node.stage is not None else None
-        known = declared is not None and declared.settled
-        return max(1, self.slots) if known or node.name in self.failed else 1
-
-    def _next_units(self, node: Node) -> tuple[np.ndarray, bool]:
-        """Units of the next batch, and whether it is one to be tried alone."""
-        while self._suspect_may_go(node):
-            unit = np.array([self.suspects.take(node.name)], dtype=np.int64)
-            there = unit[0] < len(node.units)  # the stage may be another of the same name
-            if there and settle(self.pipeline, node, unit)[0]:
-                self.ready[node.name].remove(unit)
-                return unit, True
-        ready = self.ready[node.name]
-        n = 1 if not node.settled else self.pace[node.name].batch_size(len(ready), self.slots)
-        return ready.take(n), False
-
-    def _send(self, node: Node) -> None:
-        units, alone = self._next_units(node)
-        if not len(units):
-            return
-        node.units.put(units, State.QUEUED)
-        node.units.attempts[units] += 1
-        self._batches += 1
-        batch = Batch(
-            number=self._batches,
-            stage=node.name,
-            units=units,
-            attempts=node.units.attempts[units],
-            fingerprints=self.pipeline.expected(node, units),
-            dispatched=time.time(),
-            node=node,
-            definition=node.fingerprint,
-            alone=alone,
-        )
-        self.journal.write(
-            "insert into batches values (?, ?, ?, ?, ?, ?)",
-            (
-                *(self.session, batch.number, node.id),
-                *(units.astype("<i8").tobytes(), batch.attempts.astype("<u2").tobytes()),
-                batch.dispatched,
-            ),
-        )
-        future = self.client.submit(
-            run_batch,
-            self._order(node),
-            batch.number,
-            units.astype("<i8").tobytes(),
-            batch.attempts.astype("<u2").tobytes(),
-            records_read(self.project, node, units),
-            absent_inputs(self.pipeline, node, units),
-            key=(node.name, self.project.key, self.session, batch.number),
-            pure=False,
-            retries=0,
-        )
-        self.flying[batch.number] = batch, future
-        future.add_done_callback(lambda _, number=batch.number: self.events.put(("done", number)))
-
-    def _order(self, node: Node) -> SealedOrder:
-        if node.name not in self.orders:
-            self.orders[node.name] = seal(work_order(self.project, node, self.staging))
-        return self.orders[node.name]
 
     # ---------------------------------------------------------------- back
 
@@ -340,7 +268,7 @@ class Coordinator(RunDesk):
                 if what == "started":
                     self._started(self.flying[number][0])
                 else:
-                    self._done(*self.flying.pop(number))
+                    self._done(*self.land(number))
             try:
                 what, number = self.events.get_nowait()
             except queue.Empty:
@@ -360,20 +288,37 @@ class Coordinator(RunDesk):
             except CancelledError:
                 self.mishaps.cancelled(batch)
             except Exception as error:
-                self.mishaps.broken(batch, error)
+                self._broken(batch, future, error)
             else:
                 future.release()
-                self._take_in(batch, report)
+                self.take_in(batch, report)
         elif future.status == "cancelled":
             self.mishaps.cancelled(batch)
         elif future.status == "error":
-            self.mishaps.broken(batch, future.exception())
+            self._broken(batch, future, future.exception())
         else:
+            self._wait_again(batch, future)
+
+    def land(self, number: int) -> tuple[Batch, Any]:
+        """A batch is not out any more; it and its future."""
+        batch, future = self.flying.pop(number)
+        batch.pool.out -= 1
+        batch.pool.alone -= batch.alone
+        return batch, future
+
+    def fly(self, batch: Batch, future: Any) -> None:
+        """A batch is out."""
+        self.flying[batch.number] = batch, future
+        batch.pool.out += 1
+        batch.pool.alone += batch.alone
+
+    def _broken(self, batch: Batch, future: Any, error: BaseException | None) -> None:
+        if not self.mishaps.broken(batch, error):
             self._wait_again(batch, future)
 
     def _wait_again(self, batch: Batch, future: Any) -> None:
         """Its worker died before we had the report of what was done: Dask runs it once more."""
-        self.flying[batch.number] = batch, future
+        self.fly(batch, future)
         self._lost.add(batch.number)
 
     def is_current(self, batch: Batch) -> bool:
@@ -384,7 +329,8 @@ class Coordinator(RunDesk):
             batch.definition,
         )
 
-    def _take_in(self, batch: Batch, report: BatchReport) -> None:
+    def take_in(self, batch: Batch, report: BatchReport) -> None:
+        """Publish, record and follow up what a worker says of a batch."""
         if not self.is_current(batch):
             self.mishaps.superseded(batch, report.staging)
             return
@@ -392,10 +338,14 @@ class Coordinator(RunDesk):
         if report.left:
             self._hand_back(node, batch, report.left)
         report = self.publisher.agreed(node, report)
-        rows = np.frombuffer(report.rows, dtype=REPORT)
+        rows = self.mishaps.outgrew(node, batch, np.frombuffer(report.rows, dtype=REPORT))
         good = rows["outcome"] == COMPLETE
+        if report.staging and not Path(report.staging).exists():
+            self.mishaps.give_up(batch, STOPPED)  # somebody deleted it: nothing was published
+            return
         if report.staging:
             self._publish(node, batch, rows["unit"][good].tolist(), Path(report.staging))
+            self.nearness.made(node.name, len(node.units), batch.units, report.worker)
         if report.records:
             units = rows["unit"].tolist()
             self.journal.write_many(
@@ -410,6 +360,9 @@ class Coordinator(RunDesk):
             late = seconds[len(seconds) // 2 :] if report.left else seconds
             self.pace[node.name].see(float(late.mean()))
         self.apply(node, batch, rows)
+        self.mishaps.unwritable(node, batch, report, rows)
+        known = good | np.isin(rows["outcome"], CHARGED)
+        self.care.reported(node, report.worker, report.host, rows["unit"][known], good[known])
 
     def _publish(self, node: Node, batch: Batch, units: list[int], staging: Path) -> None:
         if node.units.published[batch.units].any():
@@ -437,9 +390,9 @@ class Coordinator(RunDesk):
         facts.duration_s[units] = rows["ended"] - rows["started"]
         facts.ended[units] = rows["ended"]
         good, cancelled = outcome == COMPLETE, outcome == CANCELLED
-        done, bad = units[good], ~good & ~cancelled
+        done, bad = units[good], np.isin(outcome, CHARGED)
         again = facts.published[done] > 0
-        facts.mark[done], facts.tries[done] = 0, 0
+        facts.forgive(done)
         facts.published[done] = batch.attempts[good]
         facts.fingerprint[done] = batch.fingerprints[good]
         facts.mark[units[cancelled]] = State.CANCELLED
@@ -448,14 +401,16 @@ class Coordinator(RunDesk):
             self.readers_changed(node)
         if bad.any():
             self.failed.add(node.name)
-            facts.charge(units[bad], failure_stamps(batch.fingerprints[bad]), node.retries)
+            stamps, how = failure_stamps(batch.fingerprints[bad]), rows[bad]
+            facts.charge(units[bad], stamps, node.budgets, how["outcome"], how["exit_code"])
         self._since_snapshot += len(rows)
         facts.put(units, State.WAITING)
         self.states.spread({node.name: units})
+        self.care.came_back(node, units, outcome)
 
     def about(self) -> dict[str, Any]:
         """Who sits here."""
-        return {"running": True, "session": self.session, "workers": self.workers}
+        return {"running": True, "session": self.session, "workers": self.pools.workers}
 
 
 __all__ = ["Coordinator", "Pipeline"]

@@ -142,6 +142,8 @@ def _settings_for(settings: Settings, tiles: Lattice, stages: set[str]) -> Setti
     return Settings(
         paused=settings.paused,
         paused_stages=tuple(name for name in settings.paused_stages if name in stages),
+        self_paused={name: why for name, why in settings.gave_up.items() if name in stages},
+        patience=settings.patience,
         skipped={dim: labels for dim, labels in skipped.items() if labels},
         parameters=settings.parameters,
     )

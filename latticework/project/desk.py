@@ -7,7 +7,7 @@ done here, in the same way.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,14 +71,33 @@ class Desk:
         if old.priority != settings.priority:
             self.priority_changed()
 
+    def start_afresh(self, stages: Iterable[str]) -> None:
+        """Stages that had paused themselves go on; how their units ended does not count any more.
+
+        Parameters
+        ----------
+        stages
+            Names of stages.
+        """
+        settings = self.settings
+        gone = settings.gave_up.keys() & set(stages)
+        if gone:
+            paused = tuple(name for name in settings.paused_stages if name not in gone)
+            why = {name: why for name, why in settings.gave_up.items() if name not in gone}
+            self.use(settings.replace(paused_stages=paused, self_paused=why))
+            self.pauses_changed()
+
     # ---------------------------------------------------------------- stages
 
     def put_stage(self, node: Node) -> None:
         """Keep a new stage, or a new definition of one, and let everything follow."""
+        known = self.pipeline.nodes.get(node.name)
         if not node.id:
             self._clear_the_way(node.name)
         self.project.add_node(node, json.dumps(node.definition))
         self.stage_put(node)
+        if known is None or known.fingerprint != node.fingerprint:
+            self.start_afresh([node.name])
         self.states.begin_node(node)
         for name in self.pipeline.below(node.name):
             self.states.begin_node(self.pipeline[name])
@@ -121,6 +140,9 @@ class Desk:
 
     def pauses_changed(self) -> None:
         """Stages were paused or resumed: a matter of whoever sends work."""
+
+    def hosts_changed(self, old: Settings) -> None:
+        """Hosts were set aside or taken back: a matter of whoever sends work."""
 
     def cancel(self, node: Node, units: np.ndarray) -> int:
         """Cancel units, also those that are running; how many."""

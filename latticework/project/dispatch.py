@@ -1,6 +1,7 @@
 """What is ready, how much of it goes out at once, and how many batches may be out."""
 
 import logging
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
@@ -11,9 +12,13 @@ import numpy as np
 
 if TYPE_CHECKING:
     from latticework.project.pipeline import Node
+    from latticework.project.pools import Pool
 
 TARGET_S = 1.0
 """Seconds of work in a batch: the scheduler's cost of a task is spread over it."""
+
+LEAST_S = 0.002
+"""Seconds of work below which a batch is not divided, so that all are busy to the end."""
 
 LARGEST = 4096
 """Units in a batch, at most."""
@@ -51,6 +56,15 @@ class ReadyUnits:
     >>> ready.remove(np.array([4]))
     >>> ready.take(2).tolist(), ready.take(9).tolist(), len(ready)
     ([2, 3], [5, 6], 0)
+
+    Units that failed may have to wait before they are tried again:
+
+    >>> ready.add(np.array([7, 8]))
+    >>> ready.hold(np.array([7, 1]), until=np.array([9.0, 9.0])).tolist(), ready.n_held
+    ([True, False], 1)
+    >>> ready.add(np.array([7]))
+    >>> ready.take(9).tolist(), ready.release(np.array([7])).tolist(), ready.n_held
+    ([8], [7], 0)
     """
 
     def __init__(self, n: int, rank: np.ndarray | None = None) -> None:
@@ -58,9 +72,15 @@ class ReadyUnits:
         self._rank = rank
         self._runs: list[np.ndarray] = []
         self._size = 0
+        self._held: dict[int, float] = {}
 
     def __len__(self) -> int:
         return self._size
+
+    @property
+    def n_held(self) -> int:
+        """How many units wait for their time; they are not among the ready ones."""
+        return len(self._held)
 
     def _ranks(self, units: np.ndarray) -> np.ndarray:
         return units if self._rank is None else np.asarray(self._rank[units])
@@ -68,6 +88,8 @@ class ReadyUnits:
     def add(self, units: np.ndarray) -> None:
         """Take units in; those that are in already stay."""
         new = units[~self._member[units]]
+        if self._held:
+            new = new[[unit not in self._held for unit in new.tolist()]]
         if not len(new):
             return
         self._member[new] = True
@@ -82,14 +104,43 @@ class ReadyUnits:
 
     def remove(self, units: np.ndarray) -> None:
         """These may not run after all; those that are not in do not matter."""
+        if self._held:
+            self.release(units)
         out = units[self._member[units]]
         self._member[out] = False
         self._size -= len(out)
         if not self._size:
             self._runs.clear()
 
+    def hold(self, units: np.ndarray, until: np.ndarray) -> np.ndarray:
+        """Do not offer these until `release`, though they may run.
+
+        Parameters
+        ----------
+        units
+            Ids.
+        until
+            For each, the moment before which it is not to be released.
+
+        Returns
+        -------
+        numpy.ndarray
+            For each, whether it was there, and is held now.
+        """
+        there = self._member[units]
+        self.remove(units)
+        self._held.update(zip(units[there].tolist(), until[there].tolist(), strict=True))
+        return np.asarray(there)
+
+    def release(self, units: np.ndarray, now: float = float("inf")) -> np.ndarray:
+        """Hold these no longer, if their moment has come; which were. They are not queued by it."""
+        found = [u for u in units.tolist() if u in self._held and self._held[u] <= now]
+        for unit in found:
+            del self._held[unit]
+        return np.array(found, dtype=np.int64)
+
     def clear(self) -> None:
-        """Nothing may run."""
+        """Nothing may run; what is held stays so."""
         self._member[:] = False
         self._runs.clear()
         self._size = 0
@@ -220,21 +271,38 @@ class Pace:
         known = seconds if self.seconds is None else self.seconds
         self.seconds = max(seconds, 0.5 * known + 0.5 * seconds)
 
-    def batch_size(self, ready: int, slots: int) -> int:
+    def batch_size(self, ready: int, slots: int, others_s: float = 0.0) -> int:
         """Units for the next batch.
 
-        About `TARGET_S` of work, but no more than keeps all slots busy to the end.
+        About `TARGET_S` of work, but no more than keeps all slots busy to the end: towards the end
+        of all there is to do, what is left is divided, down to `LEAST_S`.
+
+        Parameters
+        ----------
+        ready
+            Units of the stage that may run now.
+        slots
+            Batches that run side by side.
+        others_s
+            Seconds of work that may run now in other stages. In a chain of stages these keep the
+            slots busy, so a batch of the first passes on down the chain as it is, undivided.
 
         Examples
         --------
-        >>> Pace().batch_size(1000, 2), Pace(0.1).batch_size(1000, 2), Pace(1e-5).batch_size(100, 2)
-        (1, 10, 25)
+        >>> Pace().batch_size(1000, 2), Pace(0.1).batch_size(1000, 2), Pace(0.1).batch_size(8, 2)
+        (1, 10, 2)
+
+        Few units of a stage that others keep busy, and units that are hardly any work:
+
+        >>> Pace(0.1).batch_size(8, 2, others_s=60), Pace(1e-5).batch_size(100, 2)
+        (8, 100)
         """
         if self.seconds is None:
             return 1
-        by_time = int(TARGET_S / max(self.seconds, 1e-6))
-        by_share = -(-ready // (2 * max(slots, 1)))
-        return max(1, min(by_time, by_share, LARGEST))
+        seconds = max(self.seconds, 1e-6)
+        share_s = (ready * seconds + others_s) / (2 * max(slots, 1))
+        by_share = math.ceil(max(share_s, LEAST_S) / seconds)
+        return max(1, min(int(TARGET_S / seconds), by_share, ready, LARGEST))
 
 
 @dataclass(slots=True)
@@ -257,6 +325,8 @@ class Batch:
     """The stage as it was when it was sent."""
     definition: int
     """Fingerprint of its definition then."""
+    pool: "Pool"
+    """Where it is."""
     alone: bool = False
     """Whether it was sent by itself, to see whether it kills its worker."""
     started: bool = field(default=False)

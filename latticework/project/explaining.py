@@ -1,5 +1,6 @@
 """Why a unit is in the state it is in."""
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -7,8 +8,10 @@ import numpy as np
 
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
+from latticework.project.delays import wait_left_s
 from latticework.project.deriving import beyond, inputs_read
 from latticework.project.pipeline import SOURCE, Edge, Node
+from latticework.project.pool_facts import what_it_waits_for
 from latticework.project.settings import inside
 from latticework.project.units import MOST_TRIES
 from latticework.stages.lattices import TILES
@@ -141,6 +144,10 @@ def _stale(project: "ProjectFolder", node: Node, unit: int) -> str:
     held = _waits_for_tiles(project, node, unit)
     if held:
         return f"stale: {held}"
+    if project.outage:
+        return f"stale: it runs again later; {project.outage}"
+    if node.name in project.settings.gave_up:
+        return f"stale, and {_gave_up(project, node)}"
     if project.settings.holds(node.name):
         what = "the project" if project.settings.paused else f"stage {node.name!r}"
         return f"stale, and {what} is paused: it runs again when that is resumed"
@@ -161,9 +168,17 @@ def _waiting(project: "ProjectFolder", node: Node, unit: int) -> str:
         return f"waiting: {open_end}"
     if node.missing and not project.is_run():
         return f"waiting: {node.missing}"
+    if node.name in project.settings.gave_up:
+        return f"ready to run, but {_gave_up(project, node)}"
     if node.units.tries[unit]:
-        error = project.last_error(node, unit)
+        error, left = project.last_error(node, unit), wait_left_s(node, unit, time.time())
+        if left:
+            from latticework.viz.words import seconds
+
+            return f"failed{_times(node, unit)}: {error}; tried again in {seconds(left)}"
         return f"waiting to be tried again, after it failed{_times(node, unit)}: {error}"
+    if project.outage:
+        return f"ready to run, but {project.outage}"
     if project.settings.holds(node.name):
         what = "the project" if project.settings.paused else f"stage {node.name!r}"
         name = "" if project.settings.paused else repr(node.name)
@@ -171,9 +186,17 @@ def _waiting(project: "ProjectFolder", node: Node, unit: int) -> str:
     holder = (
         "nothing runs this project now"
         if not project.is_run()
-        else "it will be sent when there is room"
+        else what_it_waits_for(project, node.needs)
     )
     return f"ready to run: {holder}"
+
+
+def _gave_up(project: "ProjectFolder", node: Node) -> str:
+    """That a stage has paused itself, and what lets it go on."""
+    return (
+        f"stage {node.name!r} has paused itself: {project.settings.gave_up[node.name]}; "
+        f"project.resume({node.name!r}) lets it go on"
+    )
 
 
 def _waits_for_tiles(project: "ProjectFolder", node: Node, unit: int) -> str:

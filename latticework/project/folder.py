@@ -6,13 +6,20 @@ import os
 import shutil
 import socket
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticework.errors import ProjectLockedError, StoreError, TileNotFoundError
+from latticework.errors import (
+    LatticeworkError,
+    ProjectError,
+    ProjectLockedError,
+    StoreError,
+    TileNotFoundError,
+)
 from latticework.io.growth_store import load_grown
 from latticework.io.journal import LOST, Journal
 from latticework.io.lattice_store import load_lattice, save_lattice
@@ -21,9 +28,12 @@ from latticework.lattice.lattice import Lattice
 from latticework.project import ledger
 from latticework.project.desk import Desk
 from latticework.project.facts import output_text, read_project_file, write_project_file
+from latticework.project.hooks import Hooks
 from latticework.project.lock import CoordinatorLock
+from latticework.project.outage import read_outage
 from latticework.project.pipeline import Node, Pipeline
 from latticework.project.settings import KEY, Settings, scope_of
+from latticework.project.spare import keep_spare
 from latticework.stages import paths
 
 if TYPE_CHECKING:
@@ -54,6 +64,8 @@ class ProjectFolder:
         self._settings: Settings | None = None
         self.mailbox = Mailbox(paths.commands_folder(path))
         self.coordinator: Coordinator | None = None
+        self.hooks = Hooks()
+        """Functions that are told what happens."""
 
     # ---------------------------------------------------------------- facts
 
@@ -74,7 +86,12 @@ class ProjectFolder:
             settings = self._settings = self._load_settings()
             pipeline = Pipeline(self._lattice, self._load_own_lattice)
             pipeline.follow(settings, scope_of(self._lattice, settings))
-            ledger.load_nodes(self._journal, pipeline, known)
+            try:
+                ledger.load_nodes(self._journal, pipeline, known)
+            except LatticeworkError:
+                raise
+            except (ValueError, LookupError, TypeError, zlib.error) as error:
+                raise StoreError(self._journal.damaged(error)) from error
             pipeline.derive()
             self._pipeline, self._seen = pipeline, seen
         return self._pipeline
@@ -177,8 +194,12 @@ class ProjectFolder:
                     continue
                 return answer
             try:
-                answer = carry_out(Desk(self), command, arguments)
+                desk = Desk(self)
+                answer = carry_out(desk, command, arguments)
                 self.close_writer()
+                if command in ("add", "remove"):
+                    self.seen_now()
+                    keep_spare(self, desk.pipeline, quick=True)
             finally:
                 if self._writer is not None:
                     self.forget()  # what is in memory may not be what was recorded
@@ -236,6 +257,13 @@ class ProjectFolder:
         """Whether a coordinator runs this project now, here or in another process."""
         return self.running or self._lock.is_taken()
 
+    @property
+    def outage(self) -> str:
+        """Why a run of this project cannot write now, and what it waits for; empty if it can."""
+        if self.coordinator is not None:
+            return self.coordinator.outage.text
+        return read_outage(self.path) if self._lock.is_taken() else ""
+
     # ---------------------------------------------------------------- for the coordinator
 
     def lock(self) -> CoordinatorLock:
@@ -259,14 +287,22 @@ class ProjectFolder:
         from latticework import __version__
 
         journal = self.writable_journal()
+        journal.check()
         with journal.transaction():
             for row in journal.query(
                 "select rowid, session, stage, units, attempts, dispatched from batches"
             ):
                 self._lose(journal, row)
             session = journal.start_session(socket.gethostname(), os.getpid(), __version__)
-        shutil.rmtree(paths.staging_folder(self.path, session).parent, ignore_errors=True)
-        paths.staging_folder(self.path, session).mkdir(parents=True)
+        staging = paths.staging_folder(self.path, session)
+        shutil.rmtree(staging.parent, ignore_errors=True)
+        try:
+            staging.mkdir(parents=True)
+        except OSError as error:
+            raise ProjectError(
+                f"{staging} cannot be made ({error.strerror}): free some space, make "
+                f"{self.path} writable, or remove the file that is in its way, and run again"
+            ) from error
         return session
 
     def _lose(self, journal: Journal, row: tuple[Any, ...]) -> None:
@@ -317,5 +353,5 @@ class ProjectFolder:
                 node.id = journal.write(sql, (node.name, definition, fingerprint, time.time()))
         journal.keep_definition(node.id, fingerprint, definition)
         self.pipeline.add(node)
-        node.units.judge(node.retries)
+        node.units.judge(node.budgets)
         return node

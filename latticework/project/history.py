@@ -171,13 +171,16 @@ def outcome_terms(outcome: str | Sequence[str] | None) -> list[Term]:
     """
     if outcome is None:
         return []
-    numbers = {word: number for number, word in OUTCOMES.items()}
+    numbers = {
+        word: {number for number, name in OUTCOMES.items() if name == word}
+        for word in OUTCOMES.values()
+    }
     wanted: set[int] = set()
     for word in [outcome] if isinstance(outcome, str) else outcome:
         if word == "failed":
             wanted |= set(FAILURES)
         elif word in numbers:
-            wanted.add(numbers[word])
+            wanted |= numbers[word]
         else:
             raise ProjectError(
                 f"there is no outcome {word!r}; there are {', '.join(numbers)}, and 'failed' for "

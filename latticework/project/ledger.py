@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from latticework.errors import StageError
-from latticework.io.journal import KILLED, LOST, OUTCOMES, Journal
+from latticework.io.journal import LOST, OUTCOMES, Journal
 from latticework.lattice.states import State
 from latticework.project.fingerprints import failure_stamps
 from latticework.project.pipeline import Node, Pipeline, parents_first
 from latticework.project.units import MOST_TRIES, Units
 from latticework.stages.callables import Reference
+from latticework.stages.failures import NO_CODE
 from latticework.stages.outputs import Output
 from latticework.stages.params import restore
 from latticework.stages.reads import reads_from_json
@@ -22,7 +23,7 @@ COMPLETE, CANCELLED = 1, 5
 CHARGED = (2, 3, 4, 6, 7, 8)
 """Outcomes that count against a unit's retries."""
 
-Row = tuple[int, int, int, int, float | None, float | None, int | None]
+Row = tuple[int, int, int, int, float | None, float | None, int | None, int | None]
 
 
 def load_nodes(journal: Journal, pipeline: Pipeline, known: Mapping[str, Node]) -> None:
@@ -104,6 +105,7 @@ def recovered(name: str, definition: Mapping[str, Any]) -> Stage:
         retries=definition["retries"],
         timeout=definition.get("timeout"),
         numpy=definition["numpy"],
+        needs=definition.get("needs"),
     )
 
 
@@ -127,13 +129,13 @@ def load_states(journal: Journal, node: Node) -> None:
         node.units = Units.from_bytes(states)
         node.units.grow(len(node.lattice))
     replay(journal, node, attempt, change)
-    node.units.judge(node.retries)  # which may have been others when the snapshot was made
+    node.units.judge(node.budgets)  # which may have been others when the snapshot was made
 
 
 def replay(journal: Journal, node: Node, attempt: int, change: int) -> None:
     """Apply attempts and changes with greater ids than these, in their order."""
     rows = journal.query(
-        "select id, unit, attempt, outcome, started, ended, fingerprint from attempts "
+        "select id, unit, attempt, outcome, started, ended, fingerprint, exit_code from attempts "
         "where id > ? and stage = ? order by id",
         (attempt, node.id),
     )
@@ -152,42 +154,68 @@ def replay(journal: Journal, node: Node, attempt: int, change: int) -> None:
 
 
 def apply_attempts(node: Node, rows: Iterable[Row]) -> None:
-    """Attempts that ended, as (unit, attempt, outcome, started, ended, fingerprint)."""
+    """Attempts that ended: (unit, attempt, outcome, started, ended, fingerprint, exit code)."""
     units = node.units
-    for unit, attempt, outcome, started, ended, fingerprint in rows:  # type: ignore[misc]
+    failed: dict[int, tuple[int, int, int]] = {}
+    for unit, attempt, outcome, started, ended, fingerprint, code in rows:  # type: ignore[misc]
+        if unit in failed:  # what came before counts first
+            _charge(node, failed)
         units.attempts[unit] = max(units.attempts[unit], attempt)
         if ended is not None and started is not None:
             units.duration_s[unit], units.ended[unit] = ended - started, ended
         if outcome == COMPLETE:
-            units.mark[unit], units.tries[unit] = 0, 0
+            units.forgive(unit)
             units.published[unit] = attempt
             units.fingerprint[unit] = fingerprint & 0xFFFFFFFFFFFFFFFF
         elif outcome in CHARGED:
-            stamps = failure_stamps(np.array([fingerprint]).view("u8"))
-            units.charge(np.array([unit]), stamps, node.retries)
+            failed[unit] = fingerprint, outcome, NO_CODE if code is None else code
         elif outcome == CANCELLED:
             units.mark[unit] = State.CANCELLED
         elif outcome == LOST:
             units.fingerprint[unit] = 0  # whether what it had made was replaced is not known
-        elif outcome == KILLED:
-            units.fingerprint[unit] = failure_stamps(np.array([fingerprint]).view("u8"))[0]
+    _charge(node, failed)
+
+
+def _charge(node: Node, failed: dict[int, tuple[int, int, int]]) -> None:
+    """Charge units that failed, all at once: fingerprint, outcome and exit code of each."""
+    if failed:
+        units = np.fromiter(failed, dtype=np.int64)
+        fingerprints, outcomes, codes = np.array(list(failed.values()), dtype=np.int64).T
+        stamps = failure_stamps(np.ascontiguousarray(fingerprints).view("u8"))
+        node.units.charge(units, stamps, node.budgets, outcomes, codes)
+        failed.clear()
 
 
 def apply_change(node: Node, what: str, ids: np.ndarray) -> None:
     """A change that is no attempt.
 
-    ``retry``, ``fail``, ``cancel`` or ``drop`` (outputs were removed).
+    ``retry``, ``fail``, ``cancel`` or ``drop`` (outputs were removed). Behind ``fail`` stands the
+    stamp of what failed (`failed_for_good`).
     """
     units = node.units
     if what == "retry":
-        units.mark[ids], units.tries[ids] = 0, 0
+        units.forgive(ids)
         units.fingerprint[ids] = 0
-    elif what == "fail":
+    elif what.startswith("fail"):
         units.tries[ids], units.mark[ids] = MOST_TRIES, State.FAILED
+        _, _, stamp = what.partition(" ")
+        if stamp:
+            units.fingerprint[ids] = int(stamp, 16)
     elif what == "cancel":
         units.mark[ids] = State.CANCELLED
     elif what == "drop":
         units.published[ids] = 0
+
+
+def failed_for_good(fingerprint: int) -> str:
+    """The change of a unit that fails for good without having been charged: see `apply_change`.
+
+    Parameters
+    ----------
+    fingerprint
+        Of the attempt that was one too many.
+    """
+    return f"fail {int(failure_stamps(np.array([fingerprint], dtype=np.uint64))[0]):x}"
 
 
 def save_snapshot(journal: Journal, node: Node) -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from latticework.project.exporting import Exported
+    from latticework.project.pool_facts import PoolFacts
     from latticework.project.project import Project
 
 
@@ -40,6 +41,13 @@ class Looking(ProjectFolder):
             node.name: {state.label: n for state, n in node.units.count().items()}
             for node in self.pipeline
         }
+
+    @property
+    def pools(self) -> "tuple[PoolFacts, ...]":
+        """The pools of workers of the run that goes on, in any process; empty if none does."""
+        from latticework.project.pool_facts import pools_now
+
+        return pools_now(self)
 
     def why(self, stage: str, id: int | str | None = None, /, **labels: Any) -> str:
         """Why a tile, given by its id, name or labels, is in the state it is in."""

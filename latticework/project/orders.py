@@ -37,6 +37,7 @@ def work_order(project: "ProjectFolder", node: Node, staging: Path) -> WorkOrder
         parameters=settings.parameters,
         live=settings.live,
         timeout=stage.timeout,
+        read_on=bool(list(project.pipeline.children(node.name))),
     )
 
 

@@ -21,8 +21,10 @@ from latticework.project.deriving import fingerprints, settle
 from latticework.project.fingerprints import salt_of, stamps
 from latticework.project.settings import Settings
 from latticework.project.units import Units
+from latticework.stages.budgets import Retries
 from latticework.stages.command_checks import parameters_used
 from latticework.stages.lattices import TILES, UNIT, Lattices
+from latticework.stages.needs import Needs
 from latticework.stages.order import Input, output_lattice
 from latticework.stages.outputs import Output
 from latticework.stages.reads import Ends, Reads, dependency, reads_from_json, reads_of, units_key
@@ -116,6 +118,11 @@ class Node:
     """For the source: uint8, whether each tile is there, awaited or withdrawn (`State`)."""
 
     @property
+    def needs(self) -> Needs:
+        """What it needs of the workers that run it."""
+        return Needs.of(self.definition.get("needs"))
+
+    @property
     def is_source(self) -> bool:
         """Whether it is the acquisition, not a stage."""
         return self.name == SOURCE
@@ -131,9 +138,14 @@ class Node:
         return self.output is not None and self.settled_for == self.fingerprint
 
     @property
+    def budgets(self) -> Retries:
+        """How often its units are tried again after failures of each kind."""
+        return Retries.of(self.definition.get("retries", 1))
+
+    @property
     def retries(self) -> int:
-        """Attempts beyond the first that its units are given."""
-        return int(self.definition.get("retries", 1))
+        """Attempts beyond the first that its units are given at most."""
+        return self.budgets.most
 
     def stamps_of(self, units: np.ndarray) -> np.ndarray:
         """Stamps of what is published of some units, uint64."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latticework.project.alerting import Alerting
 from latticework.project.controls import Controls
 from latticework.project.looking import Looking
 from latticework.project.pipeline import SOURCE
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
     from latticework.project.background import Run
     from latticework.project.outputs import StageOutputs
     from latticework.project.summary import RunSummary
+    from latticework.stages.budgets import Retries
 
 
-class Project(Controls, Remembering, Looking):
+class Project(Controls, Alerting, Remembering, Looking):
     """A folder on disk in which tiles go through stages; everything that a user does starts here.
 
     Made by `create`, opened by `open_project`. Opening is quick and changes nothing; any number
@@ -79,8 +81,9 @@ class Project(Controls, Remembering, Looking):
         boundary: Any = None,
         trim: bool | None = None,
         output: Any = None,
-        retries: int | None = None,
+        retries: "int | Retries | Mapping[str, Any] | None" = None,
         timeout: float | None = None,
+        needs: Any = None,
         numpy: bool | None = None,
         **more_params: Any,
     ) -> "StageOutputs":
@@ -118,9 +121,14 @@ class Project(Controls, Remembering, Looking):
             `array_output`, `table_output` or `record_output`; found from the first tile if not
             given.
         retries
-            How often a unit is tried again after an exception (default 1).
+            How often a unit is tried again after it failed (default 1): a number, or by kind of
+            failure, as in ``{"timeout": 0, "exit_code": lw.Again(3, wait_s=60)}``. See
+            `latticework.stages.budgets`.
         timeout
             Seconds after which an attempt is ended and counts as failed.
+        needs
+            What it needs of the workers that run it: the name of a pool, or a mapping such as
+            ``{"memory": "24 GB", "gpus": 1}``. It runs in the smallest pool that has that.
         numpy
             Whether the callable takes NumPy arrays; decided by its annotation or library if not
             given.
@@ -142,7 +150,7 @@ class Project(Controls, Remembering, Looking):
 
         options = {"name": name, "reads": reads, "overlap": overlap, "boundary": boundary}
         options |= {"trim": trim, "output": output, "retries": retries, "numpy": numpy}
-        options["timeout"] = timeout
+        options |= {"timeout": timeout, "needs": needs}
         name = add_stage(self, function, after, {**(params or {}), **more_params}, options)
         put_between(self, name, before)
         return self[name]
@@ -162,8 +170,9 @@ class Project(Controls, Remembering, Looking):
         Parameters
         ----------
         where
-            A Dask client or cluster, or the address of a scheduler; the current client or a
-            cluster on this machine if not given.
+            A pool (`local`, `slurm`), a Dask client or cluster, or the address of a scheduler;
+            several of these in a list, or by name in a mapping; the current client or a cluster
+            on this machine if not given.
         stages
             Names of the stages to run; all if not given, also those added meanwhile.
         progress

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latticework.io.layout import ArrayLayout
 from latticework.io.publish import publish
 from latticework.io.tables import table_key
 from latticework.io.tile_array import TileArray
+from latticework.lattice.lattice import Lattice
+from latticework.project.outage import Outage
 from latticework.project.pipeline import Node
 from latticework.stages.bench import plan_layout
 from latticework.stages.lattices import lattice_grows
@@ -39,6 +42,11 @@ class Publisher:
     def __init__(self, desk: "Desk", outdated: Callable[[Node], None]) -> None:
         self.desk, self.outdated = desk, outdated
         self._stores: dict[str, TileArray] = {}
+        self.outage: Outage | None = None
+
+    def _again(self, error: OSError) -> bool:
+        """Whether to try again what could not be written; waits for room."""
+        return self.outage is not None and self.outage.bear(error)
 
     def agreed(self, node: Node, report: BatchReport) -> BatchReport:
         """The report, its units failed if they made something else than those before them.
@@ -60,12 +68,14 @@ class Publisher:
         folder = self.desk.project.path
         if node.output.kind == "files":
             name = tile_folder(unit, node.lattice.tile(unit).name)
-            publish_files(staging, folder, node.name, name)
+            publish_files(staging, folder, node.name, name, again=self._again)
         elif node.output.kind == "table":
-            publish(staging, table_folder(folder, node.name), (table_key(unit),))
+            target = table_folder(folder, node.name)
+            publish(staging, target, [table_key(unit)], again=self._again)
         else:
             store = self.store(node)
-            publish(staging, store.path, store.layout.keys(store.layout.place(node.lattice, unit)))
+            keys = store.layout.keys(store.layout.place(node.lattice, unit))
+            publish(staging, store.path, keys, again=self._again)
 
     def store(self, node: Node) -> TileArray:
         """The array of a stage."""
@@ -88,10 +98,20 @@ class Publisher:
         if output.kind == "array":
             live = project.settings.live and lattice_grows(node.key)
             layout = plan_layout(node.lattice, output, node.name, live=live)
-            TileArray.create(array_folder(project.path, node.name), layout, node.lattice)
+            self._create(array_folder(project.path, node.name), layout, node.lattice)
         for child, _ in pipeline.children(node.name):
             pipeline.relink(child)
         self.outdated(node)
+
+    def _create(self, folder: Path, layout: ArrayLayout, lattice: Lattice) -> None:
+        while True:
+            try:
+                TileArray.create(folder, layout, lattice)
+            except OSError as error:
+                if self._again(error):
+                    continue
+                raise
+            return
 
     def drop_outputs(self, node: Node) -> None:
         """The stage was changed and makes something else now: what it made before goes.

@@ -60,13 +60,15 @@ class Recorder:
         )
         self._forget(batch)
 
-    def unreported(self, node: Node, batch: Batch, outcome: int, error: int | None) -> None:
-        """Attempts of a batch that no worker reported on."""
+    def unreported(
+        self, node: Node, batch: Batch, outcome: int, error: int | None, worker: int | None = None
+    ) -> None:
+        """Attempts of a batch that no worker reported on; `worker` died with it, where known."""
         now = time.time()
         self.journal.add_attempts(
             (
                 *(node.id, unit, attempt, outcome, self.session, batch.dispatched, now),
-                *(None, None, None, None, fingerprint, None, error, None, batch.dispatched),
+                *(None, None, None, None, fingerprint, worker, error, None, batch.dispatched),
             )
             for unit, attempt, fingerprint in zip(
                 batch.units.tolist(),
@@ -75,6 +77,10 @@ class Recorder:
                 strict=True,
             )
         )
+        self._forget(batch)
+
+    def not_begun(self, batch: Batch) -> None:
+        """No worker had begun this batch: there is nothing to tell of it."""
         self._forget(batch)
 
     def _forget(self, batch: Batch) -> None:

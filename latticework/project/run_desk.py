@@ -7,14 +7,17 @@ import numpy as np
 
 from latticework.project.desk import Desk
 from latticework.project.dispatch import Batch, Pace, ReadyUnits
+from latticework.project.nearness import Nearness
 from latticework.project.pipeline import Node
 from latticework.project.propagation import Touched
 from latticework.project.publishing import Publisher
-from latticework.project.settings import ranks_of
+from latticework.project.settings import Settings, ranks_of
 from latticework.stages.order import SealedOrder
 
 if TYPE_CHECKING:
+    from latticework.project.care import Care
     from latticework.project.mishaps import Mishaps
+    from latticework.project.outage import Outage
     from latticework.project.project import Project
 
 
@@ -31,6 +34,10 @@ class RunDesk(Desk):
 
     mishaps: "Mishaps"
     """Deals with what is out and not wanted any more."""
+    outage: "Outage"
+    """Whether the project can be written to."""
+    care: "Care"
+    """Looks after waits, stages that pause themselves, hosts, and events."""
 
     def __init__(self, project: "Project", only: Iterable[str] | None) -> None:
         self.ready: dict[str, ReadyUnits] = {}
@@ -46,8 +53,29 @@ class RunDesk(Desk):
         self.failed: set[str] = set()
         """Stages of which a unit has failed."""
         self.publisher = Publisher(self, self.readers_changed)
+        self.nearness = Nearness()
+        """Which worker made what is read next."""
         self.paused_here = False
         """Whether something was paused while this run goes on: then it waits."""
+
+    def change_units(self, node: Node, what: str, units: np.ndarray) -> None:
+        """See `Desk.change_units`; nothing waits any longer that a user has touched."""
+        if node.name in self.ready:
+            self.ready[node.name].release(units)
+        super().change_units(node, what, units)
+
+    def batch_size(self, node: Node, slots: int) -> int:
+        """Units for the next batch of a node, given what else there is to do."""
+        others_s = sum(
+            len(queue) * (self.pace[name].seconds or 0.0)
+            for name, queue in self.ready.items()
+            if name != node.name and not self.settings.holds(name)
+        )
+        return self.pace[node.name].batch_size(len(self.ready[node.name]), slots, others_s)
+
+    def depth(self, node: Node) -> int:
+        """Dask's priority of a node: workers take the deepest of what is sent to them first."""
+        return list(self.pipeline.nodes).index(node.name)
 
     def readers_changed(self, node: Node) -> None:
         """The readers of a node, and itself, need new work orders."""
@@ -86,10 +114,28 @@ class RunDesk(Desk):
 
     def pauses_changed(self) -> None:
         """What was sent but not begun of paused stages comes back."""
-        self.paused_here = self.settings.paused or bool(self.settings.paused_stages)
+        self.outage.look_now()
+        settings = self.settings
+        self.paused_here = settings.paused or bool(
+            set(settings.paused_stages) - set(settings.gave_up)
+        )
         for batch, future in self.flying.values():
             if self.settings.holds(batch.stage):
                 self.mishaps.hand_back(batch, future)
+
+    def waits_for(self, held: set[str]) -> bool:
+        """Whether the run goes on for stages that are held back: not for what gave up itself."""
+        return self.paused_here and bool(held - set(self.settings.gave_up))
+
+    def start_afresh(self, stages: Iterable[str]) -> None:
+        """See `Desk.start_afresh`."""
+        for stage in stages:
+            self.care.trials.start_afresh(stage)
+        super().start_afresh(stages)
+
+    def hosts_changed(self, old: Settings) -> None:
+        """Hosts were set aside or taken back."""
+        self.care.hosts_changed(old)
 
     def cancel_active(self, node: Node, units: np.ndarray) -> None:
         """Cancel what workers have."""

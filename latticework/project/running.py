@@ -16,7 +16,6 @@ from latticework.errors import ProjectError, StageError
 from latticework.io.growth_store import replacing
 from latticework.lattice.states import State
 from latticework.project.adding import definition_of
-from latticework.project.clusters import client_for
 from latticework.project.coordinator import Coordinator
 from latticework.project.deriving import standing_of
 from latticework.project.desk import Desk
@@ -24,6 +23,8 @@ from latticework.project.feeding import Feed
 from latticework.project.growing import grow_project, keep_by_id, tidy
 from latticework.project.ledger import recover
 from latticework.project.pipeline import Node
+from latticework.project.pool_kinds import opened
+from latticework.project.pools import Pools, pools_of
 from latticework.project.status_writer import StatusWriter
 from latticework.project.steering import carry_out
 from latticework.project.summary import FailedRow, RunSummary, group_failures
@@ -72,6 +73,16 @@ def run_project(
     """See `Project.run`."""
     if project.running:
         raise ProjectError("this project is running already, in this process")
+    try:
+        return _run_locked(project, where, stages, progress, going)
+    finally:
+        with contextlib.suppress(KeyboardInterrupt):  # who presses Ctrl-C does not want to wait
+            project.hooks.wait()
+
+
+def _run_locked(
+    project: "Project", where: Any, stages: Iterable[str] | None, progress: Any, going: Going
+) -> RunSummary:
     only = None if stages is None else [stages] if isinstance(stages, str) else list(stages)
     with project.lock().held(patience_s=PATIENCE_S):
         tidy(Desk(project), most=50)
@@ -89,9 +100,9 @@ def run_project(
         if not waits and not can_run(project, chosen):
             return nothing_to_run(project, chosen, progress)
         try:
-            with client_for(where) as client:
-                preflight(client, chosen)
-                return run_nodes(project, client, chosen, progress, only=only, going=going)
+            with opened(where, project.path) as pools:
+                preflight(pools, chosen)
+                return run_nodes(project, pools, chosen, progress, only=only, going=going)
         except KeyboardInterrupt:  # before the run began: nothing is lost
             return summarise(project, 0.0, 0, interrupted=True)
 
@@ -196,18 +207,19 @@ def refresh_code(project: "Project") -> None:
         project.seen_now()
 
 
-def preflight(client: "Client", nodes: Iterable[Node]) -> None:
+def preflight(pools: Pools, nodes: Iterable[Node]) -> None:
     """See that the workers can use every stage before anything is sent.
 
     Raises
     ------
+    ProjectError
+        If no pool has what a stage needs.
     StageError
         Naming the stage and the module that is missing.
     """
-    workers = list(client.nthreads())
-    if not workers:
-        return
+    pools.look()
     for node in nodes:
+        pools.check(node.name, node.needs)
         assert node.stage is not None
         try:
             payload = dump((node.stage.function, dict(node.stage.params)), node.stage.function)
@@ -217,7 +229,10 @@ def preflight(client: "Client", nodes: Iterable[Node]) -> None:
                 "as parameters instead of holding open files, locks or clients"
             ) from error
         try:
-            client.run(check_order, payload, workers=workers[:1])
+            for pool in pools.home(node.needs):
+                first = list(pool.client.nthreads())[:1]
+                if first:  # those of an elastic pool come when there is work
+                    pool.client.run(check_order, payload, workers=first)
         except ImportError as error:
             raise StageError(
                 f"stage {node.name!r}: the workers cannot import its code ({error}). Install it "
@@ -227,14 +242,14 @@ def preflight(client: "Client", nodes: Iterable[Node]) -> None:
 
 def run_nodes(
     project: "Project",
-    client: "Client",
+    where: "Pools | Client",
     chosen: list[Node],
     progress: "Kind | Progress",
     *,
     only: list[str] | None = None,
     going: Going = Going(),
 ) -> RunSummary:
-    """Run some nodes on a client; whoever calls holds the lock."""
+    """Run some nodes in pools, or on one client; whoever calls holds the lock."""
     from latticework.viz.progress import make_progress
 
     shown = make_progress(progress)
@@ -248,10 +263,11 @@ def run_nodes(
         status.write(force=final)
 
     coordinator = Coordinator(
-        project, client, only=only, watch=watch, stay=going.stay, feed=going.feed
+        project, pools_of(where), only=only, watch=watch, stay=going.stay, feed=going.feed
     )
     before = project.attempts_made()
     project.coordinator = coordinator
+    coordinator.outage.say = lambda text: shown.say(text)  # noqa: PLW0108 - displays may lack it
     summary = None
     try:
         shown.start({node.name: node.units.present for node in chosen})
@@ -266,7 +282,7 @@ def run_nodes(
     finally:
         told.close()
         project.coordinator = None
-        if summary is None:
+        if summary is None or coordinator.outage.gave_up:
             project.forget()  # what is in memory may not be what was recorded
         else:
             project.seen_now()
@@ -316,8 +332,13 @@ def summarise(
     n_failures = sum(int((node.units.state == State.FAILED).sum()) for node in nodes)
     failures = group_failures(row for node in nodes for row in failed_rows(project, node))[:LISTED]
     counts = {node.name: node.units.count() for node in project.pipeline}
+    notes = tuple(
+        f"Stage {name!r} has paused itself: {why}. When the cause is gone: project.resume({name!r})"
+        for name, why in project.settings.gave_up.items()
+    )
     return RunSummary(
-        Path(project.path).name, counts, seconds, attempts, interrupted, failures, n_failures
+        *(Path(project.path).name, counts, seconds, attempts, interrupted, failures, n_failures),
+        notes=notes,
     )
 
 

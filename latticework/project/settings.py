@@ -62,10 +62,21 @@ class Settings:
     """First and last label along lattice dims, where it is known how far the acquisition goes."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """The project's own parameters, for commands."""
+    self_paused: Mapping[str, str] = field(default_factory=dict)
+    """Why stages among `paused_stages` have paused themselves."""
+    patience: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """How many units may fail before a stage does: `latticework.project.patience`."""
+    set_aside: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    """Hosts that are given no work: since when (seconds since 1970), and why."""
 
     def holds(self, stage: str) -> bool:
         """Whether units of a stage are held back."""
         return self.paused or stage in self.paused_stages
+
+    @property
+    def gave_up(self) -> dict[str, str]:
+        """Stages that have paused themselves, and why."""
+        return {name: why for name, why in self.self_paused.items() if name in self.paused_stages}
 
     @property
     def open(self) -> bool:
@@ -99,6 +110,8 @@ class Settings:
         values["paused_stages"] = tuple(values["paused_stages"])
         values["skipped"] = {dim: tuple(labels) for dim, labels in values["skipped"].items()}
         values["extents"] = {dim: tuple(ends) for dim, ends in values.get("extents", {}).items()}
+        values["patience"] = {n: tuple(got) for n, got in values.get("patience", {}).items()}
+        values["set_aside"] = {n: tuple(got) for n, got in values.get("set_aside", {}).items()}
         values["region"] = {dim: _bounds(given) for dim, given in values["region"].items()}
         values["priority"] = Priority(
             **{

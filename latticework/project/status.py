@@ -7,6 +7,7 @@ import numpy as np
 from latticework.lattice.states import State
 from latticework.lattice.views import grid_coords, on_grid
 from latticework.project.pipeline import Node
+from latticework.project.pool_facts import pools_now
 from latticework.stages.lattices import TILES, lattice_grows
 
 if TYPE_CHECKING:
@@ -115,7 +116,11 @@ def status_dataset(project: "ProjectFolder") -> "xr.Dataset":
         **grid_coords(lattice),
         **own_coords,
     }
-    dataset = xr.Dataset(variables, coords, {"project": project.name, "path": str(project.path)})
+    about = {"project": project.name, "path": str(project.path), "outage": project.outage}
+    pools = pools_now(project)
+    if pools:
+        about["pools"] = "; ".join(map(str, pools))
+    dataset = xr.Dataset(variables, coords, about)
     for name in ("state", "reduction_state"):
         dataset[name].attrs.update(flags())
     dataset["duration_s"].attrs["units"] = "s"

@@ -19,6 +19,7 @@ from latticework.lattice.offsets import lattice_dim
 from latticework.lattice.states import State
 from latticework.project.adding import node_from_request
 from latticework.project.growing import grow_project, make_live
+from latticework.project.patience import EVERY_STAGE, Patience
 from latticework.project.removing import remove_stage
 from latticework.project.selecting import chosen_units
 from latticework.project.settings import ORDERS, Priority, check_region
@@ -67,7 +68,8 @@ def pause(desk: "Desk", arguments: Arguments) -> Any:
         desk.use(settings.replace(paused=True))
     else:
         paused = sorted({*settings.paused_stages, *names})
-        desk.use(settings.replace(paused_stages=tuple(paused)))
+        why = {name: why for name, why in settings.gave_up.items() if name not in names}
+        desk.use(settings.replace(paused_stages=tuple(paused), self_paused=why))
     desk.pauses_changed()
     return None
 
@@ -79,7 +81,8 @@ def resume(desk: "Desk", arguments: Arguments) -> Any:
         desk.use(settings.replace(paused=False))
     else:
         paused = tuple(name for name in settings.paused_stages if name not in names)
-        desk.use(settings.replace(paused_stages=paused))
+        desk.start_afresh(names)
+        desk.use(desk.settings.replace(paused_stages=paused))
     desk.pauses_changed()
     return None
 
@@ -98,7 +101,19 @@ def retry(desk: "Desk", arguments: Arguments) -> int:
     states = _states(arguments["states"])
     for node, units in chosen_units(desk.pipeline, arguments, states):
         desk.change_units(node, "retry", units)
+        desk.start_afresh([node.name])
         total += len(units)
+    return total
+
+
+def make_again(desk: "Desk", arguments: Arguments) -> int:
+    """Let units, given by stage, run again, as what they made is damaged; how many."""
+    total = 0
+    for name, ids in arguments["units"].items():
+        meant = {"stages": name, "units": ids}
+        for node, units in chosen_units(desk.pipeline, meant, [State.COMPLETE]):
+            desk.change_units(node, "retry", units)
+            total += len(units)
     return total
 
 
@@ -242,6 +257,40 @@ def _presence(desk: "Desk", arguments: Arguments, old: State, new: State) -> int
     return len(ids)
 
 
+def patience(desk: "Desk", arguments: Arguments) -> Any:
+    """How many units of some stages, or of every stage, may fail before it pauses itself."""
+    kept = Patience(arguments["after"], arguments["share"]).to_json()
+    names = _stages(desk, arguments)
+    old = desk.settings.patience
+    changed = dict.fromkeys(names, tuple(kept)) if names else {EVERY_STAGE: tuple(kept)}
+    desk.use(desk.settings.replace(patience={**(old if names else {}), **changed}))
+    return None
+
+
+def set_aside(desk: "Desk", arguments: Arguments) -> Any:
+    """Give a host no more work; what had failed there is tried again."""
+    host, old = str(arguments["host"]), desk.settings
+    if not host.strip():
+        raise ProjectError("host='' is no name of a host; project.nodes() lists those that worked")
+    if host not in old.set_aside:
+        aside = {**old.set_aside, host: (time.time(), str(arguments["why"]))}
+        desk.use(old.replace(set_aside=aside))
+        desk.hosts_changed(old)
+    return None
+
+
+def take_back(desk: "Desk", arguments: Arguments) -> Any:
+    """Give a host work again."""
+    host, old = str(arguments["host"]), desk.settings
+    if host not in old.set_aside:
+        named = ", ".join(map(repr, old.set_aside)) or "none"
+        raise ProjectError(f"host {host!r} is not set aside; those that are: {named}")
+    left = {name: kept for name, kept in old.set_aside.items() if name != host}
+    desk.use(old.replace(set_aside=left))
+    desk.hosts_changed(old)
+    return None
+
+
 def stop(desk: "Desk", _arguments: Arguments) -> Any:
     """End the run when what is out has come back."""
     ender = getattr(desk, "stop", None)
@@ -259,6 +308,7 @@ ACTIONS: dict[str, Callable[["Desk", Arguments], Any]] = {
     "pause": pause,
     "resume": resume,
     "retry": retry,
+    "make again": make_again,
     "cancel": cancel,
     "add": add,
     "remove": remove,
@@ -271,6 +321,9 @@ ACTIONS: dict[str, Callable[["Desk", Arguments], Any]] = {
     "end acquisition": end_acquisition,
     "withdraw": withdraw,
     "reinstate": reinstate,
+    "patience": patience,
+    "set aside": set_aside,
+    "take back": take_back,
     "stop": stop,
     "about": about,
 }

@@ -110,6 +110,8 @@ class RunSummary:
     """Failed units by stage and message; the first of them."""
     n_failures: int = 0
     """How many units failed in all."""
+    notes: tuple[str, ...] = field(default=())
+    """What else there is to know, such as that a stage has paused itself."""
 
     def count(self, state: State) -> int:
         """Units in a state, over all stages."""
@@ -132,13 +134,14 @@ class RunSummary:
         """How the run ended, in a line or two: what progress shows at its end."""
         from latticework.viz.summary import closing_lines
 
-        return closing_lines(
+        lines = closing_lines(
             self.counts,
             title=self.project,
             duration_s=self.duration_s,
             interrupted=self.interrupted,
             failed=self.failures[0].why if self.failures else "",
         )
+        return [*lines, *self.notes]
 
     def _title(self) -> str:
         return f"{self.project}" + (": interrupted, run again to go on" if self.interrupted else "")
@@ -146,7 +149,7 @@ class RunSummary:
     def __repr__(self) -> str:
         from latticework.viz.summary import summary_text
 
-        return summary_text(
+        text = summary_text(
             self.counts,
             title=self._title(),
             duration_s=self.duration_s,
@@ -154,15 +157,17 @@ class RunSummary:
             hint=RETRY,
             n_failures=self.n_failures,
         )
+        return "\n".join([text, *self.notes])
 
     def _repr_html_(self) -> str:
         from latticework.viz.summary import summary_html
 
+        hint = " ".join([RETRY, *self.notes])
         return summary_html(
             self.counts,
             title=self._title(),
             duration_s=self.duration_s,
             failures=[failed.as_shown() for failed in self.failures],
-            hint=RETRY,
+            hint=hint,
             n_failures=self.n_failures,
         )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from latticework.project.following import Following, forget_following, write_following
 from latticework.project.gauging import gauge
+from latticework.project.pool_facts import PoolTelling
 
 if TYPE_CHECKING:
     from latticework.project.coordinator import Coordinator
@@ -36,9 +37,10 @@ class Telling:
         self.only = None if only is None else set(only)
         self._stopping = False
         self._held: tuple[str, ...] = ()
-        self._notes = 0
+        self._notes = self._cares = 0
         self._followed: Following | None = None
         self._next_gauge = 0.0
+        self._pools = PoolTelling(project.path)
 
     def update(self, coordinator: "Coordinator") -> None:
         """Show how it stands now."""
@@ -47,12 +49,17 @@ class Telling:
             self.shown.say(
                 f"stopping: {GRACE_S:.0f} s for what is running; Ctrl-C again to drop it now"
             )
+        for text in self._pools.update(coordinator.pools):
+            self.shown.say(text)
         settings = coordinator.settings
         held = ("the project",) if settings.paused else settings.paused_stages
         if held != self._held:
             self._held = held
             named = ", ".join(held)
             self.shown.say(f"paused: {named}" if held else "resumed")
+        for note in coordinator.care.notes[self._cares :]:
+            self.shown.say(note)
+        self._cares = len(coordinator.care.notes)
         feed = coordinator.feed
         if feed is not None:
             for note in feed.notes[self._notes :]:
@@ -81,5 +88,6 @@ class Telling:
 
     def close(self) -> None:
         """The run is over."""
+        self._pools.close()
         if self._followed is not None:
             forget_following(self.project.path)

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from latticework.lattice.states import State
+from latticework.stages.budgets import Retries, add_failures, plain_failures
 
 DURABLE = np.dtype(
     [
@@ -17,10 +18,13 @@ DURABLE = np.dtype(
         ("duration_s", "<f4"),
         ("ended", "<f8"),
         ("fingerprint", "<u8"),
+        ("spent", "<u8"),
     ]
 )
-"""One row per unit, as it is kept in snapshots; 26 bytes."""
+"""One row per unit, as it is kept in snapshots; 34 bytes."""
 COLUMNS: tuple[str, ...] = DURABLE.names or ()
+FIRST_COLUMNS = 7
+"""Columns of the first snapshots: all but `Units.spent`."""
 MOST_TRIES = 255
 """Tries are counted in a byte."""
 MARKS = (State.FAILED, State.CANCELLED)
@@ -62,6 +66,8 @@ class Units:
     """float64: when the last attempt ended."""
     fingerprint: np.ndarray
     """uint64: of what made the published output."""
+    spent: np.ndarray
+    """uint64: failures of each kind among `tries` (`latticework.stages.budgets`)."""
     tally: np.ndarray
     """int64: number of units in each state."""
     room: dict[str, np.ndarray] = field(default_factory=dict)
@@ -92,7 +98,14 @@ class Units:
         self.state[units] = states
         self.tally += np.bincount(self.state[units], minlength=len(State))
 
-    def charge(self, units: np.ndarray, stamps: np.ndarray, retries: int) -> None:
+    def charge(
+        self,
+        units: np.ndarray,
+        stamps: np.ndarray,
+        budgets: Retries,
+        outcomes: np.ndarray,
+        codes: np.ndarray,
+    ) -> None:
         """These failed once more: they may be tried again, or have failed for good.
 
         Parameters
@@ -101,21 +114,32 @@ class Units:
             Ids.
         stamps
             What failed, as `latticework.project.fingerprints.failure_stamps`.
-        retries
-            Attempts beyond the first that they are given.
+        budgets
+            How often they may fail in each way.
+        outcomes, codes
+            In which way each failed now, and the exit code of its program.
         """
-        before = np.where(self.fingerprint[units] == stamps, self.tries[units], 0)
+        same = self.fingerprint[units] == stamps
+        before = np.where(same, self.tries[units], 0)
         self.tries[units] = np.minimum(before.astype(int) + 1, MOST_TRIES)
+        spent = np.where(same, self.spent[units], np.uint64(0))
+        self.spent[units] = add_failures(spent, outcomes, codes)
         self.fingerprint[units] = stamps
         self.mark[units] = 0
-        self.judge(retries, units)
+        self.judge(budgets, units)
 
-    def judge(self, retries: int, units: "np.ndarray | slice" = slice(None)) -> None:
+    def forgive(self, units: "np.ndarray | int") -> None:
+        """These completed, or are told to run again: no failure of theirs counts any more."""
+        self.mark[units], self.tries[units], self.spent[units] = 0, 0, 0
+
+    def judge(self, budgets: Retries, units: "np.ndarray | slice" = slice(None)) -> None:
         """Mark as failed for good what has failed more often than it may.
 
         What was marked and may be tried again now, because it is given more retries, is not.
         """
-        failed = self.tries[units] > min(retries, MOST_TRIES - 1)
+        failed = self.tries[units] == MOST_TRIES
+        some = np.flatnonzero(self.tries[units])
+        failed[some] |= budgets.used_up(self.spent[units][some])
         mark = np.where(failed, np.uint8(State.FAILED), np.uint8(0))
         cancelled = self.mark[units] == State.CANCELLED
         self.mark[units] = np.where(cancelled, self.mark[units], mark)
@@ -158,12 +182,17 @@ class Units:
     @classmethod
     def from_bytes(cls, packed: bytes) -> Self:
         """From `to_bytes`; every unit waits, until its state is worked out."""
-        start = 8 * (1 + len(COLUMNS))
-        n, *sizes = np.frombuffer(packed, "<i8", 1 + len(COLUMNS)).tolist()
+        columns = COLUMNS
+        n, *sizes = np.frombuffer(packed, "<i8", 1 + len(columns)).tolist()
+        if sum(sizes) + 8 * (1 + len(columns)) != len(packed):  # it is of an earlier version
+            columns, sizes = COLUMNS[:FIRST_COLUMNS], sizes[:FIRST_COLUMNS]
+        start = 8 * (1 + len(columns))
         units = cls.waiting(n)
-        for name, size in zip(COLUMNS, sizes, strict=True):
+        for name, size in zip(columns, sizes, strict=True):
             raw = zlib.decompress(memoryview(packed)[start : start + size])
             setattr(units, name, np.frombuffer(raw, DURABLE[name], n).copy())
             start += size
+        if len(columns) < len(COLUMNS):
+            units.spent = plain_failures(units.tries)
         units.mark[~np.isin(units.mark, MARKS)] = 0  # older snapshots kept the whole state
         return units

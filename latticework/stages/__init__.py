@@ -7,6 +7,7 @@ Ready stages, plain functions on labelled tiles, are here by name as well:
 
 from typing import TYPE_CHECKING, Any
 
+from latticework.stages.budgets import Again, Retries
 from latticework.stages.collections import Tiles
 from latticework.stages.command import command, file
 from latticework.stages.outputs import (
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
     from latticework.stages.ready import subtract_background as subtract_background
 
 __all__ = [
+    "Again",
     "Files",
     "Output",
     "Reads",
+    "Retries",
     "Stage",
     "Tiles",
     "all_tiles",

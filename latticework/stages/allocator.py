@@ -1,6 +1,8 @@
 """Memory that a worker keeps: large buffers are used again instead of asked for anew."""
 
+import contextlib
 import ctypes
+import gc
 import sys
 from functools import cache
 
@@ -31,3 +33,10 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False  # another C library: nothing is lost but time
     return True
+
+
+def give_back_freed_memory() -> None:
+    """Give the memory that this process has freed back to the system, as far as it can."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

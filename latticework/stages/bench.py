@@ -25,6 +25,7 @@ from latticework.stages.order import Input, SealedOrder, WorkOrder, output_latti
 from latticework.stages.outputs import Output
 from latticework.stages.paths import array_folder
 from latticework.stages.reads import Ends, dependency
+from latticework.stages.recent_here import find_written
 
 SOURCE = "source"
 """Name of the acquisition among the parents of a stage."""
@@ -61,7 +62,11 @@ class ArrayInput(OpenInput):
             target = array[piece.target.slices]
             if isinstance(self.reader, TileArray):
                 index = self._index(piece.tile)
-                pending.append(self.reader.start_read(index, piece.source, target))
+                found = find_written(self.reader, index, piece.source)
+                if found is None:
+                    pending.append(self.reader.start_read(index, piece.source, target))
+                else:
+                    target[...] = found
             else:
                 target[...] = self.reader.read(piece.tile, piece.source)
         for read in pending:
@@ -80,7 +85,9 @@ class ArrayInput(OpenInput):
             )
             box = Box.whole(sizes)
         if isinstance(self.reader, TileArray):
-            return self.reader.read(self._index(tile), box)
+            index = self._index(tile)
+            found = find_written(self.reader, index, box)
+            return self.reader.read(index, box) if found is None else found
         return np.asarray(self.reader.read(tile, box))
 
     def _volume_box(self, tile: int, plan: HaloPlan) -> Box | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from latticework.io.trouble import free_bytes
 from latticework.lattice.halo import HaloPlan
 from latticework.lattice.tile import Tile
 from latticework.stages.bench import Bench, OpenInput
@@ -110,7 +111,9 @@ def run_command(
             write_facts(output, declared, facts)
         else:
             shutil.rmtree(output, ignore_errors=True)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, CommandError):  # before its files make room
+            error.free_bytes = free_bytes(output)
         shutil.rmtree(output, ignore_errors=True)
         raise
     finally:

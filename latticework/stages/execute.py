@@ -18,6 +18,7 @@ from latticework.stages.command_run import run_command
 from latticework.stages.failures import NO_CODE, OutputCheckError
 from latticework.stages.inputs import Records, arguments_of, lazily_read
 from latticework.stages.outputs import Output, files_output, found_output
+from latticework.stages.recent_here import keep_written
 from latticework.stages.running_units import RunningUnit
 
 
@@ -135,7 +136,10 @@ def _stage_output(
         check_names(value, tile)
     if found.kind == "array":
         index = bench.place(found, unit)
-        made.bytes_written = bench.store(found).stage(staging, index, np.asarray(value))
+        store, pixels = bench.store(found), np.asarray(value)
+        made.bytes_written = store.stage(staging, index, pixels)
+        if order.read_on:
+            keep_written(store, staging, index, pixels)
     elif found.kind == "table":
         key = stage_table(staging, unit, value)
         made.bytes_written = (staging / key).stat().st_size

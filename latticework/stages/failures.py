@@ -1,17 +1,23 @@
 """Why a unit failed, in words that can be sent and kept whatever the stage raised."""
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from latticework.io.trouble import Trouble, free_bytes, trouble_within
 from latticework.stages.inputs import UnreadableInputError
 
 COMPLETE, EXCEPTION, MEMORY, INPUT = 1, 2, 3, 4
 CANCELLED, TIMEOUT, EXIT_CODE, OUTPUT_CHECK = 5, 6, 7, 8
+UNWRITABLE = 9
 """Outcomes of a unit on a worker; journal.py adds those of units that no worker reported."""
 
 NO_CODE = -(2**31)
 """The exit code of a unit that ran no program."""
+
+
+LITTLE_BYTES = 2**20
+"""Free bytes below which a program that failed is taken to have failed for want of room."""
 
 
 class UnitEnd(BaseException):
@@ -30,6 +36,12 @@ class TimedOut(UnitEnd):
     outcome = TIMEOUT
 
 
+class OutOfMemory(UnitEnd):
+    """The unit took more memory than its worker has."""
+
+    outcome = MEMORY
+
+
 class CommandError(Exception):
     """A command did not do what it should."""
 
@@ -38,6 +50,8 @@ class CommandError(Exception):
     def __init__(self, message: str, exit_code: int = NO_CODE) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.free_bytes: int | None = None
+        """Bytes that were free when it had ended, before its files were removed."""
 
 
 class OutputCheckError(CommandError):
@@ -58,6 +72,8 @@ class Failure:
     """Its message."""
     text: str
     """The traceback, from the stage's own code on."""
+    trouble: Trouble | None = None
+    """What is wrong with the disk, where that is why."""
 
 
 def printable(text: str) -> str:
@@ -92,6 +108,27 @@ def outcome_of(error: BaseException) -> int:
     if isinstance(error, MemoryError):
         return MEMORY
     return INPUT if isinstance(error, UnreadableInputError) else EXCEPTION
+
+
+def disk_trouble(error: BaseException, own: tuple[Path, ...]) -> Trouble | None:
+    """What is wrong with the disk, where a unit failed because of that; None else.
+
+    Parameters
+    ----------
+    error
+        What the unit raised.
+    own
+        Folders of the project that workers write to.
+    """
+    if isinstance(error, UnitEnd | MemoryError | UnreadableInputError):
+        return None
+    free = getattr(error, "free_bytes", None)
+    if free is not None and free < LITTLE_BYTES:  # nor could it say why
+        return Trouble(True, "its program failed where no room was left", str(own[0]), free)
+    found = trouble_within(error, own)
+    if found is None:
+        return None
+    return replace(found, free_bytes=free_bytes(found.path or own[0]))
 
 
 def failure_of(row: int, error: BaseException) -> Failure:

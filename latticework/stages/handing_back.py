@@ -8,6 +8,7 @@ KEPT = 1000
 
 _lock = threading.Lock()
 _wanted: OrderedDict[tuple[str, int], None] = OrderedDict()
+_everything = threading.Event()
 
 
 def hand_back_here(session: str, batch: int) -> None:
@@ -28,4 +29,9 @@ def hand_back_here(session: str, batch: int) -> None:
 
 def is_wanted_back(session: str, batch: int) -> bool:
     """Whether a batch is to be handed back."""
-    return (session, batch) in _wanted
+    return _everything.is_set() or (session, batch) in _wanted
+
+
+def hand_back_everything() -> None:
+    """Hand back what has not begun of all batches, from now on: the worker is about to leave."""
+    _everything.set()

@@ -83,6 +83,8 @@ class WorkOrder:
     """Whether the acquisition may grow: then tiles are stored by their ids."""
     timeout: float | None = None
     """Seconds that an attempt may take."""
+    read_on: bool = False
+    """Whether other stages read what it makes: then workers keep that for a while."""
 
     @property
     def reduction(self) -> bool:

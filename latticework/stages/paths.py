@@ -5,6 +5,7 @@
     brain.lw/
         project.json          format and name
         journal.sqlite        the truth: attempts, transitions, commands
+        journal.spare.sqlite  stages, settings and states, should the journal be lost
         coordinator.lock      held by the one coordinator
         lattice/              the lattice (Zarr)
         source/               how to read the acquisition (JSON, Arrow)
@@ -16,6 +17,7 @@
         growth/<version>/     tiles that joined since lattice/ and source/ were written
         lattices/<hash>/      lattices of stages' own units (Zarr)
         commands/             what other processes ask of the one that runs the project
+        outage.json           why a run cannot write, and since when
         removed/<name>-<id>/  outputs of stages that were removed
 """
 
@@ -71,6 +73,22 @@ def table_folder(project: Path, stage: str) -> Path:
 def staging_folder(project: Path, session: int) -> Path:
     """What the attempts of one session of the coordinator write."""
     return project / "staging" / str(session)
+
+
+def own_folders(staging: Path) -> tuple[Path, Path]:
+    """Where workers write: a session's staging folder, and the logs.
+
+    Examples
+    --------
+    >>> own_folders(Path("/data/brain.lw/staging/3"))
+    (PosixPath('/data/brain.lw/staging/3'), PosixPath('/data/brain.lw/logs'))
+    """
+    return staging, staging.parent.parent / "logs"
+
+
+def outage_file(project: Path) -> Path:
+    """What a run says of itself while it cannot write; it has its place before that."""
+    return project / "outage.json"
 
 
 def files_folder(project: Path, stage: str) -> Path:

@@ -8,11 +8,12 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from latticework.errors import StoreError
+from latticework.io.publish import never
 from latticework.lattice.lattice import Lattice
 from latticework.stages.paths import files_folder, tile_folder
 
@@ -81,7 +82,14 @@ def write_facts(folder: Path, declared: Mapping[str, str], facts: Mapping[str, A
     (folder / FACTS).write_text(text, encoding="utf-8")
 
 
-def publish_files(staging: Path, project: Path, stage: str, folder: str) -> None:
+def publish_files(
+    staging: Path,
+    project: Path,
+    stage: str,
+    folder: str,
+    *,
+    again: Callable[[OSError], bool] = never,
+) -> None:
     """Move the folder of a unit from a batch's staging folder into place, as a whole.
 
     What was there is exchanged with it, so that there is a complete folder at every moment, and
@@ -96,6 +104,8 @@ def publish_files(staging: Path, project: Path, stage: str, folder: str) -> None
         The project folder, and the stage that made the files.
     folder
         The unit's `latticework.stages.paths.tile_folder`.
+    again
+        Asked where it cannot be moved: whether that is to be tried once more. It may wait.
 
     Raises
     ------
@@ -108,21 +118,29 @@ def publish_files(staging: Path, project: Path, stage: str, folder: str) -> None
             f"cannot publish {folder}: the attempt left no such folder in {staging}; nothing was "
             "published, run the tile again"
         )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.is_dir():
-            source.rename(target)
-        elif not _exchange(source, target):
-            aside = staging / f"old-{uuid.uuid4().hex[:8]}"
-            target.rename(aside)
-            source.rename(target)
-    except OSError as error:
-        remedy = "free space or fix the permissions, then run again"
-        if error.errno == errno.EXDEV:
-            remedy = "staging and store must be on one file system"
-        raise StoreError(
-            f"cannot publish {source} as {target}: {error.strerror or error}; {remedy}"
-        ) from error
+    while True:
+        try:
+            _move_folder(source, target, staging)
+        except OSError as error:
+            if again(error):
+                continue
+            remedy = "free space or fix the permissions, then run again"
+            if error.errno == errno.EXDEV:
+                remedy = "staging and store must be on one file system"
+            raise StoreError(
+                f"cannot publish {source} as {target}: {error.strerror or error}; {remedy}"
+            ) from error
+        return
+
+
+def _move_folder(source: Path, target: Path, staging: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.is_dir():
+        source.rename(target)
+    elif not _exchange(source, target):
+        aside = staging / f"old-{uuid.uuid4().hex[:8]}"
+        target.rename(aside)
+        source.rename(target)
 
 
 def _exchange(one: Path, other: Path) -> bool:

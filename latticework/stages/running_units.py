@@ -19,10 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from latticework.stages.failures import Cancelled, TimedOut, UnitEnd
+from latticework.io.journal import STOPPED
+from latticework.stages.black_box import BlackBox
+from latticework.stages.failures import Cancelled, OutOfMemory, TimedOut, UnitEnd
 
 GRACE_S = 10.0
 """Seconds that Python code has to react before its process ends."""
+LAST = 0.94
+"""Share of a worker's memory at which its process ends at once: its nanny would, a little later."""
+REACT_S = 0.5
+"""Seconds that Python code has to react when it has taken too much memory."""
 ENDED = "ended.json"
 """File in a batch's staging folder: the unit for which the worker process ended itself."""
 KEPT = 1000
@@ -57,10 +63,16 @@ class RunningUnit:
     """When it began."""
     ending: type[UnitEnd] | None = None
     """What ended it."""
+    ended: float = 0.0
+    """When it was ended."""
     cpu_s: float = 0.0
     """Processor time of its programs."""
     peak_memory: int = 0
     """Most memory that one of its programs had, bytes."""
+    box: BlackBox | None = None
+    """The black box of its batch."""
+    memory_limit: int = 0
+    """Memory of its worker, bytes, if it took more than that."""
     _stop: Callable[[], None] | None = None
     _raised: bool = False
     _done: bool = False
@@ -89,7 +101,7 @@ class RunningUnit:
         with _lock:
             if self._done or self.ending is not None:
                 return False
-            self.ending = how
+            self.ending, self.ended = how, time.monotonic()
             if self._stop is not None:
                 self._stop()
             else:
@@ -97,6 +109,23 @@ class RunningUnit:
                 _raise_in(self.thread, how)
         self._later(GRACE_S / 3, lambda: self._press(time.monotonic() + GRACE_S * 2 / 3))
         return True
+
+    def run_out_of_memory(self, resident: int, limit: int) -> None:
+        """It has taken more memory than there is: end it, and soon its process with it."""
+        self.peak_memory, self.memory_limit = max(resident, self.peak_memory), limit
+        if self.end(OutOfMemory):
+            return
+        with _lock:
+            late = resident > LAST * limit or time.monotonic() > self.ended + REACT_S
+            if late and not self._done and self.ending is OutOfMemory and self.expendable:
+                self._end_process()
+
+    def need_new_process(self) -> None:
+        """The process has no memory left, and not because of this unit: it has to begin anew."""
+        with _lock:
+            if not self._done and self.ending is None and self.expendable:
+                self.ending = Cancelled
+                self._end_process(STOPPED, "its worker process had no memory left when it began")
 
     def _press(self, until: float) -> None:
         """Raise it again: the first was lost if it met a finaliser, which can raise nothing."""
@@ -134,6 +163,12 @@ class RunningUnit:
                 f"it ran for {seconds:.1f} s, but the stage has timeout={self.timeout:g}: give "
                 "it more time, or None"
             )
+        if self.ending is OutOfMemory:
+            return (
+                f"it took more memory than its worker has: {self.peak_memory / 2**30:.2f} of "
+                f"{self.memory_limit / 2**30:.2f} GiB after {seconds:.1f} s; give it smaller tiles "
+                "or a pool with more memory"
+            )
         return f"it was cancelled after {seconds:.1f} s"
 
     def _later(self, seconds: float, what: Callable[[], object]) -> None:
@@ -142,15 +177,17 @@ class RunningUnit:
         self._timers.append(timer)
         timer.start()
 
-    def _end_process(self) -> None:
+    def _end_process(self, outcome: int | None = None, message: str = "") -> None:
         """End this process, which has a nanny, and say for which unit."""
         if self.mark is not None and self.ending is not None:
+            late = "" if self.ending is OutOfMemory else f" for {GRACE_S:g} s"
+            why = f"{self.why()}; its code did not react{late}, so its worker process was ended"
             facts = {
                 "unit": self.unit,
                 "attempt": self.attempt,
-                "outcome": self.ending.outcome,
-                "message": f"{self.why()}; its code did not react for {GRACE_S:g} s, so its "
-                "worker process was ended",
+                "outcome": self.ending.outcome if outcome is None else outcome,
+                "peak_memory": self.peak_memory,
+                "message": message or why,
             }
             with contextlib.suppress(OSError):
                 (self.mark / ENDED).write_text(json.dumps(facts), encoding="utf-8")
@@ -205,6 +242,12 @@ def forget_batch(session: str, batch: int) -> None:
     """A batch has ended here."""
     with _lock:
         _cancelled.pop((session, batch), None)
+
+
+def running_units_here() -> list[RunningUnit]:
+    """What runs in this process."""
+    with _lock:
+        return list(_running.values())
 
 
 def running_here() -> list[tuple[str, int, int, float]]:

@@ -13,7 +13,9 @@ import numpy as np
 
 from latticework.errors import StageError
 from latticework.lattice.halo import Mode
+from latticework.stages.budgets import Retries
 from latticework.stages.callables import Reference, name_of, reference_to, takes_numpy
+from latticework.stages.needs import Needs
 from latticework.stages.outputs import KINDS, Output
 from latticework.stages.params import describe
 from latticework.stages.reads import Reads, ReadsOf, reads_to_json, same_tile
@@ -22,6 +24,8 @@ Overlap = Mapping[str, int | tuple[int, int]] | int
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
 MOST_RETRIES = 100
 """Retries that a stage may have: what fails a hundred times will fail again."""
+HOW = ("retries", "timeout", "needs")
+"""What of a definition does not matter to what a stage makes."""
 TAKEN = {"source", "zarr.json", "c"}
 """Names that mean something else: the acquisition, and files of a Zarr group."""
 
@@ -61,12 +65,14 @@ class Stage:
     """Whether latticework cuts the halo off the result; None: if the result still has it."""
     output: Output | None = None
     """What it makes; found from the first tile if None."""
-    retries: int = 1
-    """How often a unit is tried again after an exception."""
+    retries: "int | Retries | Mapping[str, Any]" = 1
+    """How often a unit is tried again after it failed: a number, or one for each kind."""
     timeout: float | None = None
     """Seconds that an attempt may take; it is ended then. None: as long as it needs."""
     numpy: bool | None = None
     """Whether it takes NumPy arrays; None: as its annotation or library says."""
+    needs: Any = None
+    """What it needs of its workers: name of a pool, or a mapping of ``memory``, ``gpus``."""
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -81,10 +87,12 @@ class Stage:
                 f"the name {self.name!r} is taken ({', '.join(sorted(TAKEN))}): call the stage "
                 "something else"
             )
-        if not isinstance(self.retries, int) or not 0 <= self.retries <= MOST_RETRIES:
-            raise StageError(
-                f"stage {self.name!r}: retries={self.retries!r} is no number of retries"
-            )
+        try:
+            retries = Retries.of(self.retries)
+        except StageError as error:
+            raise StageError(f"stage {self.name!r}: {error}") from error
+        if not isinstance(self.retries, int):
+            object.__setattr__(self, "retries", retries)
         if self.timeout is not None and not (
             isinstance(self.timeout, int | float) and 0 < self.timeout < math.inf
         ):
@@ -104,6 +112,7 @@ class Stage:
                     "latticework.neighbours('+z'), plane('z'), all_tiles(), intersecting(lattice), "
                     "nothing() or same_tile(), or one for each parent by name"
                 )
+        object.__setattr__(self, "needs", Needs.of(self.needs).to_json())
         if self.output is not None and not isinstance(self.output, Output):
             raise StageError(
                 f"stage {self.name!r}: output={self.output!r}: give latticework.array_output(...), "
@@ -155,7 +164,7 @@ def fingerprint(definition: Mapping[str, Any]) -> int:
     """A 64-bit fingerprint of a stage's definition (with whatever else decides what it makes)."""
     where = {"file": None, "importable": None}  # whence it is had does not change what it makes
     relevant = {**definition, "function": {**definition["function"], **where}}
-    for how in ("retries", "timeout"):  # nor does how often it is tried, or for how long
+    for how in HOW:  # nor does how often it is tried, for how long, and where
         relevant.pop(how, None)
     text = json.dumps(relevant, sort_keys=True, default=repr)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
@@ -172,7 +181,7 @@ def stage(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     ----------
     **options
         Fields of `Stage`: ``name``, ``params``, ``reads``, ``overlap``, ``boundary``, ``trim``,
-        ``output``, ``retries``, ``timeout``, ``numpy``.
+        ``output``, ``retries``, ``timeout``, ``numpy``, ``needs``.
     """
     if function is None:
         return functools.partial(_make, options)

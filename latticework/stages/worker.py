@@ -6,51 +6,42 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from latticework.errors import StageError
 from latticework.io.records import to_json
 from latticework.stages.bench import bench_for
+from latticework.stages.black_box import REPORT, BlackBox
 from latticework.stages.computing import computing_here
 from latticework.stages.execute import Made, run_unit
 from latticework.stages.failures import (
     COMPLETE,
     EXCEPTION,
     NO_CODE,
+    UNWRITABLE,
     Cancelled,
     Failure,
     UnitEnd,
+    disk_trouble,
     failure_of,
     outcome_of,
 )
 from latticework.stages.handing_back import is_wanted_back
+from latticework.stages.here import host_name
 from latticework.stages.inputs import Records
+from latticework.stages.memory_watch import watch_memory
 from latticework.stages.meter import Meter
 from latticework.stages.order import SealedOrder
 from latticework.stages.outputs import Output
+from latticework.stages.paths import own_folders
 from latticework.stages.running_units import RunningUnit, forget_batch, is_cancelled
 
 STAGED = ("array", "table", "files")
 """Kinds of output that are published from the staging folder."""
 HAND_BACK_S = 3.0
 """Seconds of work after which a worker hands back what it has not begun of a batch."""
-
-REPORT = np.dtype(
-    [
-        ("unit", "<i8"),
-        ("attempt", "<u2"),
-        ("outcome", "u1"),
-        ("started", "<f8"),
-        ("ended", "<f8"),
-        ("cpu_s", "<f4"),
-        ("peak_memory", "<i8"),
-        ("bytes_read", "<i8"),
-        ("bytes_written", "<i8"),
-        ("exit_code", "<i4"),
-    ]
-)
-"""One row per unit of a batch, as it travels back."""
 
 NO_RECORD = to_json(None)
 """What is kept of units that return None, where others of their stage return records."""
@@ -110,9 +101,9 @@ def run_batch(
     absent
         For each input, int64 ids of its units that are holes; empty where there are none at all.
     """
-    worker, host, expendable = _announce(batch)
+    worker, host, expendable, memory_limit = _announce(batch)
     staging = sealed.staging / f"{batch}-{uuid.uuid4().hex[:8]}"
-    staging.mkdir(parents=True)  # the mark that the batch began, should it end this process
+    own = own_folders(sealed.staging)
     ids = np.frombuffer(units, dtype="<i8").tolist()
     rows = np.zeros(len(ids), dtype=REPORT)
     rows["unit"], rows["attempt"] = ids, np.frombuffer(attempts, dtype="<u2")
@@ -123,25 +114,29 @@ def run_batch(
     output: Output | None = None
     meter = Meter()
     try:
+        staging.mkdir(parents=True)  # the mark that the batch began, should it end this process
         bench = bench_for(sealed)
     except BaseException as error:  # importing the stage's code runs it
-        return _none_began(batch, rows, meter, error, worker, host)
-    report, nothing = [], []
+        return _none_began(batch, rows, meter, error, worker, host, own)
+    box, nothing = BlackBox(staging, rows), list[int]()
     enough = time.monotonic() + HAND_BACK_S
     with computing_here():
         for row, unit in enumerate(ids):
             if is_wanted_back(session, batch) and row:
                 break
             meter.begin()
+            box.begin(row)
             outcome, read, written, code = COMPLETE, 0, 0, NO_CODE
             running = RunningUnit(
                 *(session, batch, unit, int(rows["attempt"][row]), bench.order.timeout),
                 mark=staging,
                 expendable=expendable,
+                box=box,
             )
             try:
                 made = _ended_or_made(
                     running,
+                    memory_limit,
                     functools.partial(
                         run_unit,
                         *(bench, unit, records[row] if records else {}, staging, output),
@@ -152,8 +147,9 @@ def run_batch(
             except BaseException as error:  # sys.exit() would end the worker
                 running.leave()  # nothing more is raised in this thread on its account
                 failure = type(error)(running.why()) if isinstance(error, UnitEnd) else error
-                outcome = outcome_of(failure)
-                failures.append(failure_of(row, failure))
+                trouble = disk_trouble(failure, own)
+                outcome = outcome_of(failure) if trouble is None else UNWRITABLE
+                failures.append(replace(failure_of(row, failure), trouble=trouble))
                 code = getattr(error, "exit_code", NO_CODE)
             else:
                 read, written, code = made.bytes_read, made.bytes_written, made.exit_code
@@ -165,14 +161,11 @@ def run_batch(
                     made_records.append((row, made.record))
             started, ended, cpu, peak = meter.end()
             cost = started, ended, cpu + running.cpu_s, max(peak, running.peak_memory)
-            report.append((outcome, *cost, read, written, code))
-            if time.monotonic() > enough:
+            box.end(row, outcome, *cost, read, written, code)
+            if time.monotonic() > enough or outcome == UNWRITABLE:
                 break
     forget_batch(session, batch)
-    rows = rows[: len(report)]
-    columns = REPORT.names[2:]  # type: ignore[index]
-    for name, column in zip(columns, zip(*report, strict=True), strict=True):
-        rows[name] = column
+    rows = box.rows()
     if output is not None and output.kind == "record":
         made_records.extend((row, NO_RECORD) for row in nothing)
     elif output is not None and output.kind != "nothing":
@@ -187,7 +180,7 @@ def run_batch(
     )
 
 
-def _ended_or_made(running: RunningUnit, run: Callable[[], Made]) -> Made:
+def _ended_or_made(running: RunningUnit, memory_limit: int | None, run: Callable[[], Made]) -> Made:
     """Run a unit so that it can be ended from outside, also where its code takes no notice.
 
     Raises
@@ -199,6 +192,7 @@ def _ended_or_made(running: RunningUnit, run: Callable[[], Made]) -> Made:
         running.ending = Cancelled
         raise Cancelled
     running.begin()
+    watch_memory(memory_limit)
     try:
         made = run()
     finally:
@@ -232,28 +226,35 @@ def made_nothing(row: int, output: Output) -> Failure:
 
 
 def _none_began(
-    batch: int, rows: np.ndarray, meter: Meter, error: BaseException, worker: str, host: str
+    batch: int,
+    rows: np.ndarray,
+    meter: Meter,
+    error: BaseException,
+    worker: str,
+    host: str,
+    own: tuple[Path, ...],
 ) -> BatchReport:
     """The report of a batch whose stage could not even be set up on this worker."""
     started, ended, cpu, peak = meter.end()
-    rows["outcome"], rows["started"], rows["ended"] = outcome_of(error), started, ended
+    trouble = disk_trouble(error, own)
+    rows["outcome"] = outcome_of(error) if trouble is None else UNWRITABLE
+    rows["started"], rows["ended"] = started, ended
     rows["cpu_s"], rows["peak_memory"] = cpu, peak
-    failures = tuple(failure_of(row, error) for row in range(len(rows)))
+    failures = tuple(replace(failure_of(row, error), trouble=trouble) for row in range(len(rows)))
     return BatchReport(batch, rows.tobytes(), "", None, failures, (), worker, host)
 
 
-def _announce(batch: int) -> tuple[str, str, bool]:
-    """Say that the batch has started; this worker's address and host, whether it has a nanny."""
-    import socket
-
+def _announce(batch: int) -> tuple[str, str, bool, int | None]:
+    """Say that the batch has started; the worker's address, host, if it has a nanny, memory."""
     from distributed import get_worker
 
     try:
         worker = get_worker()
     except ValueError:
-        return "this process", socket.gethostname(), False
+        return "this process", host_name(), False, None
     worker.log_event(TOPIC, batch)
-    return worker.address, socket.gethostname(), worker.nanny is not None
+    memory = worker.memory_manager.memory_limit
+    return worker.address, host_name(), worker.nanny is not None, memory
 
 
 def check_order(payload: bytes) -> None:

@@ -63,7 +63,7 @@ class HereClient:
 
 def run_here(project, stages=None, client=None):
     """`Project.run` without a cluster."""
-    with project.lock().held():
+    with project.lock().held(patience_s=5):  # somebody may just be looking whether it is taken
         running.refresh_code(project)
         chosen = running.chosen_nodes(project, stages)
         return running.run_nodes(project, client or HereClient(), chosen, "none", only=stages)

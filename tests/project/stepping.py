@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 from concurrent.futures import CancelledError
 
 import numpy as np
@@ -10,6 +11,7 @@ import latticework as lw
 from latticework.lattice.states import ACTIVE, BROKEN, State
 from latticework.project import running
 from latticework.project.coordinator import Coordinator
+from latticework.project.delays import Delays
 from latticework.project.deriving import left_out
 from latticework.project.pipeline import Pipeline
 from tests.project.weather import WEATHER
@@ -90,6 +92,7 @@ class Session:
         self.path, self.client = path, SteppedClient(slots)
         self.project = lw.open_project(path)
         self.coordinator = None
+        self.later_s = 0.0
 
     @property
     def pipeline(self):
@@ -109,6 +112,12 @@ class Session:
         running.refresh_code(project)
         self.coordinator = project.coordinator = Coordinator(project, self.client, stay=True)
         self.coordinator.states.begin()
+        self.coordinator.care.delays = Delays(self.coordinator, self.clock)
+        self.coordinator.care.delays.begin()
+
+    def clock(self):
+        """The time, some of which may have been skipped."""
+        return time.time() + self.later_s
 
     def end(self):
         """As when a run is stopped and does not wait."""
@@ -141,9 +150,10 @@ class Session:
 
     def send(self):
         self.coordinator.look_at_slots()
-        self.coordinator._refresh_slots()
+        self.coordinator._look_at_pools()
+        self.coordinator.care.delays.release()
         before = set(self.coordinator.flying)
-        self.coordinator._dispatch()
+        self.coordinator.sender.send()
         for number in set(self.coordinator.flying) - before:
             self.check_sent(self.coordinator.flying[number][0])
 
@@ -167,6 +177,9 @@ class Session:
         for _ in range(limit):
             self.send()
             out = self.out
+            if not out and any(queue.n_held for queue in self.coordinator.ready.values()):
+                self.later_s += 1e6
+                continue
             if not out:
                 return
             for _, future in out:
@@ -199,7 +212,7 @@ class Session:
                 ),
                 default=0,
             )
-            failures = 0
+            failures = exceptions = 0
             for id, outcome, fingerprint in rows:
                 if id <= since or outcome == 10:
                     break
@@ -211,7 +224,10 @@ class Session:
                     if fingerprint & 0xFFFFFFFFFFFFFFFF != now:
                         break
                     failures += 1
-            assert failures <= node.retries, f"{node.name} {unit} failed {failures} times before"
+                    exceptions += outcome == 2
+            told = f"{node.name} {unit} failed {failures} times before"
+            assert failures <= node.retries, told
+            assert exceptions <= node.budgets.exception.times, told
 
     def check(self):
         """Everything that must hold between two steps."""
@@ -247,9 +263,13 @@ class Session:
         queue = self.coordinator.ready[node.name]
         members = np.flatnonzero(queue._member).tolist()
         assert len(queue) == len(members)
-        suspects = set(self.coordinator.suspects._units[node.name])
+        suspects = set(self.coordinator.suspects._units[node.name]) | set(
+            self.coordinator.outgrown.waiting(node.name)
+        )
+        held = set(queue._held)
+        assert not held & set(members), f"{node.name}: queued though it waits"
         assert set(members) <= set(may_run.tolist()), f"{node.name}: queued but may not run"
-        assert set(may_run.tolist()) <= set(members) | suspects, f"{node.name}: forgotten"
+        assert set(may_run.tolist()) <= set(members) | suspects | held, f"{node.name}: forgotten"
 
     def check_durable(self):
         """What another process sees is what is in memory."""

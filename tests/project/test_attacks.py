@@ -17,6 +17,9 @@ from latticework.project import clusters, dispatch
 from latticework.project.coordinator import Coordinator
 from latticework.project.units import Units
 from latticework.stages import worker
+from latticework.stages.black_box import REPORT
+from latticework.stages.budgets import Retries
+from latticework.stages.failures import EXCEPTION, NO_CODE
 from tests.project.running import HereClient, attempts_since, numbered, run_here
 
 
@@ -40,7 +43,7 @@ def test_slow_tiles_after_quick_ones_are_handed_back(folder, monkeypatch):
     class Counting(HereClient):
         def submit(self, *arguments, **options):
             done = super().submit(*arguments, **options)
-            rows = np.frombuffer(done.value.rows, dtype=worker.REPORT)
+            rows = np.frombuffer(done.value.rows, dtype=REPORT)
             sizes.append((len(rows), done.value.left, float(np.ptp(rows["ended"]))))
             return done
 
@@ -128,7 +131,8 @@ def test_tries_do_not_wrap():
     units = Units.waiting(2)
     units.tries[:] = 254
     for _ in range(3):
-        units.charge(np.array([0, 1]), np.zeros(2, dtype="u8"), retries=1000)
+        how = np.full(2, EXCEPTION), np.full(2, NO_CODE)
+        units.charge(np.array([0, 1]), np.zeros(2, dtype="u8"), Retries.of(100), *how)
         assert units.tries.tolist() == [255, 255]
         assert units.mark.tolist() == [State.FAILED, State.FAILED]
 
@@ -142,6 +146,7 @@ def project_y(block):
 
 def test_a_projection_without_names_does_not_keep_its_halo(folder):
     project = lw.create(folder / "p.lw", numbered()[0])
+    project.set_patience(after=None)
     stage = project.add(project_y, overlap=2, boundary="reflect", numpy=True)
     run_here(project)
     assert stage.counts == {"failed": 20}
@@ -194,6 +199,7 @@ def count_rows(table):
 @pytest.mark.parametrize("first", [1, 3, 11])
 def test_first_tiles_that_make_nothing_do_not_fail_the_others(folder, function, first):
     project = lw.create(folder / "p.lw", numbered()[0])
+    project.set_patience(after=None)
     stage = project.add(function, first=first, name="make", retries=0)
     run_here(project)
     assert project.pipeline["make"].output.kind == function.__name__.split("_")[0]
@@ -228,12 +234,12 @@ def test_a_stage_of_which_no_tile_makes_anything_is_complete(folder):
 
 
 def test_units_of_an_unsettled_stage_that_disagree_fail():
-    rows = np.zeros(2, dtype=worker.REPORT)
+    rows = np.zeros(2, dtype=REPORT)
     rows["outcome"] = worker.COMPLETE
     found, known = lw.array_output("u1", shape={"y": 3}), lw.table_output()
     report = worker.BatchReport(1, rows.tobytes(), "", found, (), (), "w", "h")
     failed = worker.disagreeing(report, known)
-    assert (np.frombuffer(failed.rows, dtype=worker.REPORT)["outcome"] == 2).all()
+    assert (np.frombuffer(failed.rows, dtype=REPORT)["outcome"] == 2).all()
     assert "kind array instead of table" in failed.failures[1].message
 
 
@@ -246,11 +252,11 @@ def test_a_stage_that_fails_everywhere_is_tried_on_every_slot(folder):
     project.add(make_nothing, name="declared", output=lw.record_output())
     with project.lock().held():
         coordinator = Coordinator(project, HereClient(slots=4))
-        coordinator._refresh_slots()
-        assert coordinator._scouts(project.pipeline["make_nothing"]) == 1
-        assert coordinator._scouts(project.pipeline["declared"]) == 4
+        coordinator._look_at_pools()
+        assert coordinator.sender._scouts(project.pipeline["make_nothing"]) == 1
+        assert coordinator.sender._scouts(project.pipeline["declared"]) == 4
         coordinator.failed.add("make_nothing")
-        assert coordinator._scouts(project.pipeline["make_nothing"]) == 4
+        assert coordinator.sender._scouts(project.pipeline["make_nothing"]) == 4
         project.close_writer()
 
 

@@ -163,7 +163,6 @@ def interrupt_after(project, *, batches):
         def submit(self, *arguments, **options):
             if self.batches + 1 >= batches:
                 coordinator.stop()
-                coordinator.slots = 0
             return super().submit(*arguments, **options)
 
     with project.lock().held():
@@ -285,6 +284,7 @@ def test_a_retry_runs_what_failed_and_what_it_blocked(folder):
     project = failing_project(folder)
     marks = folder / "marks"
     marks.mkdir()
+    project.set_patience(after=None)
     project.add(steps.fail_once, name="sharp", marks=str(marks), retries=0)
     run_here(project)
     assert project.counts["sharp"] == {"failed": 49}
@@ -342,6 +342,7 @@ def test_a_child_that_failed_runs_again_when_what_it_reads_has_changed(folder):
     project.add(steps.add, name="first", amount=0)
     project.add(steps.largest, name="sum", after="first", reads=lw.all_tiles())
     project.add(lambda tile: tile[:1, :1] * 2 + 1, name="odd", after="first")
+    project.set_patience(after=None)
     project.add(picky, after="odd", retries=0)
     run_here(project)
     assert project.counts["picky"] == {"failed": 20}
@@ -376,6 +377,7 @@ def test_memory_errors_and_exits_in_a_stage_are_failures_of_the_tile(folder):
 def test_a_stage_that_always_fails_stops_nothing_else(folder):
     lattice, _ = numbered()
     project = lw.create(folder / "p.lw", lattice)
+    project.set_patience(after=None)
     project.add(steps.fail_at, bad=list(range(20)))
     project.add(steps.add, after="fail_at", overlap=1, name="child")
     project.add(steps.add)
@@ -433,6 +435,7 @@ def test_a_file_that_breaks_after_opening_fails_its_own_readers(folder, local_cl
             tifffile.imwrite(files / f"tile_y{y}_x{x}.tif", pixels)
     lattice = lw.open_tiles(files, pattern="tile_y{y}_x{x}.tif")
     project = lw.create(folder / "p.lw", lattice)
+    project.set_patience(after=None)
     project.add(steps.add)
     project.add(steps.add, name="haloed", overlap=1)
     broken = files / "tile_y1_x1.tif"

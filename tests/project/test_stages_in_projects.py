@@ -310,6 +310,7 @@ def test_a_result_that_was_declared_otherwise_fails_and_says_how(project, declar
 
 @pytest.mark.parametrize("function", [steps.unstorable, steps.texts])
 def test_results_that_cannot_be_kept_say_so(project, function):
+    project.set_patience(after=None)
     stage = project.add(function, retries=0)
     run_here(project)
     assert stage.counts == {"failed": 20}

@@ -57,6 +57,12 @@ MENU = {
 }
 """Stages by name: callable, parents, and options for what is to be done about what is missing."""
 
+BUDGETS = (
+    {"exception": lw.Again(1, wait_s=30), "memory": 0},
+    {"exception": {"times": 2, "wait_s": 5}, "in_all": 2},
+    {"exception": 0},
+)
+
 names = st.sampled_from(sorted(MENU))
 missings = st.sampled_from(MISSING)
 numbers = st.integers(0, 30)
@@ -171,7 +177,7 @@ class Life(RuleBasedStateMachine):
             more = {} if name == "smear" else {"bad": bad}
             self.project.change(name, salt=salt, **more)
 
-    @then(number=numbers, retries=st.integers(0, 2))
+    @then(number=numbers, retries=st.integers(0, 2) | st.sampled_from(BUDGETS))
     def change_retries(self, number, retries):
         name = self._stage(number)
         if name is not None:
@@ -352,6 +358,11 @@ class Life(RuleBasedStateMachine):
         if commit:
             self.session.commit()
 
+    @rule(seconds=st.sampled_from([1, 20, 100]))
+    def time_passes(self, seconds):
+        if self.session is not None:
+            self.session.later_s += seconds
+
     # ---------------------------------------------------------------- the coordinator
 
     @precondition(runs)
@@ -454,6 +465,23 @@ USUAL = settings(
 
 def test_a_project_lives_through_anything():
     run_state_machine_as_test(Life, settings=USUAL)
+
+
+def test_what_is_current_again_stays_though_workers_died_in_between():
+    """A change makes a reduction stale, its worker dies twice, and the change is taken back."""
+    life = Life()
+    where = [(1, 0), (0, 1), (2, 0), (0, 0), (2, 1)]
+    life.create(where=where, slots=2, going_on=False, stages=["after"] * 4, missing="wait")
+    life.region(days=4, first=None)
+    life.cancel(days=0, number=0, unit=0)
+    life.replace(days=4, number=0)
+    life.region(days=0, first=1)
+    for _ in range(2):
+        life.goes_wrong(how="died", number=0)
+        life.all_is_well()
+    life.region(days=2, first=None)
+    life.all_is_well()
+    life.teardown()
 
 
 @pytest.mark.slow

@@ -80,6 +80,12 @@ def test_a_tile_that_kills_its_worker_fails_alone(folder, own_cluster, function)
     assert set(zip(lost.tile_y, lost.tile_x, strict=True)) >= {(0, 3), (2, 1)}
     assert set(completions(project).values()) == {1}
     np.testing.assert_array_equal(project["add"].data.to_numpy(), array + 1)
+    began = project.attempts(outcome="worker lost").host.dropna()
+    nodes = project.nodes()
+    assert nodes["worker lost"].tolist() == nodes["failed"].tolist() == [len(began)]
+    assert len(began) >= 2
+    assert nodes["set_aside"].isna().all()  # it is the only one
+    assert "worker lost" in set(project.events().event)
 
 
 def test_a_lost_worker_costs_only_what_it_had(folder, own_cluster):

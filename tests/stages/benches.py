@@ -11,13 +11,14 @@ from latticework.io import open_tiles
 from latticework.io.lattice_store import save_lattice
 from latticework.io.sources import save_source
 from latticework.lattice.lattice import Lattice
+from latticework.stages.black_box import REPORT
 from latticework.stages.lattices import UNIT
 from latticework.stages.order import Input, SealedOrder, WorkOrder, seal
 from latticework.stages.outputs import Output
 from latticework.stages.paths import lattice_folder, source_folder
 from latticework.stages.reads import reads_of
 from latticework.stages.stage import Stage
-from latticework.stages.worker import REPORT, BatchReport, run_batch
+from latticework.stages.worker import BatchReport, run_batch
 
 NAMES = ("plain", "with space", "quote's", 'dou"ble', "ünï", "new\nline")
 """Names of six tiles, none of them easy."""

@@ -1,0 +1,73 @@
+"""Which worker wrote what: units that read it are best sent there, where it is still in memory."""
+
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from latticework.project.pipeline import Node
+
+NOBODY = -1
+
+
+class Nearness:
+    """Remembers which worker made each unit of a stage, two bytes each.
+
+    It is a hint and no more: what is told to Dask lets other workers take the work, too.
+
+    Examples
+    --------
+    >>> near = Nearness()
+    >>> near.made("clean", 6, np.array([0, 1, 2]), "tcp://a:1")
+    >>> near.made("clean", 6, np.array([3]), "tcp://b:1")
+    >>> near.best("clean", np.array([1, 2, 3])), near.best("clean", np.array([4, 5]))
+    ('tcp://a:1', None)
+    """
+
+    def __init__(self) -> None:
+        self._by_stage: dict[str, np.ndarray] = {}
+        self._numbers: dict[str, int] = {}
+        self._addresses: list[str] = []
+
+    def made(self, stage: str, n: int, units: np.ndarray, worker: str) -> None:
+        """A worker made some of a stage's `n` units."""
+        known = self._by_stage.get(stage)
+        if known is None or len(known) < n:
+            grown = np.full(n + n // 2, NOBODY, np.int16)
+            if known is not None:
+                grown[: len(known)] = known
+            self._by_stage[stage] = known = grown
+        if worker not in self._numbers:
+            if len(self._addresses) > np.iinfo(np.int16).max:
+                return  # so many workers have come and gone that the rest are not told apart
+            self._numbers[worker] = len(self._addresses)
+            self._addresses.append(worker)
+        known[units] = self._numbers[worker]
+
+    def best(self, stage: str, units: np.ndarray) -> str | None:
+        """The worker that made most of some units; None unless it is half of them."""
+        known = self._by_stage.get(stage)
+        if known is None or not len(units):
+            return None
+        makers = known[units[units < len(known)]]
+        counts = np.bincount(makers[makers != NOBODY], minlength=1)
+        most = int(counts.argmax())
+        return self._addresses[most] if 2 * counts[most] >= len(units) else None
+
+    def hint(self, node: "Node", units: np.ndarray, pool: AbstractSet[str]) -> dict[str, Any]:
+        """Options of `distributed.Client.submit` that prefer the worker with a batch's inputs.
+
+        Parameters
+        ----------
+        node, units
+            The batch.
+        pool
+            Addresses of the workers of its pool: others cannot have it.
+        """
+        for edge in node.edges:
+            if edge.one_each:
+                worker = self.best(edge.parent, edge.dependency.inputs(units)[1])
+                if worker in pool:
+                    return {"workers": [worker], "allow_other_workers": True}
+        return {}

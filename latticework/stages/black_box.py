@@ -1,0 +1,130 @@
+"""The black box of a batch: what a worker had done of it, readable when the worker is dead.
+
+A small file in the batch's staging folder, mapped into memory, so that writing to it costs no
+system call and what was written outlives the process however it ends::
+
+    number of the row that runs now, int64 (-1: none)
+    memory that the process had when last looked at, and that it may have, int64 bytes each
+    number of rows, int64
+    REPORT rows, in the order of the units: those before the current one are done
+    name of the host, UTF-8
+"""
+
+import contextlib
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from latticework.stages.here import host_name
+
+REPORT = np.dtype(
+    [
+        ("unit", "<i8"),
+        ("attempt", "<u2"),
+        ("outcome", "u1"),
+        ("started", "<f8"),
+        ("ended", "<f8"),
+        ("cpu_s", "<f4"),
+        ("peak_memory", "<i8"),
+        ("bytes_read", "<i8"),
+        ("bytes_written", "<i8"),
+        ("exit_code", "<i4"),
+    ]
+)
+"""One row per unit of a batch, as it travels back."""
+COSTS = struct.Struct("<Bddfqqqi")
+"""What is filled in of a row when its unit has ended."""
+SKIP = REPORT.fields["outcome"][1]  # type: ignore[index]
+HEADER = struct.Struct("<qqqq")
+ROW, MEMORY = struct.Struct("<q"), struct.Struct("<qq")
+NAME = "box"
+"""Name of the file."""
+
+
+class BlackBox:
+    """Written by a worker while it runs a batch.
+
+    Parameters
+    ----------
+    folder
+        The batch's staging folder. If no file can be written there, nothing outlives the process.
+    rows
+        `REPORT` rows with the ids and attempts of the units.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> rows = np.zeros(3, REPORT)
+    >>> rows["unit"] = [7, 8, 9]
+    >>> box = BlackBox(folder, rows)
+    >>> box.begin(0)
+    >>> box.end(0, 1, 10.0, 11.0, 0.9, 1000, 20, 30, 0)
+    >>> box.begin(1)
+    >>> found = read_box(folder)
+    >>> found.running, found.done["unit"].tolist(), found.done["ended"].tolist()
+    (1, [7], [11.0])
+    """
+
+    def __init__(self, folder: Path, rows: np.ndarray) -> None:
+        host = host_name().encode()
+        size = HEADER.size + rows.nbytes + len(host)
+        self._map = mmap.mmap(-1, size)
+        with contextlib.suppress(OSError), (folder / NAME).open("w+b") as file:
+            file.write(bytes(size))  # not truncate(): a disk that is full has to say so now
+            file.flush()
+            self._map = mmap.mmap(file.fileno(), size)
+        HEADER.pack_into(self._map, 0, -1, 0, 0, len(rows))
+        self._map[HEADER.size :] = rows.tobytes() + host
+        self._done = 0
+
+    def begin(self, row: int) -> None:
+        """A unit begins."""
+        ROW.pack_into(self._map, 0, row)
+
+    def saw(self, resident: int, limit: int) -> None:
+        """The process has so much memory, of so much that it may have, in bytes."""
+        MEMORY.pack_into(self._map, ROW.size, resident, limit)
+
+    def end(self, row: int, *costs: float) -> None:
+        """A unit has ended: outcome, times, processor seconds, bytes, exit code."""
+        COSTS.pack_into(self._map, HEADER.size + row * REPORT.itemsize + SKIP, *costs)
+        self._done = row + 1
+
+    def rows(self) -> np.ndarray:
+        """Rows of the units that have ended."""
+        return np.frombuffer(self._map, REPORT, self._done, HEADER.size).copy()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a black box holds."""
+
+    running: int
+    """Row of the unit that ran; -1 if none had begun."""
+    done: np.ndarray
+    """`REPORT` rows of those before it."""
+    resident: int
+    """Memory that the process had when it was last looked at, bytes; 0 if it was not."""
+    limit: int
+    """Memory that it may have."""
+    host: str
+    """Name of the host on which it ran."""
+
+
+def read_box(folder: Path) -> Found | None:
+    """What the black box in a batch's staging folder says; None if there is none to be read."""
+    try:
+        content = (folder / NAME).read_bytes()
+        running, resident, limit, n = HEADER.unpack_from(content)
+        host = content[HEADER.size + n * REPORT.itemsize :].decode()
+        done = np.frombuffer(content, REPORT, min(max(running, 0), n), HEADER.size)
+    except (OSError, ValueError, struct.error):
+        return None
+    return Found(running, done, resident, limit, host) if running < n else None
+
+
+__all__ = ["REPORT", "BlackBox", "Found", "read_box"]

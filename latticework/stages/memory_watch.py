@@ -1,0 +1,108 @@
+"""A worker that is about to run out of memory ends the unit that takes it, before it is killed.
+
+Dask's nanny kills a worker process at 95 % of its memory, SLURM kills its job, and neither says
+which tile it was. So a thread of the worker looks at its own memory many times a second. Beyond
+`MOST` of the worker's memory it ends the unit that has taken most of it since it began, as if it
+had raised a `MemoryError`; where the code does not react at once, the process ends itself, leaving
+word of the unit behind (`latticework.stages.running_units`). Where the memory was taken by units
+before, which leaked it, the process ends itself and the unit is not charged.
+"""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+from latticework.stages.allocator import give_back_freed_memory
+from latticework.stages.running_units import RunningUnit, running_units_here
+
+MOST = 0.90
+"""Share of the worker's memory beyond which a unit is ended."""
+OWN = 0.25
+"""Share of the worker's memory that a unit has taken itself, at least, to be ended."""
+INTERVAL_S = 0.025
+"""Seconds between two looks."""
+STATM = Path("/proc/self/statm")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+_lock = threading.Lock()
+_watch: "MemoryWatch | None" = None
+
+
+def resident_bytes() -> int:
+    """Memory that this process has now, bytes; 0 where the system does not say."""
+    try:
+        return int(STATM.read_bytes().split()[1]) * PAGE
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+class MemoryWatch:
+    """Looks at the memory of this process while units run in it.
+
+    Parameters
+    ----------
+    limit
+        Memory of the worker, bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.work = threading.Event()
+        self._before: dict[RunningUnit, int] = {}
+
+    def start(self) -> None:
+        """Look from now on, whenever a unit runs."""
+        threading.Thread(target=self._run, name="latticework-memory-watch", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self.work.wait()
+            running = running_units_here()
+            if not running:
+                self.work.clear()
+                self._before.clear()
+                if not running_units_here():
+                    continue
+                self.work.set()
+            self.look(running, resident_bytes())
+            time.sleep(INTERVAL_S)
+
+    def look(self, running: list[RunningUnit], resident: int) -> RunningUnit | None:
+        """Deal with what runs while the process has so much memory; the unit that was ended."""
+        self._before = {unit: self._before.get(unit, resident) for unit in running}
+        for unit in running:
+            if unit.box is not None:
+                unit.box.saw(resident, self.limit)
+        if not running or resident <= MOST * self.limit:
+            return None
+        unit = min(running, key=lambda one: (self._before[one], -one.started))
+        if unit.ending is None and resident - self._before[unit] < OWN * self.limit:
+            give_back_freed_memory()
+            if resident_bytes() > MOST * self.limit:
+                unit.need_new_process()  # what others left behind is none of its fault
+            return None
+        unit.run_out_of_memory(resident, self.limit)
+        return unit
+
+
+def watch_memory(limit: int | None) -> None:
+    """Watch the memory of this process, which is a worker's, while units run; at once if they do.
+
+    Parameters
+    ----------
+    limit
+        Memory of the worker, bytes; None or 0 if it has no limit.
+    """
+    global _watch  # noqa: PLW0603  one for the process
+    if not limit or not resident_bytes():
+        return
+    with _lock:
+        if _watch is None:
+            _watch = MemoryWatch(limit)
+            _watch.start()
+        _watch.limit = limit
+        _watch.work.set()
+
+
+__all__ = ["MemoryWatch", "resident_bytes", "watch_memory"]

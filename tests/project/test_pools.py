@@ -1,0 +1,139 @@
+"""Several pools of workers: which stage runs where, and what becomes of what is too large."""
+
+import numpy as np
+import pytest
+
+import latticework as lw
+from latticework.errors import ProjectError, StageError
+from latticework.project.pools import Pool, Pools
+from latticework.stages.needs import Needs
+from tests.project import hungry, steps
+from tests.project.running import HereClient, completions, numbered
+
+GB = 10**9
+
+
+def pools(**memory):
+    return Pools([Pool(name, HereClient(), memory_bytes=value) for name, value in memory.items()])
+
+
+def names(found):
+    return [pool.name for pool in found]
+
+
+# ------------------------------------------------------------------ choosing
+
+
+def test_a_stage_runs_in_the_smallest_pool_that_has_what_it_needs():
+    some = pools(large=64 * GB, small=4 * GB, middle=16 * GB)
+    assert names(some.home(Needs())) == ["small"]
+    assert names(some.home(Needs.of({"memory": "5 GB"}))) == ["middle"]
+    assert names(some.home(Needs.of("large"))) == ["large"]
+    assert names(some.larger(Needs(), 4 * GB)) == ["middle"]
+    assert names(some.larger(Needs(), 17 * GB)) == ["large"]
+    assert names(some.larger(Needs(), 64 * GB)) == []
+
+
+def test_pools_of_the_same_kind_share_the_work():
+    assert names(pools(here=4 * GB, there=4 * GB).home(Needs())) == ["here", "there"]
+
+
+def test_graphics_cards_are_left_to_stages_that_need_them():
+    some = Pools(
+        [
+            Pool("gpu", HereClient(), memory_bytes=4 * GB, gpus=1),
+            Pool("cpu", HereClient(), memory_bytes=8 * GB),
+        ]
+    )
+    assert names(some.home(Needs())) == ["cpu"]
+    assert names(some.home(Needs.of({"gpus": 1}))) == ["gpu"]
+    assert names(some.larger(Needs(), 4 * GB)) == ["cpu"]
+    only = Pools([Pool("gpu", HereClient(), memory_bytes=4 * GB, gpus=1)])
+    assert names(only.home(Needs())) == ["gpu"]
+
+
+def test_a_stage_that_can_run_nowhere_is_refused_with_what_there_is(folder):
+    project = lw.create(folder / "p.lw", numbered()[0])
+    project.add(steps.add, needs={"memory": "900 TB"})
+    with pytest.raises(ProjectError, match=r"'add' needs .*TiB of memory, but no pool has that"):
+        project.run(lw.local(1, memory="1 GB"), progress="none")
+    project.add(steps.add, needs="gpu")
+    with pytest.raises(ProjectError, match=r"'add' needs pool 'gpu'.*'local'"):
+        project.run(lw.local(1, memory="1 GB"), progress="none")
+    assert project.counts == {"add": {"waiting": 20}}
+
+
+@pytest.mark.parametrize(
+    ("needs", "words"),
+    [
+        (3, "name of a pool"),
+        ({"cpu": 3}, "there is no 'cpu'"),
+        ({"memory": "much"}, "no amount of memory"),
+        ({"gpus": -1}, "no number of graphics cards"),
+    ],
+)
+def test_needs_that_make_no_sense_are_refused(needs, words):
+    with pytest.raises(StageError, match=words):
+        Needs.of(needs)
+
+
+def test_where_a_stage_runs_does_not_change_what_it_makes(folder):
+    project = lw.create(folder / "p.lw", numbered()[0])
+    project.add(steps.add)
+    here = lw.local(1, name="here")
+    assert project.run(here, progress="none")
+    project.add(steps.add, needs="here")
+    assert project.counts == {"add": {"complete": 20}}
+    assert lw.open_project(project.path).pipeline["add"].needs == Needs(pool="here")
+    assert project.run(here, progress="none").attempts == 0
+
+
+def test_two_pools_of_one_name_are_refused():
+    with pytest.raises(ProjectError, match="two pools have the name 'a'"):
+        Pools([Pool("a", HereClient()), Pool("a", HereClient())])
+
+
+# ------------------------------------------------------------------ running in several
+
+
+@pytest.fixture(scope="module")
+def small_and_large():
+    """Two real pools: 420 MiB and 2 GiB a worker."""
+    from latticework.project.pool_kinds import opened
+
+    given = [
+        lw.local(2, memory="420MiB", name="small"),
+        lw.local(1, memory="2GiB", name="large"),
+    ]
+    with opened(given, None) as some:
+        yield list(some)
+
+
+def test_stages_run_where_they_belong(folder, small_and_large):
+    project = lw.create(folder / "p.lw", numbered()[0])
+    project.add(hungry.pool_of, name="anywhere")
+    project.add(hungry.pool_of, name="large", needs="large")
+    project.add(hungry.pool_of, name="needy", needs={"memory": "1GiB"})
+    assert project.run(small_and_large, progress="none")
+    found = {name: {project[name].tile(k)["limit"] for k in range(20)} for name in project.stages}
+    assert found == {"anywhere": {420}, "large": {2048}, "needy": {2048}}
+
+
+@pytest.mark.parametrize("function", [hungry.take_memory, hungry.take_memory_at_once])
+def test_tiles_that_need_more_memory_finish_in_the_larger_pool(folder, small_and_large, function):
+    lattice, array = numbered((6, 6))
+    project = lw.create(folder / "p.lw", lattice)
+    project.add(function, name="hungry", ids=[3, 17, 30], megabytes=700, retries=0)
+    project.add(steps.add, after="hungry", overlap=1, boundary="reflect")
+    summary = project.run(small_and_large, progress="none")
+    attempts = project.attempts()
+    assert summary, project.attempts("hungry")[["tile", "outcome", "message"]].to_string()
+    assert set(completions(project).values()) == {1}
+    hungry_ones = attempts[attempts.stage == "hungry"]
+    tiles = {project.lattice.tile(k).name for k in (3, 17, 30)}
+    others = hungry_ones[~hungry_ones.tile.isin(tiles)]
+    assert (others.outcome == "complete").all()
+    assert len(others) == 33
+    first = hungry_ones[hungry_ones.tile.isin(tiles) & (hungry_ones.outcome != "complete")]
+    assert set(first.outcome) <= {"memory", "worker lost"}
+    np.testing.assert_array_equal(project["add"].data.to_numpy(), array + 2)

@@ -1,0 +1,1 @@
+"""A SLURM of the tests' own, on one machine, and what is tested with it."""
