@@ -191,3 +191,17 @@ def test_a_week_of_failures_loses_nothing_and_does_nothing_twice(start, idle_slu
         np.testing.assert_array_equal(project[stage].data.to_numpy(), here[stage].data.to_numpy())
     for tile in here.lattice:
         assert project["numbers"].tile(**tile.labels) == here["numbers"].tile(**tile.labels)
+
+
+@pytest.mark.slow
+def test_workers_retire_before_their_walltime_and_lose_nothing(idle_slurm, tmp_path):
+    lattice, array = numbered((10, 9))
+    project = lw.create(tmp_path / "p.lw", lattice)
+    project.add(steps.slow, seconds=0.8)
+    assert project.run(pool(walltime="1m", maximum=1), progress="none")
+    attempts = project.attempts()
+    assert set(attempts.outcome) == {"complete"}
+    assert len(attempts) == 90
+    assert attempts.worker.nunique() >= 2  # the first job's time was not enough
+    np.testing.assert_array_equal(project["slow"].data.to_numpy(), array)
+    until(lambda: not jobs(idle_slurm), what="the end of all jobs")
