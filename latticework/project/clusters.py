@@ -94,7 +94,7 @@ def worker_environment() -> dict[str, str]:
     """Environment of local workers: this process's, with its import path."""
     paths = [os.path.abspath(path) for path in sys.path if not path.endswith(".zip")]  # noqa: PTH100
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    quiet = {"DASK_LOGGING__DISTRIBUTED": "warning"}
+    quiet = {"DASK_LOGGING__DISTRIBUTED": "error"}
     return {**threads, **quiet, **os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
@@ -135,7 +135,7 @@ def local_cluster(
         f"local-{k}": {"cls": LocalWorker, "options": {"memory_limit": limit}}
         for k in range(workers)
     }
-    return OwnCluster(spec, scheduler, name="latticework", silence_logs=logging.ERROR)  # type: ignore[no-untyped-call]
+    return OwnCluster(spec, scheduler, name="latticework", silence_logs=logging.CRITICAL)  # type: ignore[no-untyped-call]
 
 
 def _port_taken(port: int) -> bool:

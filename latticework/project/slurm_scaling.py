@@ -19,8 +19,8 @@ from distributed import Client
 from distributed.deploy.cluster import Cluster
 
 from latticework.errors import ProjectError
-from latticework.io.slurm_jobs import SlurmJob, explain_reason, final_state_to_cause
-from latticework.io.slurm_queue import SlurmQueue, shared_queue
+from latticework.io.slurm_jobs import SlurmJob, explain_reason
+from latticework.io.slurm_queue import SlurmQueue, cause_of_end, shared_queue
 from latticework.project.pools import Pool
 from latticework.project.slurm_pool import SlurmPool
 
@@ -247,7 +247,7 @@ class SlurmScaler:
     def _ended(self, name: str, known: _Known, now: float) -> None:
         fate = known.fate
         assert fate is not None
-        cause = final_state_to_cause(fate.state, fate.reason)
+        cause = cause_of_end(fate)
         self._causes[name] = cause
         del self._jobs[name]
         while len(self._causes) > 10 * self.spec.maximum + 100:
@@ -334,7 +334,9 @@ def open_slurm_pool(spec: SlurmPool, folder: Path) -> Iterator[Pool]:
             "cluster, or in one of its jobs; or use latticework.local()"
         )
     try:
-        cluster = PoolCluster(label=spec.name, silence_logs=logging.ERROR, **spec.arguments(folder))
+        cluster = PoolCluster(
+            label=spec.name, silence_logs=logging.CRITICAL, **spec.arguments(folder)
+        )
     except (TypeError, ValueError) as error:
         raise ProjectError(f"pool {spec.name!r}: {error}") from error
     with cluster, Client(cluster, set_as_default=False) as client:

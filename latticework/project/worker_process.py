@@ -16,9 +16,11 @@ PR_SET_PDEATHSIG = 1
 NO_SPILL = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.target": False,
-    "logging": {"distributed": "warning"},
+    "distributed.worker.memory.pause": False,
+    "logging": {"distributed": "error"},
 }
-"""Pixels never stay in Dask's memory, so there is nothing to spill; its chatter is not shown."""
+"""Pixels never stay in Dask's memory, so there is nothing to spill, and pausing would free nothing
+(`latticework.stages.memory_watch` sees to full memory); its chatter is not shown."""
 
 
 def end_with_parent(parent: int) -> None:
@@ -49,7 +51,7 @@ def main() -> None:
     parent, scheduler, options = sys.argv[1:]
     end_with_parent(int(parent))
     dask.config.set(NO_SPILL)
-    logging.getLogger("distributed").setLevel(logging.WARNING)
+    logging.getLogger("distributed").setLevel(logging.ERROR)
     asyncio.run(serve(scheduler, json.loads(options)))
 
 
