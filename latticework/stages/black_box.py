@@ -1,7 +1,7 @@
 """The black box of a batch: what a worker had done of it, readable when the worker is dead.
 
-A small file in the batch's staging folder, mapped into memory, so that writing to it costs no
-system call and what was written outlives the process however it ends::
+A small file in the batch's staging folder, kept open; what was written to it outlives the process
+however that ends. (It is not mapped into memory: on a full disk that would end the process.) ::
 
     number of the row that runs now, int64 (-1: none)
     memory that the process had when last looked at, and that it may have, int64 bytes each
@@ -11,8 +11,9 @@ system call and what was written outlives the process however it ends::
 """
 
 import contextlib
-import mmap
+import os
 import struct
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,33 +71,50 @@ class BlackBox:
     """
 
     def __init__(self, folder: Path, rows: np.ndarray) -> None:
-        host = host_name().encode()
-        size = HEADER.size + rows.nbytes + len(host)
-        self._map = mmap.mmap(-1, size)
-        with contextlib.suppress(OSError), (folder / NAME).open("w+b") as file:
-            file.write(bytes(size))  # not truncate(): a disk that is full has to say so now
-            file.flush()
-            self._map = mmap.mmap(file.fileno(), size)
-        HEADER.pack_into(self._map, 0, -1, 0, 0, len(rows))
-        self._map[HEADER.size :] = rows.tobytes() + host
+        self._rows = bytearray(rows.tobytes())
         self._done = 0
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        with contextlib.suppress(OSError):
+            self._file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        header = HEADER.pack(-1, 0, 0, len(rows))
+        self._write(header + bytes(self._rows) + host_name().encode(), 0)
+
+    def _write(self, content: bytes | memoryview, at: int) -> None:
+        """Put something into the file; once that has failed, no more."""
+        with self._lock:  # others may look at the memory while this one closes
+            if self._file is None:
+                return
+            with contextlib.suppress(OSError):
+                os.pwrite(self._file, content, at)
+                return
+        self.close()
+
+    def close(self) -> None:
+        """Nothing more is written to the file."""
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
 
     def begin(self, row: int) -> None:
         """A unit begins."""
-        ROW.pack_into(self._map, 0, row)
+        self._write(ROW.pack(row), 0)
 
     def saw(self, resident: int, limit: int) -> None:
         """The process has so much memory, of so much that it may have, in bytes."""
-        MEMORY.pack_into(self._map, ROW.size, resident, limit)
+        self._write(MEMORY.pack(resident, limit), ROW.size)
 
     def end(self, row: int, *costs: float) -> None:
         """A unit has ended: outcome, times, processor seconds, bytes, exit code."""
-        COSTS.pack_into(self._map, HEADER.size + row * REPORT.itemsize + SKIP, *costs)
+        start = row * REPORT.itemsize + SKIP
+        COSTS.pack_into(self._rows, start, *costs)
+        self._write(memoryview(self._rows)[start : start + COSTS.size], HEADER.size + start)
         self._done = row + 1
 
     def rows(self) -> np.ndarray:
         """Rows of the units that have ended."""
-        return np.frombuffer(self._map, REPORT, self._done, HEADER.size).copy()
+        return np.frombuffer(bytes(self._rows), REPORT, self._done).copy()
 
 
 @dataclass(frozen=True, slots=True)

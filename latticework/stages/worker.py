@@ -165,6 +165,7 @@ def run_batch(
             if time.monotonic() > enough or outcome == UNWRITABLE:
                 break
     forget_batch(session, batch)
+    box.close()
     rows = box.rows()
     if output is not None and output.kind == "record":
         made_records.extend((row, NO_RECORD) for row in nothing)
