@@ -3,9 +3,12 @@
 As a program, this runs a project as a user without rights to everything: root may write anywhere.
 """
 
+import importlib
 import os
+import pkgutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -15,8 +18,10 @@ import dask
 import numpy as np
 import pytest
 
+import latticework
 import latticework as lw
 from latticework.lattice import Lattice
+from tests.project import steps
 from tests.project.running import HereClient, run_here
 
 QUICK = {"latticework.disk.margin": "256 kB", "latticework.disk.every": "0.05 s"}
@@ -126,13 +131,24 @@ def outcomes(project):
     return project.attempts().outcome.value_counts().to_dict()
 
 
+def import_all_that_a_run_needs():
+    """While it may be read: where the tests are installed, another user may have no business."""
+    for module in pkgutil.walk_packages(latticework.__path__, "latticework."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    with tempfile.TemporaryDirectory() as folder:
+        project = lw.create(Path(folder) / "warm.lw", noise(2, 64)[0])
+        project.add(steps.same)
+        assert run_here(project)
+        outcomes(project)
+        project.why("same", 1)
+        project["same"].data.to_numpy()
+
+
 def closed_and_opened(path, name):
     """As another user: a folder of a project is closed while it runs, and opened again."""
-    import latticework.project.running
-    import latticework.stages.worker  # noqa: F401 - while they may be read
-    from tests.project import steps
-
     if os.geteuid() == 0:
+        import_all_that_a_run_needs()
         os.setgid(NOBODY)
         os.setuid(NOBODY)
     lattice, pixels = noise(8, 64)
