@@ -4,11 +4,19 @@ Commands do nothing that the library could not: each is a few calls of it. Nothi
 before a command needs it, so that ``--help`` answers at once.
 """
 
-from latticework.cli.commands import commands
+import sys
 
-__all__ = ["commands", "main"]
+__all__ = ["main"]
 
 
 def main() -> None:
     """Entry point of ``latticework``."""
-    commands(prog_name="latticework")
+    try:
+        from latticework.cli.commands import commands
+        from latticework.cli.frame import INTERRUPTED
+    except KeyboardInterrupt:  # so early that nobody else could catch it
+        sys.exit(130)
+    try:
+        commands(prog_name="latticework")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from click.testing import CliRunner
 
-from latticework.cli import commands
+from latticework.cli.commands import commands
 
 PIPELINE = """\
 from scipy.ndimage import median_filter

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 import latticework as lw
-from latticework.cli import commands
+from latticework.cli.commands import commands
 from latticework.cli.frame import called
 from latticework.cli.options import ByAxis, Grid
 from latticework.cli.words import selection

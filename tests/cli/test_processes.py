@@ -93,7 +93,8 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(gated, gate, she
 
 def test_ctrl_c_before_anything_runs_is_clean_too(gated, shell):
     process = shell("run", gated, "--workers", "1")
-    time.sleep(1.0)
+    project = lw.open_project(gated)
+    wait_for(lambda: process.poll() is not None or project.is_run())
     process.send_signal(signal.SIGINT)
     output, code = finish(process)
     assert code == 130, output

@@ -395,7 +395,7 @@ def test_several_tiffs_are_not_divided_into_blocks(folder):
 def test_the_command_line_divides_a_tiff_too(tmp_path):
     from click.testing import CliRunner
 
-    from latticework.cli import commands
+    from latticework.cli.commands import commands
 
     tifffile.imwrite(tmp_path / "image.tif", np.zeros((50, 70), "u2"))
     told = CliRunner().invoke(
