@@ -16,6 +16,7 @@ from latticework.cli.steering import go_on
 from latticework.cli.words import TILES, note_project, selection, spoken
 from latticework.cli.working import (
     PIPELINE,
+    POOLS,
     PROGRESS,
     SCHEDULER,
     STAGES,
@@ -77,6 +78,7 @@ def watching_options(command: Any) -> Any:
 @place_options
 @WORKERS
 @SCHEDULER
+@POOLS
 @STAGES
 @PROGRESS
 @click.option("--name", help="Name of the project; the folder's if not given.")
@@ -91,6 +93,7 @@ def watch(
     interval_s: float,
     workers: int | None,
     scheduler: str | None,
+    pools: Path | None,
     stages: list[str] | None,
     progress: "Kind",
     name: str | None,
@@ -120,7 +123,7 @@ def watch(
     from latticework.project.summary import RunSummary
     from latticework.stages.paths import project_file
 
-    one_place(workers, scheduler)
+    one_place(workers, scheduler, pools)
     source: Path | None = folder
     if project is None:
         if not project_file(folder.expanduser()).is_file():
@@ -144,7 +147,7 @@ def watch(
         if not len(opened):
             add = f"{called()} add {quote(str(project))}"
             click.echo(f"No stages yet: tiles join, and nothing is made of them. See {add} --help")
-        with where(workers, scheduler) as cluster:
+        with where(workers, scheduler, pools) as cluster:
             summary = opened.watch(
                 source,
                 cluster,

@@ -39,6 +39,12 @@ SCHEDULER = click.option(
     metavar="ADDRESS",
     help="A Dask scheduler that runs already, as in tcp://host:8786.",
 )
+POOLS = click.option(
+    "--pools",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.yaml",
+    help="File that describes pools of workers, such as SLURM jobs.",
+)
 STAGES = click.option("--stages", type=Names(), help="Only these stages, as in clean,spots.")
 PROGRESS = click.option(
     "--progress",
@@ -127,6 +133,7 @@ def free_folder(project: Path) -> None:
 @PIPELINE
 @WORKERS
 @SCHEDULER
+@POOLS
 @STAGES
 @PROGRESS
 @click.option(
@@ -135,10 +142,12 @@ def free_folder(project: Path) -> None:
     help="Go on when all is done, for what is added or changed, until 'stop'.",
 )
 def run(
+    *,
     project: Path,
     pipeline: Path | None,
     workers: int | None,
     scheduler: str | None,
+    pools: Path | None,
     stages: list[str] | None,
     progress: "Kind",
     wait: bool,
@@ -158,17 +167,18 @@ def run(
     Examples:
       latticework run brain.lw --pipeline pipeline.py
       latticework run brain.lw --workers 4
+      latticework run brain.lw --pools site.yaml
       latticework run brain.lw --stages clean,spots --scheduler tcp://head-node:8786
 
     Exit codes: 0 everything is complete, 1 something failed, 2 it could not run, 130 Ctrl-C.
     """
     from latticework.cli.pipelines import PipelineProject
 
-    one_place(workers, scheduler)
+    one_place(workers, scheduler, pools)
     opened = PipelineProject(project)
     known = read_pipeline(opened, pipeline)
     only = stages or (known.only if known is not None and not wait else None)
-    with where(workers, scheduler) as cluster:
+    with where(workers, scheduler, pools) as cluster:
         summary = opened.run(cluster, stages=only, progress=Spoken(progress), wait=wait)
     if progress == "none":
         click.echo(spoken(str(summary)))
@@ -208,11 +218,12 @@ class Spoken:
         self._shown.finish(summary if closing is None else spoken(str(closing[0])))
 
 
-def one_place(workers: int | None, scheduler: str | None) -> None:
+def one_place(workers: int | None, scheduler: str | None, pools: Path | None = None) -> None:
     """Refuse two places to run."""
-    if workers is not None and scheduler is not None:
+    if sum(given is not None for given in (workers, scheduler, pools)) > 1:
         raise click.UsageError(
-            "--workers are on this machine, --scheduler is elsewhere: give one of them"
+            "--workers are on this machine, --scheduler is elsewhere, --pools says where itself: "
+            "give one of them"
         )
 
 
@@ -258,8 +269,13 @@ def read_pipeline(project: "PipelineProject", given: Path | None) -> "Applied | 
 
 
 @contextmanager
-def where(workers: int | None, scheduler: str | None) -> Iterator[Any]:
+def where(workers: int | None, scheduler: str | None, pools: Path | None = None) -> Iterator[Any]:
     """What to give to `Project.run`."""
+    if pools is not None:
+        from latticework.project.pools_file import read_pools_file
+
+        yield read_pools_file(pools)
+        return
     if scheduler is not None:
         if not re.fullmatch(r"(\w+://)?[^\s/]+:\d+", scheduler):
             raise ProjectError(
