@@ -270,8 +270,8 @@ class Mishaps:
         row = int(np.flatnonzero(batch.units == int(ended["unit"]))[0])
         mine = self._only_running(node, batch, row, Path(ended["staging"]), who)
         outcome, peak = int(ended["outcome"]), int(ended.get("peak_memory", 0))
-        if outcome == STOPPED:
-            self.give_up(mine, STOPPED)
+        if outcome == STOPPED:  # it had hardly begun, and the process was at fault
+            self._not_begun(node, mine)
         else:
             kind = OUTCOMES[outcome]
             self._charge(node, mine, outcome, kind, str(ended["message"]), peak_memory=peak)

@@ -50,6 +50,7 @@ class MemoryWatch:
         self.limit = limit
         self.work = threading.Event()
         self._before: dict[RunningUnit, int] = {}
+        self._earlier = False
 
     def start(self) -> None:
         """Look from now on, whenever a unit runs."""
@@ -61,6 +62,7 @@ class MemoryWatch:
             running = running_units_here()
             if not running:
                 self.work.clear()
+                self._earlier = self._earlier or bool(self._before)
                 self._before.clear()
                 if not running_units_here():
                     continue
@@ -70,6 +72,8 @@ class MemoryWatch:
 
     def look(self, running: list[RunningUnit], resident: int) -> RunningUnit | None:
         """Deal with what runs while the process has so much memory; the unit that was ended."""
+        left = self._before.keys() - set(running)
+        self._earlier = self._earlier or bool(left)
         self._before = {unit: self._before.get(unit, resident) for unit in running}
         for unit in running:
             if unit.box is not None:
@@ -77,7 +81,8 @@ class MemoryWatch:
         if not running or resident <= MOST * self.limit:
             return None
         unit = min(running, key=lambda one: (self._before[one], -one.started))
-        if unit.ending is None and resident - self._before[unit] < OWN * self.limit:
+        innocent = self._earlier and resident - self._before[unit] < OWN * self.limit
+        if unit.ending is None and innocent:
             give_back_freed_memory()
             if resident_bytes() > MOST * self.limit:
                 unit.need_new_process()  # what others left behind is none of its fault

@@ -135,5 +135,17 @@ def test_tiles_that_need_more_memory_finish_in_the_larger_pool(folder, small_and
     assert (others.outcome == "complete").all()
     assert len(others) == 33
     first = hungry_ones[hungry_ones.tile.isin(tiles) & (hungry_ones.outcome != "complete")]
-    assert set(first.outcome) <= {"memory", "worker lost"}
+    assert set(first.outcome) <= {"memory", "worker lost"}, first.outcome.tolist()
     np.testing.assert_array_equal(project["add"].data.to_numpy(), array + 2)
+
+
+def test_a_stage_that_leaks_memory_gets_new_processes_and_no_tile_pays(folder, small_and_large):
+    lattice, array = numbered((6, 6))
+    project = lw.create(folder / "p.lw", lattice)
+    project.add(hungry.leak, megabytes=30, retries=0)
+    assert project.run(small_and_large, progress="none"), project.counts
+    np.testing.assert_array_equal(project["leak"].data.to_numpy(), array + 1)
+    attempts = project.attempts()
+    uncharged = {"complete", "memory", "worker lost"}
+    assert set(attempts.outcome) <= uncharged, attempts.outcome.tolist()
+    assert (attempts.outcome == "complete").sum() == 36
