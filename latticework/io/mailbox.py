@@ -11,6 +11,7 @@ it works on network file systems, between hosts::
 import contextlib
 import json
 import os
+import stat
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -97,13 +98,16 @@ class Mailbox:
             except OSError:
                 continue  # taken back by who had left it
             try:
-                if taken.stat().st_size > LARGEST:
+                about = taken.lstat()
+                if not stat.S_ISREG(about.st_mode):
+                    raise ValueError("it is no plain file")
+                if about.st_size > LARGEST:
                     raise ValueError(f"it is larger than {LARGEST} bytes")
                 asked = json.loads(taken.read_text(encoding="utf-8"))
                 letter = Letter(
                     taken, str(asked["command"]), dict(asked["arguments"]), int(name[:19]) / 1e9
                 )
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 self._reply(taken, {"error": f"the request cannot be read: {error}"})
                 continue
             yield letter

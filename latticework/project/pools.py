@@ -177,7 +177,7 @@ class Pools:
 
     def home(self, needs: Needs) -> Sequence[Pool]:
         """The pools in which a stage runs: the smallest ones that have what it needs."""
-        fit = [pool for pool in self._pools if _has(pool, needs)]
+        fit = [pool for pool in self._pools if _has(pool, needs) and not pool.gone]
         return [pool for pool in fit if _size(pool) == _size(fit[0])]
 
     def check(self, stage: str, needs: Needs) -> None:
@@ -201,6 +201,7 @@ class Pools:
             pool
             for pool in self._pools
             if _has(pool, Needs(None, needs.memory_bytes, needs.gpus))
+            and not pool.gone
             and (pool.memory_bytes or 0) > memory_bytes
             and bool(pool.gpus) == bool(needs.gpus)
         ]

@@ -208,7 +208,8 @@ def check_settings(lattice: Lattice, settings: Settings) -> None:
     check_region(lattice, settings.priority.region)
     check_region(lattice, {dim: {"among": got} for dim, got in settings.skipped.items()})
     preview = settings.priority.preview
-    if preview is not None and (not isinstance(preview, int) or preview < 1):
+    number = isinstance(preview, int) and not isinstance(preview, bool)
+    if preview is not None and not (number and 1 <= preview < 2**31):
         raise ProjectError(f"preview={preview!r}: give a number of tiles, such as 10, or None")
     try:
         settings.to_json().encode()

@@ -217,7 +217,18 @@ def parameters(desk: "Desk", arguments: Arguments) -> Any:
 
 
 def open_acquisition(desk: "Desk", arguments: Arguments) -> Any:
-    """More tiles may come from now on, as far as `extents` says where that is known."""
+    """More tiles may come from now on, as far as `extents` says where that is known.
+
+    Raises
+    ------
+    ProjectError
+        While a run goes on that began without: its stores are not made for that.
+    """
+    if not desk.settings.live and getattr(desk, "flying", None) is not None:
+        raise ProjectError(
+            f"{desk.project.path} runs, and its tiles were all there when that began: end the run "
+            "first (project.stop()), then let project.watch take in more"
+        )
     make_live(desk)
     extents = {
         lattice_dim(axis): (int(first), int(last))

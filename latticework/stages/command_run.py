@@ -15,7 +15,7 @@ from latticework.stages.command import Command
 from latticework.stages.command_files import check_file, read_result, size_of
 from latticework.stages.command_inputs import CommandInputs
 from latticework.stages.command_values import Values, values_of
-from latticework.stages.failures import CommandError
+from latticework.stages.failures import CommandError, OutputCheckError
 from latticework.stages.inputs import Records
 from latticework.stages.paths import attempt_log, tile_folder
 from latticework.stages.placeholders import parse, text_of
@@ -99,7 +99,10 @@ def run_command(
         inputs = CommandInputs(bench, unit, records, absent, scratch, command)
         folders = {"output": output, "scratch": scratch, "log": logs["log"]}
         values = values_of(inputs, tile, attempt=running.attempt, folders=folders)
-        declared = {name: parse(f.path).fill(values) for name, f in command.files.items()}
+        declared = {
+            name: inside(output, parse(f.path).fill(values), name)
+            for name, f in command.files.items()
+        }
         values = values.with_values(
             **{f"file.{name}": str(output / path) for name, path in declared.items()}
         )
@@ -121,6 +124,23 @@ def run_command(
     return made
 
 
+def inside(output: Path, path: str, name: str) -> str:
+    """The path of a declared file with its placeholders filled in, if it is in its folder.
+
+    Raises
+    ------
+    OutputCheckError
+        If it leads out of it.
+    """
+    parts = Path(path).parts
+    if not parts or Path(path).is_absolute() or ".." in parts or "\0" in path:
+        raise OutputCheckError(
+            f"the declared file {name!r} would be {path!r}, which is no path in the output folder "
+            f"{output.name}: its placeholders must not lead out of it"
+        )
+    return path
+
+
 def _run(
     command: Command, values: Values, output: Path, logs: Mapping[str, Path], running: RunningUnit
 ) -> Ended:
@@ -131,8 +151,9 @@ def _run(
     if "log" in command.placeholders:
         logs["log"].parent.mkdir(parents=True, exist_ok=True)
     cwd = output if command.cwd is None else Path(parse(command.cwd).fill(values))
-    for path in command.files.values():  # a program does not make folders for its files
-        (output / parse(path.path).fill(values)).parent.mkdir(parents=True, exist_ok=True)
+    for name, path in command.files.items():  # a program does not make folders for its files
+        place = output / inside(output, parse(path.path).fill(values), name)
+        place.parent.mkdir(parents=True, exist_ok=True)
     return run_process(
         argv,
         cwd=cwd,

@@ -63,6 +63,17 @@ def test_a_stage_that_can_run_nowhere_is_refused_with_what_there_is(folder):
     assert project.counts == {"add": {"waiting": 20}}
 
 
+def test_nothing_is_sent_to_a_pool_whose_scheduler_is_gone():
+    some = pools(small=4 * GB, large=16 * GB)
+    next(iter(some)).client.status = "closed"
+    some.look()
+    assert names(some.home(Needs())) == ["large"]
+    for pool in some:
+        pool.client.status = "closed"
+    with pytest.raises(ProjectError, match="scheduler is gone"):
+        some.look()
+
+
 @pytest.mark.parametrize(
     ("needs", "words"),
     [

@@ -1,6 +1,7 @@
 """What is ready, the mailbox and the settings, against the simplest things that do the same."""
 
 import json
+import os
 import threading
 
 import numpy as np
@@ -164,6 +165,19 @@ def test_a_request_that_cannot_be_read_is_answered_and_holds_up_no_other(tmp_pat
     box.ask("resume", {})
     assert [letter.command for letter in box.collect()] == ["resume"]
     assert "cannot be read" in box.fetch(ticket)["error"]
+
+
+def test_requests_that_are_nested_too_deeply_or_no_files_are_answered_too(tmp_path):
+    box = Mailbox(tmp_path / "commands")
+    first, _, last = (box.ask("retry", {"k": k}) for k in range(3))
+    deep = min((tmp_path / "commands").glob("*.json"))
+    deep.write_text('{"command": "retry", "arguments": ' + "[" * 100_000)
+    pipe = sorted((tmp_path / "commands").glob("*.json"))[1]
+    pipe.unlink()
+    os.mkfifo(pipe)
+    assert [letter.arguments for letter in box.collect()] == [{"k": 2}]
+    assert "error" in box.fetch(first)
+    assert last is not None
 
 
 def test_files_that_are_no_requests_do_not_disturb(tmp_path):

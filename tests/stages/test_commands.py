@@ -570,3 +570,16 @@ def test_relative_programs_are_found_from_where_they_were_named(tmp_path, monkey
     monkeypatch.chdir(os.sep)
     rows, _ = Place(tmp_path / "p", array_tiles()).run(stage)
     assert rows["outcome"].tolist() == [COMPLETE]
+
+
+@pytest.mark.parametrize("path", ["{project_root}/evil", "{sub}/x", "{sub}"])
+def test_a_placeholder_of_a_declared_file_cannot_lead_out_of_its_folder(tmp_path, path):
+    place = Place(tmp_path, array_tiles())
+    stage = lw.command(
+        [sys.executable, "-c", "pass", "{sub}", "{project_root}"],
+        name="evil", files={"a": path}, params={"sub": "../../.."},
+    )  # fmt: skip
+    rows, report = place.run(place.order(stage), [0])
+    assert rows["outcome"].tolist() == [OUTPUT_CHECK]
+    assert "must not lead out of it" in report.failures[0].message
+    assert "'a'" in report.failures[0].message
