@@ -90,7 +90,11 @@ class Mishaps:
 
     def cancelled(self, batch: Batch) -> None:
         """It was called back, or the scheduler dropped it, most often because it has ended."""
-        self.give_up(batch, STOPPED)
+        node = self.of.pipeline.nodes.get(batch.stage)
+        if node is None or node.units is not batch.node.units or self._began(batch):
+            self.give_up(batch, STOPPED)
+        else:
+            self._not_begun(node, batch)
         self.of.look_at_slots()
 
     def superseded(self, batch: Batch, staging: str) -> None:
@@ -194,7 +198,7 @@ class Mishaps:
         return batch, False
 
     def _not_begun(self, node: Node, batch: Batch) -> None:
-        """The worker died before it came to this batch, which has no part in it."""
+        """No worker came to this batch: there is no attempt to be told of."""
         self.of.record.not_begun(batch)
         node.units.attempts[batch.units] -= 1
         cancelled = [u for u in batch.units.tolist() if self._is_cancelled(node, u)]
