@@ -238,7 +238,7 @@ class Controls(ProjectFolder):
         self.ask("skip", {"planes": _lists(planes)})
 
     def unskip(self, **planes: Any) -> None:
-        """Skip planes no more; ``z=None`` means all that are skipped along z."""
+        """Skip planes no more; ``z=None`` means all that are skipped along z, nothing means all."""
         self.ask("unskip", {"planes": _lists(planes)})
 
     def choose_region(self, **labels: Any) -> int:

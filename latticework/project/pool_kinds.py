@@ -84,8 +84,8 @@ def local(
     """
     if workers is not None and (isinstance(workers, bool) or int(workers) < 1):
         raise ProjectError(f"workers={workers!r}: a pool needs at least 1 worker")
-    if memory is not None:
-        bytes_of(memory)
+    if memory is not None and not bytes_of(memory):
+        raise ProjectError(f"memory={memory!r}: a worker needs some")
     return LocalPool(name, workers, memory, gpus)
 
 

@@ -147,10 +147,10 @@ def skip(desk: "Desk", arguments: Arguments) -> Any:
 
 
 def unskip(desk: "Desk", arguments: Arguments) -> Any:
-    """Skip planes no more; all of an axis where none is named."""
+    """Skip planes no more; all of an axis where none is named, and all where no axis is."""
     return _skip(
         desk,
-        arguments["planes"],
+        arguments["planes"] or dict.fromkeys(desk.settings.skipped, ()),
         lambda old, new: [label for label in old if new and label not in new],
     )
 

@@ -99,7 +99,7 @@ def bytes_of(given: Any) -> int:
 
     try:
         number = parse_bytes(given) if isinstance(given, str) else int(given)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1
     if number < 0 or isinstance(given, bool):
         raise StageError(f"{given!r} is no amount of memory: write it as '24 GB' or '16GiB'")

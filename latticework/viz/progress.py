@@ -253,7 +253,9 @@ class SilentProgress(ShownProgress):
     """Keeps the counts and shows nothing."""
 
 
-def make_progress(kind: Kind | Progress = "auto", *, file: IO[str] | None = None) -> Progress:
+def make_progress(
+    kind: Kind | Progress | None = "auto", *, file: IO[str] | None = None
+) -> Progress:
     """What shows progress best where we are.
 
     Parameters
@@ -272,6 +274,8 @@ def make_progress(kind: Kind | Progress = "auto", *, file: IO[str] | None = None
     ...     progress.start({"clean": 63})
     ...     progress.update("clean", {State.COMPLETE: 63})
     """
+    if kind is None:
+        kind = "none"
     if not isinstance(kind, str):
         return kind
     chosen = _kind_here(file) if kind == "auto" else kind

@@ -91,3 +91,12 @@ def test_tiles_are_gathered_along_the_grid_whatever_the_order_in_which_they_came
     for y in range(4):
         assert project["rows"].tile(y=y) == [10 * y + x for x in range(5)]
     assert project["source"].data[2, 3, 0, 0] == 23
+
+
+def test_no_plane_is_skipped_any_more_when_none_is_named(folder):
+    project = lw.create(folder / "p.lw", numbered()[0])
+    project.skip(y=[0, 1], x=2)
+    project.unskip()
+    assert project.settings.skipped == {}
+    project.add(steps.add)
+    assert project.counts == {"add": {"waiting": 20}}
