@@ -39,7 +39,7 @@ def retires_in(ends: float, now: float, chance: float) -> tuple[float, float]:
     Examples
     --------
     >>> retires_in(ends=3600, now=0, chance=0.5)
-    (3330.0, 3590.0)
+    (3375.0, 3590.0)
     """
     whole = ends - now
     margin = min(max(LEAST_S, SHARE * whole), MOST_S, 0.5 * whole)
