@@ -16,8 +16,12 @@ import errno
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from latticework.errors import StoreError
+
+P = TypeVar("P", str, Path)
+"""A path, as text where many are moved."""
 
 
 def never(_error: OSError) -> bool:
@@ -66,17 +70,44 @@ def publish(
                 f"nothing was published, run the tile again"
             )
     for key in keys:
-        _move(os.path.join(staging, key), os.path.join(target, key), again)  # noqa: PTH118
+        put_in_place(
+            _move,
+            os.path.join(staging, key),  # noqa: PTH118
+            os.path.join(target, key),  # noqa: PTH118
+            again,
+        )
 
 
-def _move(source: str, target: str, again: Callable[[OSError], bool]) -> None:
+def _move(source: str, target: str) -> None:
+    try:
+        os.replace(source, target)  # noqa: PTH105
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
+        os.replace(source, target)  # noqa: PTH105
+
+
+def put_in_place(
+    move: Callable[[P, P], None], source: P, target: P, again: Callable[[OSError], bool]
+) -> None:
+    """Move what was staged to where it belongs, as often as it takes.
+
+    Parameters
+    ----------
+    move
+        Called with `source` and `target`.
+    source, target
+        File or folder in the staging area, and its place.
+    again
+        Asked where it cannot be moved: whether that is to be tried once more. It may wait.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be moved, and is not to be tried again.
+    """
     while True:
         try:
-            try:
-                os.replace(source, target)  # noqa: PTH105
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
-                os.replace(source, target)  # noqa: PTH105
+            move(source, target)
         except OSError as error:
             if again(error):
                 continue

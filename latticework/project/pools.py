@@ -8,7 +8,7 @@ next larger one.
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from latticework.errors import ProjectError
@@ -224,10 +224,6 @@ def _described(pool: Pool) -> str:
     memory = "" if pool.memory_bytes is None else f" with {format_bytes(pool.memory_bytes)}"
     gpus = f" and {pool.gpus} graphics cards" if pool.gpus else ""
     return f"{pool.name!r}{memory}{gpus}"
-
-
-Demand = Callable[[Pool], int]
-"""Slots for which there is work in a pool."""
 
 
 def pools_of(where: Any) -> Pools:

@@ -106,6 +106,8 @@ def run_command(
         values = values.with_values(
             **{f"file.{name}": str(output / path) for name, path in declared.items()}
         )
+        for file in declared.values():  # a program does not make folders for its files
+            (output / file).parent.mkdir(parents=True, exist_ok=True)
         ended = _run(command, values, output, logs, running)
         _check_code(command, ended, tile, logs)
         made = _made(command, declared, output, tile, inputs, ended.exit_code)
@@ -151,9 +153,6 @@ def _run(
     if "log" in command.placeholders:
         logs["log"].parent.mkdir(parents=True, exist_ok=True)
     cwd = output if command.cwd is None else Path(parse(command.cwd).fill(values))
-    for name, path in command.files.items():  # a program does not make folders for its files
-        place = output / inside(output, parse(path.path).fill(values), name)
-        place.parent.mkdir(parents=True, exist_ok=True)
     return run_process(
         argv,
         cwd=cwd,

@@ -2,7 +2,7 @@
 
 import contextlib
 import ctypes
-import errno
+import functools
 import json
 import os
 import shutil
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from latticework.errors import StoreError
-from latticework.io.publish import never
+from latticework.io.publish import never, put_in_place
 from latticework.lattice.lattice import Lattice
 from latticework.stages.paths import files_folder, tile_folder
 
@@ -118,22 +118,10 @@ def publish_files(
             f"cannot publish {folder}: the attempt left no such folder in {staging}; nothing was "
             "published, run the tile again"
         )
-    while True:
-        try:
-            _move_folder(source, target, staging)
-        except OSError as error:
-            if again(error):
-                continue
-            remedy = "free space or fix the permissions, then run again"
-            if error.errno == errno.EXDEV:
-                remedy = "staging and store must be on one file system"
-            raise StoreError(
-                f"cannot publish {source} as {target}: {error.strerror or error}; {remedy}"
-            ) from error
-        return
+    put_in_place(functools.partial(_move_folder, staging), source, target, again)
 
 
-def _move_folder(source: Path, target: Path, staging: Path) -> None:
+def _move_folder(staging: Path, source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.is_dir():
         source.rename(target)
