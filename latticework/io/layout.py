@@ -19,7 +19,8 @@ A stage's output is one sharded Zarr v3 array. It comes in three kinds, two of w
     │   │   │   │   │
     └───┴───┴───┴───┘
 
-A tile above 1 GiB is several shards, split along ``c``, then ``z``, and so on.
+A tile above 1 GiB is several shards, split along ``c``, then ``z``, and so on. All files of an
+array lie in one folder: making folders costs more than the files of small blocks.
 
 The third kind, "list", is for lattices that grow: dims ``(tile, y, x)``, where ``tile`` is the id.
 A tile's file is named after its id, so it stays where it is whatever labels and grid positions
@@ -100,6 +101,18 @@ class ArrayLayout:
     """Whether each inner chunk carries a CRC32C (each shard's index always does)."""
     capacity: int = field(default=0, compare=False)
     """Kind "list": tiles that the metadata announce. No tile's place depends on it."""
+    separator: Literal[".", "/"] = "."
+    """Between the numbers in a file's name; "/" (a folder for each) in older projects' volumes."""
+    _sizes: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """Numbers of labels."""
+    _axes: tuple[int | None, ...] = field(init=False, repr=False, compare=False)
+    """For each pixel dim, which number of an index tells the block along it."""
+
+    def __post_init__(self) -> None:
+        places = {dim: axis for axis, dim in enumerate(self.lattice_dims)}
+        axes = tuple(places.get(f"tile_{dim}") for dim in self.dims)
+        object.__setattr__(self, "_sizes", tuple(len(labels) for labels in self.labels))
+        object.__setattr__(self, "_axes", axes)
 
     @classmethod
     def plan(
@@ -167,7 +180,7 @@ class ArrayLayout:
         """Sizes of the dims before the tiles' own: numbers of labels, or of tiles in a list."""
         if self.kind == "list":
             return (self.capacity,)
-        return tuple(len(labels) for labels in self.labels)
+        return self._sizes
 
     @property
     def lead_dims(self) -> tuple[str, ...]:
@@ -245,24 +258,26 @@ class ArrayLayout:
         """Files of a tile, relative to the group's folder; almost always one."""
         if self.volume_shape is None:
             self._check_index(index)
+            head = tuple(map(int, index))
             first: Sequence[int] = (0,) * len(self.dims)
-            head, separator = tuple(map(int, index)), "."
         else:
+            head = ()
             start = self._block_start(index)
             first = [s // n for s, n in zip(start, self.shard, strict=True)]
-            head, separator = (), "/"
         parts = [-(-n // s) for n, s in zip(self.tile_box(index).shape, self.shard, strict=True)]
         return tuple(
-            f"{self.name}/" + separator.join(["c", *map(str, head), *map(str, tail)])
+            f"{self.name}/" + self.separator.join(map(str, ("c", *head, *tail)))
             for tail in product(*(range(f, f + n) for f, n in zip(first, parts, strict=True)))
         )
 
     def _block_start(self, index: Sequence[int]) -> tuple[int, ...]:
         """First pixel of a block in the volume."""
         self._check_index(index)
-        at = dict(zip(self.lattice_dims, map(int, index), strict=True))
         return tuple(
-            at.get(f"tile_{dim}", 0) * n for dim, n in zip(self.dims, self.tile_shape, strict=True)
+            [
+                0 if axis is None else int(index[axis]) * n
+                for axis, n in zip(self._axes, self.tile_shape, strict=True)
+            ]
         )
 
     def _check_index(self, index: Sequence[int]) -> None:
@@ -273,13 +288,16 @@ class ArrayLayout:
                     "from 0"
                 )
             return
-        if len(index) != len(self.labels) or not all(
-            0 <= i < len(labels) for i, labels in zip(index, self.labels, strict=True)
-        ):
-            raise StoreError(
-                f"array {self.name!r} has no tile {tuple(index)}: its grid is "
-                f"{dict(zip(self.lattice_dims, self.grid, strict=True))}"
-            )
+        if len(index) == len(self._sizes):
+            for i, n in zip(index, self._sizes, strict=True):
+                if not 0 <= i < n:
+                    break
+            else:
+                return
+        raise StoreError(
+            f"array {self.name!r} has no tile {tuple(index)}: its grid is "
+            f"{dict(zip(self.lattice_dims, self.grid, strict=True))}"
+        )
 
     # -- growth ---------------------------------------------------------------------------
 
@@ -333,6 +351,7 @@ class ArrayLayout:
             "pixel_size_um": dict(self.pixel_size_um),
             "codec": self.codec,
             "checksum": self.checksum,
+            "separator": self.separator,
             **({"capacity": self.capacity} if self.kind == "list" else {}),
         }
 
@@ -355,6 +374,7 @@ class ArrayLayout:
             codec=value["codec"],
             checksum=value["checksum"],
             capacity=int(value.get("capacity", 0)),
+            separator=value.get("separator", "/" if value["kind"] == "volume" else "."),
         )
 
     def metadata(self) -> dict[str, Any]:
@@ -382,7 +402,7 @@ class ArrayLayout:
             },
             "chunk_key_encoding": {
                 "name": "default",
-                "configuration": {"separator": "/" if self.kind == "volume" else "."},
+                "configuration": {"separator": self.separator},
             },
             "fill_value": fill_value(np.dtype(self.dtype)),
             "codecs": [{"name": "sharding_indexed", "configuration": sharding}],

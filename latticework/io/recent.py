@@ -77,7 +77,7 @@ class RecentTiles:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def keep(self, published: Path, written: Path, pixels: np.ndarray) -> bool:
+    def keep(self, published: Path | str, written: Path | str, pixels: np.ndarray) -> bool:
         """Keep a copy of the pixels of a file, for when it is published.
 
         Parameters
@@ -108,7 +108,7 @@ class RecentTiles:
             self.held_bytes += copy.nbytes
         return True
 
-    def find(self, published: Path, box: Box) -> np.ndarray | None:
+    def find(self, published: Path | str, box: Box) -> np.ndarray | None:
         """A copy of the pixels in a box of a tile; None where its file has to be read."""
         name = str(published)
         if name not in self._kept:
@@ -138,7 +138,7 @@ class RecentTiles:
             self.held_bytes -= kept.pixels.nbytes
 
 
-def _identity(path: Path) -> tuple[int, ...] | None:
+def _identity(path: Path | str) -> tuple[int, ...] | None:
     """What tells a file from all others, moved or not; None where that cannot be had.
 
     The file is opened, because a network file system then asks its server what is there now.

@@ -68,7 +68,7 @@ class TileArray:
     """
 
     __slots__ = (
-        *("_group", "_handle", "_staged"),
+        *("_group", "_handle", "_keys", "_staged"),
         *("cache_bytes", "cores", "generation", "layout", "path"),
     )
 
@@ -88,6 +88,7 @@ class TileArray:
         self.cores = cores
         self._handle: Any = None
         self._staged: tuple[Path | None, Any] = (None, None)
+        self._keys: tuple[Sequence[int], tuple[str, ...]] = ((), ())
         self._group: ListGroup | None = None
 
     @classmethod
@@ -267,9 +268,18 @@ class TileArray:
                 pixels.reshape(place.shape),
                 can_reference_source_data_indefinitely=True,  # halves the memory of a write
             ).result()
-            return sum(os.stat(staging / key).st_size for key in self.layout.keys(index))  # noqa: PTH116
+            return sum(os.stat(f"{staging}/{key}").st_size for key in self.keys(index))  # noqa: PTH116
         except (ValueError, RuntimeError, OSError, NotImplementedError) as error:
             raise StoreError(explain(self.layout, staging, tuple(index), error, "write")) from error
+
+    def keys(self, index: Sequence[int]) -> tuple[str, ...]:
+        """Files of a tile, relative to the store's folder; those of the last one are at hand."""
+        known, keys = self._keys
+        place = tuple(index)
+        if known != place or not keys:
+            keys = self.layout.keys(place)
+            self._keys = place, keys
+        return keys
 
     def _staging_handle(self, staging: Path) -> Any:
         """The array below `staging`, opened once for all tiles of a batch."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from operator import gt, le, sub
 from typing import Self
 
 
@@ -32,13 +33,13 @@ class Box:
     def __post_init__(self) -> None:
         if len(self.start) != len(self.stop):
             raise ValueError(f"box from {self.start} to {self.stop}: give both as many numbers")
-        if any(b < a for a, b in zip(self.start, self.stop, strict=True)):
+        if any(map(gt, self.start, self.stop)):
             raise ValueError(f"box from {self.start} to {self.stop} ends before it starts")
 
     @classmethod
     def whole(cls, shape: Sequence[int]) -> Self:
         """Box of a whole array of this shape."""
-        return cls((0,) * len(shape), tuple(int(n) for n in shape))
+        return cls((0,) * len(shape), tuple(map(int, shape)))
 
     @property
     def ndim(self) -> int:
@@ -48,7 +49,7 @@ class Box:
     @property
     def shape(self) -> tuple[int, ...]:
         """Pixels along each dim."""
-        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
+        return tuple(map(sub, self.stop, self.start))
 
     @property
     def size(self) -> int:
@@ -58,7 +59,7 @@ class Box:
     @property
     def slices(self) -> tuple[slice, ...]:
         """The box as an index of an array (only meaningful where `start` is not negative)."""
-        return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+        return tuple(map(slice, self.start, self.stop))
 
     def intersect(self, other: "Box") -> "Box":
         """Pixels in both boxes; empty, at this box's near side, where they do not meet."""
@@ -82,6 +83,6 @@ class Box:
 
     def contains(self, other: "Box") -> bool:
         """Whether every pixel of `other` is in this box."""
-        return all(a <= b for a, b in zip(self.start, other.start, strict=True)) and all(
-            a >= b for a, b in zip(self.stop, other.stop, strict=True)
-        )
+        if len(self.start) != len(other.start):
+            raise ValueError(f"{self} and {other}: give boxes of as many dims")
+        return all(map(le, self.start, other.start)) and all(map(le, other.stop, self.stop))

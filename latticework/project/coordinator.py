@@ -304,6 +304,7 @@ class Coordinator(RunDesk):
         batch, future = self.flying.pop(number)
         batch.pool.out -= 1
         batch.pool.alone -= batch.alone
+        self.nearness.back(batch)
         return batch, future
 
     def fly(self, batch: Batch, future: Any) -> None:
@@ -311,6 +312,7 @@ class Coordinator(RunDesk):
         self.flying[batch.number] = batch, future
         batch.pool.out += 1
         batch.pool.alone += batch.alone
+        self.nearness.sent(batch)
 
     def _broken(self, batch: Batch, future: Any, error: BaseException | None) -> None:
         if not self.mishaps.broken(batch, error):

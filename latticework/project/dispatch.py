@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 TARGET_S = 1.0
 """Seconds of work in a batch: the scheduler's cost of a task is spread over it."""
 
-LEAST_S = 0.002
-"""Seconds of work below which a batch is not divided, so that all are busy to the end."""
+LEAST_S = 0.1
+"""Seconds of work below which a batch is not divided: sending one costs about a tenth of that."""
+
+CRUMBS = 1.5
+"""A batch takes all that there is if that is no more than so many times its size."""
 
 LARGEST = 4096
 """Units in a batch, at most."""
@@ -302,7 +305,9 @@ class Pace:
         seconds = max(self.seconds, 1e-6)
         share_s = (ready * seconds + others_s) / (2 * max(slots, 1))
         by_share = math.ceil(max(share_s, LEAST_S) / seconds)
-        return max(1, min(int(TARGET_S / seconds), by_share, ready, LARGEST))
+        size = max(1, min(int(TARGET_S / seconds), by_share, LARGEST))
+        whole = ready <= CRUMBS * size and ready * seconds <= TARGET_S
+        return max(1, ready if whole else min(size, ready))
 
 
 @dataclass(slots=True)
@@ -327,6 +332,8 @@ class Batch:
     """Fingerprint of its definition then."""
     pool: "Pool"
     """Where it is."""
+    near: str | None = None
+    """Address of the worker that it was sent to because that has its inputs in memory."""
     alone: bool = False
     """Whether it was sent by itself, to see whether it kills its worker."""
     started: bool = field(default=False)

@@ -1,14 +1,16 @@
 """Which worker wrote what: units that read it are best sent there, where it is still in memory."""
 
-from collections.abc import Set as AbstractSet
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from latticework.project.pipeline import Node
+    from latticework.project.dispatch import Batch
 
 NOBODY = -1
+QUEUED = 2
+"""Batches for each thread that are sent to a worker because it has their inputs."""
 
 
 class Nearness:
@@ -29,6 +31,7 @@ class Nearness:
         self._by_stage: dict[str, np.ndarray] = {}
         self._numbers: dict[str, int] = {}
         self._addresses: list[str] = []
+        self._out: Counter[str] = Counter()
 
     def made(self, stage: str, n: int, units: np.ndarray, worker: str) -> None:
         """A worker made some of a stage's `n` units."""
@@ -55,19 +58,29 @@ class Nearness:
         most = int(counts.argmax())
         return self._addresses[most] if 2 * counts[most] >= len(units) else None
 
-    def hint(self, node: "Node", units: np.ndarray, pool: AbstractSet[str]) -> dict[str, Any]:
+    def hint(self, batch: "Batch") -> dict[str, Any]:
         """Options of `distributed.Client.submit` that prefer the worker with a batch's inputs.
 
-        Parameters
-        ----------
-        node, units
-            The batch.
-        pool
-            Addresses of the workers of its pool: others cannot have it.
+        None where that worker has `QUEUED` batches for each of its threads already: Dask would
+        let the batch wait there for long, while others have nothing to do.
         """
-        for edge in node.edges:
+        pool = batch.pool
+        for edge in batch.node.edges:
             if edge.one_each:
-                worker = self.best(edge.parent, edge.dependency.inputs(units)[1])
-                if worker in pool:
+                worker = self.best(edge.parent, edge.dependency.inputs(batch.units)[1])
+                if worker in pool.addresses and self._out[worker] < QUEUED * pool.threads:
+                    batch.near = worker
                     return {"workers": [worker], "allow_other_workers": True}
         return {}
+
+    def sent(self, batch: "Batch") -> None:
+        """A batch is out."""
+        if batch.near is not None:
+            self._out[batch.near] += 1
+
+    def back(self, batch: "Batch") -> None:
+        """A batch is not out any more."""
+        if batch.near is not None:
+            self._out[batch.near] -= 1
+            if not self._out[batch.near]:
+                del self._out[batch.near]

@@ -81,6 +81,11 @@ class Pool:
         return window(self.slots) - self.out
 
     @property
+    def threads(self) -> int:
+        """Units that one of its workers runs at a time, at most."""
+        return -(-self.slots // max(self.workers, 1))
+
+    @property
     def single(self) -> bool:
         """Whether each of its workers runs one unit at a time."""
         return self.slots == self.workers

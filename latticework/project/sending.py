@@ -199,7 +199,7 @@ class Sender:
         must = of.care.placing.options(batch.number, batch.node.id, batch.units, pool.addresses)
         if must or batch.alone:
             return must
-        return of.nearness.hint(batch.node, batch.units, pool.addresses)
+        return of.nearness.hint(batch)
 
     def _order(self, node: Node) -> SealedOrder:
         orders = self.of.orders

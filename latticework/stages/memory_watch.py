@@ -100,10 +100,12 @@ def watch_memory(limit: int | None) -> None:
         Memory of the worker, bytes; None or 0 if it has no limit.
     """
     global _watch  # noqa: PLW0603  one for the process
-    if not limit or not resident_bytes():
+    if not limit:
         return
     with _lock:
         if _watch is None:
+            if not resident_bytes():
+                return  # the system does not say
             _watch = MemoryWatch(limit)
             _watch.start()
         _watch.limit = limit

@@ -43,10 +43,10 @@ def _memory_limit() -> int | None:
 
 def keep_written(store: TileArray, staging: Any, index: tuple[int, ...], pixels: np.ndarray) -> int:
     """Keep what was staged of a tile, if it is one file; how many bytes are held now."""
-    recent, keys = recent_here(), store.layout.keys(index)
+    recent, keys = recent_here(), store.keys(index)
     if len(keys) == 1:
         native = pixels.astype(store.layout.dtype, copy=False)
-        recent.keep(store.path / keys[0], staging / keys[0], native)
+        recent.keep(f"{store.path}/{keys[0]}", f"{staging}/{keys[0]}", native)
     return recent.held_bytes
 
 
@@ -55,5 +55,5 @@ def find_written(store: TileArray, index: tuple[int, ...], box: Box) -> np.ndarr
     recent = recent_here()
     if not len(recent):
         return None
-    keys = store.layout.keys(index)
-    return recent.find(store.path / keys[0], box) if len(keys) == 1 else None
+    keys = store.keys(index)
+    return recent.find(f"{store.path}/{keys[0]}", box) if len(keys) == 1 else None
