@@ -249,6 +249,12 @@ class Journal:
         self._open.clear()
         return True
 
+    def abandon(self) -> None:
+        """Forget what has not been committed: nothing more is written."""
+        self._open.clear()
+        if self._db.in_transaction:
+            self._db.rollback()
+
     def _begin(self) -> sqlite3.Cursor:
         """Open a transaction, unless `_redo` has done so."""
         return self._db.execute("select 1" if self._db.in_transaction else "begin immediate")

@@ -224,13 +224,26 @@ class Coordinator(RunDesk):
 
     def _land(self) -> None:
         """Give up what is still out, keep the states, drop the staging area."""
+        mine = self.project.lock().is_mine()
         for batch, future in list(self.flying.values()):
             with contextlib.suppress(Exception):
                 future.cancel()
-            with self.outage.let_go():
-                self.mishaps.give_up(batch, STOPPED)
+            if mine:
+                with self.outage.let_go():
+                    self.mishaps.give_up(batch, STOPPED)
         self.flying.clear()
         self.care.end()
+        if mine:
+            self._keep_states()
+        else:
+            self.journal.abandon()  # another coordinator writes to it
+        self.requests.close()
+        self.outage.close()
+        self._janitor.shutdown()
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+    def _keep_states(self) -> None:
+        """Leave everything as whoever looks, or runs next, should find it."""
         with contextlib.suppress(OSError, StoreError):  # only for readers from outside
             self.publisher.grow(at_last=True)
         with self.outage.let_go():
@@ -239,10 +252,6 @@ class Coordinator(RunDesk):
             self.journal.write(sql, (time.time(), self.session))
             self.journal.commit()
             keep_spare(self.project, self.pipeline)
-        self.requests.close()
-        self.outage.close()
-        self._janitor.shutdown()
-        shutil.rmtree(self.staging, ignore_errors=True)
 
     # ---------------------------------------------------------------- back
 

@@ -153,11 +153,11 @@ def closed_and_opened(path, name):
         os.setuid(NOBODY)
     lattice, pixels = noise(8, 64)
     project = lw.create(path, lattice)
-    project.add(steps.same)
+    project.add(steps.same_slowly, name="same")
     closed = []
 
     def close(batches):
-        if batches == 3:
+        if batches == 2:
             [found] = (path for path in project.path.glob(name))
             found.chmod(0o555)
             closed.append(found)
@@ -174,11 +174,11 @@ def closed_and_opened(path, name):
 
 
 def run_on_a_full_disk(path):
-    """Run a project in the main thread, on a disk that is full from the third batch on."""
+    """Run a project in the main thread, on a disk that is full from the second batch on."""
     project = lw.open_project(path)
 
     def fill_once(batches):
-        if batches == 3:
+        if batches == 2:
             fill(path.parent)
 
     with dask.config.set(QUICK):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,12 @@ import pandas as pd
 
 
 def same(tile):
+    return tile
+
+
+def same_slowly(tile, *, seconds=0.06):
+    """Slow enough that a batch is two or three tiles."""
+    time.sleep(seconds)
     return tile
 
 
