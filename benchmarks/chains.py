@@ -22,6 +22,7 @@ PLANS = {
 TOY = {"64 x 64 px": VolumePlan((8, 64, 64), (1, 64, 64), (1, 32, 64))}
 WITHIN = 1.3
 PAUSED_S = 1.0
+KILLED_AFTER_S = 20.0
 
 CHAIN, FUSED = "latticework, 4 stages", "latticework, one function"
 DASK_KEPT = "dask map_blocks, each stage stored"
@@ -39,6 +40,8 @@ def report(settings: Settings) -> Report:
         found, measured = noop(tiles, settings)
         rows, standings = rows + found, standings + measured
     found, measured = pausing(sizes[-1], settings)
+    rows, standings = rows + found, standings + measured
+    found, measured = restarting(sizes[-1], settings)
     rows, standings = rows + found, standings + measured
     plans = TOY if settings.toy else PLANS
     for name, plan in plans.items():
@@ -98,6 +101,23 @@ def pausing(tiles: int, settings: Settings) -> tuple[list[Row], list[Standing]]:
         *ratio_rows(f"{title}: until nothing runs", "s", [("latticework", landed)]),
     ]
     return rows, standings
+
+
+def restarting(tiles: int, settings: Settings) -> tuple[list[Row], list[Standing]]:
+    """How long it takes from the end of a run by `kill -9` until units run again."""
+    settings.say(f"a run of {tiles:,} no-op units is killed")
+    tiles, run_s = (50_000, 0.3) if settings.toy else (tiles, KILLED_AFTER_S)
+    target = "benchmarks.restarting:restart"
+    contestants = [
+        Contestant(system, target, {"system": key, "tiles": tiles, "run_s": run_s})
+        for system, key in (("latticework", "latticework"), ("daisy 2 with tracking", "daisy"))
+    ]
+    if not _daisy_is_here():
+        contestants.pop()
+    standings = contest(contestants, settings.scratch, repeats=settings.repeats, say=settings.say)
+    title = f"killed among {tiles:,} no-op units: until units run again"
+    seconds = [(s.contestant.system, s.median("again_s")) for s in standings]
+    return ratio_rows(title, "s", seconds), standings
 
 
 def chain(
@@ -174,6 +194,11 @@ NOTES = (
         "no-op: a stage that does nothing, 2 worker processes with 1 thread each; the times of "
         "latticework and client.map are without the start of the workers, daisy's are with it. "
         "client.map keeps no record and was given no more futures than its row says."
+    ),
+    (
+        "killed: kill -9 of all processes of a run, which is started again at once; the time until "
+        "the first unit runs holds the start of Python, of what it imports and of two workers. "
+        "client.map would begin with the first unit again."
     ),
     (
         "chain: mean of 5 x 5, least of 3 x 3, largest of 3 x 3 and a Gaussian, in each plane; the "

@@ -1,6 +1,7 @@
 """latticework itself, as a user would call it."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def _run_nothing(scratch: Path, watch: Stopwatch, path: Path, tiles: int) -> dic
     return {"peak_rss_bytes": _peak_rss()}
 
 
-def project_of(path: Path, tiles: int) -> Any:
+def project_of(path: Path, tiles: int, step: Callable[[Any], None] = nothing) -> Any:
     """A new project of that many tiles and a stage that does nothing with each."""
     import zarr
 
@@ -89,7 +90,7 @@ def project_of(path: Path, tiles: int) -> Any:
         path.with_suffix(".zarr"), shape=shape, chunks=shape, dtype="u1", dimension_names=["y", "x"]
     )
     project = lw.create(path, lw.Lattice.from_array(empty, block={"y": 8, "x": 8}))
-    project.add(nothing, reads=lw.nothing())
+    project.add(step, reads=lw.nothing())
     return project
 
 
