@@ -22,6 +22,7 @@ from typing import Any
 from distributed.deploy.spec import ProcessInterface
 
 from latticework.errors import ProjectError
+from latticework.io.slurm_commands import end_jobs, jobs_of
 from latticework.project.scheduler_file import (
     SchedulerFile,
     differing,
@@ -114,12 +115,12 @@ class LastingScheduler(ProcessInterface):  # which ships without types: hence wh
         if about is None or (about.folder, about.pool) != (str(wanted.folder), wanted.pool):
             return None
         if not await _answers(about):
-            here = about.host == socket.gethostname()
+            ended = await asyncio.to_thread(_end_jobs, about.tag)
             log.log(
-                logging.INFO if here else logging.WARNING,
+                logging.WARNING if ended else logging.INFO,
                 "pool %r: the scheduler that an earlier run has left on %s does not answer%s",
                 *(wanted.pool, about.host),
-                "" if here else ": if it lives, it ends its jobs by itself",
+                f": its jobs are of no use, and were ended ({ended})" if ended else "",
             )
             return None
         other = differing(about.shape, self.shape)
@@ -191,6 +192,17 @@ class LastingScheduler(ProcessInterface):  # which ships without types: hence wh
         raise ProjectError(
             f"pool {wanted.pool!r}: its scheduler has not started: {' '.join(words)} (see {said})"
         )
+
+
+def _end_jobs(tag: str) -> str:
+    """End the jobs of a scheduler that is not there any more; their ids."""
+    try:
+        jobs = jobs_of(tag)
+    except ProjectError as error:
+        log.warning("SLURM does not say which jobs an earlier run has left: %s", error)
+        return ""
+    end_jobs(jobs.values())
+    return ", ".join(jobs.values())
 
 
 async def _answers(about: SchedulerFile) -> bool:
