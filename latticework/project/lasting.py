@@ -98,8 +98,9 @@ class LastingScheduler(ProcessInterface):  # which ships without types: hence wh
         await super().start()  # type: ignore[no-untyped-call]
 
     async def close(self) -> None:
-        """Wait a while for its end, which it has been told."""
+        """Have it end, if it has not been told so, and wait a while for that."""
         if self._process is not None:
+            self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 await asyncio.to_thread(self._process.wait, END_S)
         elif self.about is not None:

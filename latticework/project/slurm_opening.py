@@ -48,6 +48,10 @@ def open_slurm_pool(spec: SlurmPool, folder: Path) -> Iterator[Pool]:
         cluster = PoolCluster(label=spec.name, lasting=_lasting(spec, folder), **arguments)
     except (TypeError, ValueError) as error:
         raise ProjectError(f"pool {spec.name!r}: {error}") from error
+    except RuntimeError as error:
+        if isinstance(error.__cause__, ProjectError):
+            raise error.__cause__ from None
+        raise
     with cluster, Client(cluster, set_as_default=False, name=COORDINATOR) as client:
         if cluster.joined:
             renew_workers(client)

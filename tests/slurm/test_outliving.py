@@ -45,23 +45,28 @@ def test_a_new_coordinator_goes_on_with_the_jobs_of_one_that_was_killed(
     start, idle_slurm, tmp_path, processes
 ):
     slurm, path = idle_slurm, tmp_path / "week.lw"
-    shape = {"cores": processes, "memory": f"{processes}GiB", "maximum": 4 // processes}
+    shape = {"cores": processes, "memory": f"{processes}GiB", "maximum": 4 - processes}
     earlier = of_the_pool(slurm)
+    blocker = slurm.submit("sleep", "600", options=("--nodes=2", "--exclusive"))
+    slurm.wait_for(blocker, "RUNNING")  # of the jobs of the pool, one has to wait
     process = start(0.4, **shape)
-    until(lambda: len(jobs(slurm, "RUNNING")) == shape["maximum"], what="the start of all jobs")
+    until(lambda: len(jobs(slurm)) == 1 + shape["maximum"], what="the submission of all jobs")
     until(lambda: complete(path) >= 10, what="the first tiles")
     [scheduler] = schedulers(path)
     (file,) = path.glob("scheduler-*.json")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    before = set(jobs(slurm))
+    before, waiting = set(jobs(slurm)) - {blocker}, set(jobs(slurm, "PENDING"))
+    assert len(waiting) == 1
     kill(process)
     done = complete(path)
     assert done < UNITS
     time.sleep(3)
-    assert set(jobs(slurm, "RUNNING")) == before
+    assert set(jobs(slurm, "RUNNING")) == {*before, blocker} - waiting
     process = start(0.4, **shape)
     until(lambda: complete(path) > done + 10, what="work of the old jobs for the new coordinator")
-    assert set(jobs(slurm, "RUNNING")) == before
+    assert set(jobs(slurm)) == {*before, blocker}
+    slurm.cancel(blocker)
+    until(lambda: set(jobs(slurm, "RUNNING")) == before, what="the start of the job that waited")
     assert [found.pid for found in schedulers(path)] == [scheduler.pid]
     out, _ = process.communicate(timeout=240)
     assert process.returncode == 0, out
@@ -75,9 +80,38 @@ def test_a_new_coordinator_goes_on_with_the_jobs_of_one_that_was_killed(
     assert run_here(here)
     for stage in ("slow", "edges", "sum"):
         np.testing.assert_array_equal(project[stage].data.to_numpy(), here[stage].data.to_numpy())
+    wait_for_the_end(slurm, path)
+    assert not file.exists()
+
+
+@pytest.mark.slow
+def test_coordinators_that_are_killed_again_and_again_lose_nothing(start, idle_slurm, tmp_path):
+    """Also while they join the scheduler, adopt jobs and have workers begin anew."""
+    slurm, path = idle_slurm, tmp_path / "week.lw"
+    pauses = np.random.default_rng(4).uniform(1.5, 9.0, 6)
+    most = 0
+    for pause in pauses:
+        process = start(0.1)
+        limit = time.monotonic() + pause
+        while time.monotonic() < limit:
+            most = max(most, len(jobs(slurm)))
+            time.sleep(0.2)
+        kill(process)
+    assert len(schedulers(path)) <= 1
+    process = start(0.1)
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, out
+    assert 1 <= most <= 3
+    made = completions(lw.open_project(path))
+    assert len(made) == UNITS
+    assert set(made.values()) == {1}
+    wait_for_the_end(slurm, path)
+
+
+def wait_for_the_end(slurm, path):
+    """No job and no scheduler are left."""
     until(lambda: not jobs(slurm), what="the end of all jobs")
     until(lambda: not schedulers(path), what="the end of the scheduler")
-    assert not file.exists()
 
 
 @pytest.mark.slow
