@@ -33,8 +33,8 @@ from latticework.stages.paths import scheduler_file
 
 ANSWER_S = 10.0
 """Seconds that a scheduler has to answer."""
-START_S = 60.0
-"""Seconds that a new one has to be there."""
+START_S = 180.0
+"""Seconds that a new one has to be there: Python may lie on a slow disk."""
 END_S = 30.0
 """Seconds that one which was told to end has to be gone."""
 

@@ -23,6 +23,8 @@ BURST = 10
 """Jobs that may be submitted at once, after a quiet time."""
 BACK_OFF_S = (15.0, 600.0)
 """Seconds to wait after SLURM refused a job: at first, and at most."""
+ADOPT_S = 30.0
+"""Seconds between two looks for jobs that an earlier coordinator has left, at least."""
 HURRY_S = 2.0
 """Seconds between two questions to SLURM, at least, when a worker has died."""
 
@@ -109,6 +111,7 @@ class SlurmScaler:
         self._wanted = 0
         self._causes: dict[str, str] = {}
         self._adopted = not cluster.joined
+        self._adopt_next = 0.0
         self._keep_until = -float("inf")
 
     # ---------------------------------------------------------------- how many
@@ -139,13 +142,18 @@ class SlurmScaler:
         if self._clock() < self._not_before:
             return False
         try:
-            jobs = self.cluster.find_jobs()
+            found = self.cluster.find_jobs()
         except ProjectError as error:
             self._refused(f"it does not say which jobs are there: {error}", self._clock())
             return False
-        self.cluster.adopt({n: job for n, job in jobs.items() if n not in self.cluster.workers})
+        jobs = {name: job for name, job in found.items() if name not in self.cluster.workers}
+        self.cluster.adopt(jobs)
+        if jobs:
+            self._keep_until = (
+                self._clock() + self.spec.idle_s
+            )  # for it is not known yet what to do
         self._adopted, self._trouble, self._not_before = True, "", 0.0
-        self._keep_until = self._clock() + self.spec.idle_s  # what there is to do is not known yet
+        self._adopt_next = self._clock() + ADOPT_S
         return True
 
     @property
@@ -163,6 +171,8 @@ class SlurmScaler:
             elif job.job_id and name not in self._jobs:
                 self._jobs[name] = _Known(str(job.job_id), now)
         here = self._names()
+        if self.cluster.joined and now >= self._adopt_next and here - set(self.cluster.worker_spec):
+            self._adopted = False  # one was being submitted when we looked
         poll = self.queue.look([job.id for job in self._jobs.values()])
         for name, known in list(self._jobs.items()):
             fate = poll.jobs.get(known.id)

@@ -107,6 +107,21 @@ def test_while_slurm_does_not_say_which_jobs_were_left_none_is_submitted():
     assert "cpu-1-0" in cluster.worker_spec
 
 
+def test_a_job_that_was_being_submitted_when_the_last_coordinator_was_killed_counts_later():
+    cluster = FakeCluster({"cpu-1-0": "7"})
+    scaler, clock, _ = made(cluster, maximum=3)
+    scaler.scale(2)
+    cluster.left = {"cpu-1-0": "7", "cpu-1-1": "8"}
+    cluster.connect("cpu-1-0", "cpu-1-1")
+    for _ in range(40):
+        clock[0] += 1
+        scaler.scale(2)
+    assert set(scaler.jobs) == {"cpu-1-0", "cpu-1-1", "cpu-2-1"}
+    clock[0] += 60
+    scaler.scale(2)
+    assert cluster.ended == ["cpu-2-1"]  # one too many by now
+
+
 @pytest.mark.parametrize(("processes", "worker"), [(1, "cpu-2-0"), (2, "cpu-2-0-1")])
 def test_why_a_worker_has_gone_is_known_when_its_job_is_gone(processes, worker):
     cluster = FakeCluster()

@@ -108,6 +108,24 @@ def test_coordinators_that_are_killed_again_and_again_lose_nothing(start, idle_s
     wait_for_the_end(slurm, path)
 
 
+@pytest.mark.slow
+def test_what_runs_for_a_coordinator_that_was_killed_keeps_no_worker_from_the_next(
+    start, idle_slurm, tmp_path
+):
+    slurm, path = idle_slurm, tmp_path / "week.lw"
+    process = start(600)
+    until(lambda: list(path.glob("staging/*/*")), what="the begin of the first tile")
+    before = jobs(slurm)
+    kill(process)
+    process = start(0.0)
+    until(lambda: complete(path), seconds=60, what="the first tile of the new coordinator")
+    assert set(before) <= set(jobs(slurm))
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, out
+    assert set(completions(lw.open_project(path)).values()) == {1}
+    wait_for_the_end(slurm, path)
+
+
 def wait_for_the_end(slurm, path):
     """No job and no scheduler are left."""
     until(lambda: not jobs(slurm), what="the end of all jobs")
