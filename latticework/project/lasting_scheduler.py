@@ -9,7 +9,7 @@
 While a coordinator is connected it is a Dask scheduler like any other. When none is, it waits for
 the next one, for so long as the pool says; then it ends, and its jobs with it. So it does at once
 when it is told to (SIGTERM), or when its file is gone or another scheduler's, for then nobody
-would find it.
+would find it. A coordinator that is told to end at the same time ends first.
 """
 
 import asyncio
@@ -34,6 +34,8 @@ COORDINATOR = "latticework-coordinator"
 """Part of the name of a coordinator's client."""
 EVERY_S = 0.5
 """Seconds between looks for a coordinator."""
+FAREWELL_S = 20.0
+"""Seconds that a coordinator has to end in good order, when both are told to end."""
 LAST_TRIES = 5
 """Times that SLURM is asked for the jobs to end, at most."""
 
@@ -99,12 +101,13 @@ async def serve(order: dict[str, Any]) -> None:
 
 async def _why_to_end(scheduler: Any, about: SchedulerFile, path: Path, told: asyncio.Event) -> str:
     """Wait until there is a reason to end; the reason."""
-    waiting, patience_s = Waiting(), about.outlive_s
+    waiting, farewell, patience_s = Waiting(), Waiting(), about.outlive_s
     while True:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(told.wait(), EVERY_S)
-            return "it was told to"
+        await asyncio.sleep(EVERY_S)
         somebody = any(COORDINATOR in str(client) for client in scheduler.clients)
+        late = farewell.ended(FAREWELL_S, somebody=not told.is_set())
+        if late or (told.is_set() and not somebody):
+            return "it was told to"
         there = read_scheduler_file(path)
         if there is not None and there.id == about.id:
             patience_s = there.outlive_s

@@ -3,14 +3,17 @@
 import asyncio
 import os
 import stat
+import time
 from dataclasses import replace
 
 import psutil
 import pytest
+from distributed import Client
 
 import latticework as lw
 from latticework.errors import ProjectError
 from latticework.project.lasting import Lasting, LastingScheduler
+from latticework.project.lasting_scheduler import COORDINATOR
 from latticework.project.scheduler_file import read_scheduler_file
 from tests.slurm.running import schedulers, until
 
@@ -84,6 +87,15 @@ def test_a_scheduler_that_nobody_could_find_ends(folder):
 def test_a_scheduler_that_is_told_to_ends(folder):
     about = opened(wanted(folder)).about
     psutil.Process(about.pid).terminate()
+    until(lambda: not schedulers(folder), seconds=20, what="its end")
+
+
+def test_a_coordinator_that_is_told_to_end_as_well_ends_first(folder):
+    about = opened(wanted(folder)).about
+    with Client(about.address, name=COORDINATOR, set_as_default=False) as client:
+        psutil.Process(about.pid).terminate()
+        time.sleep(2)
+        assert client.scheduler_info()["id"] == about.id
     until(lambda: not schedulers(folder), seconds=20, what="its end")
 
 
