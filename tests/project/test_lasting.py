@@ -12,6 +12,7 @@ from distributed import Client
 
 import latticework as lw
 from latticework.errors import ProjectError
+from latticework.project import lasting
 from latticework.project.lasting import Lasting, LastingScheduler
 from latticework.project.lasting_scheduler import COORDINATOR
 from latticework.project.scheduler_file import read_scheduler_file
@@ -35,17 +36,19 @@ def folder(tmp_path, monkeypatch):
     yield project
     for process in schedulers(project):
         process.kill()
+    for started in lasting._STARTED:
+        started.wait(30)
 
 
 def wanted(folder, *, pool="cpu", outlive_s=60.0, **shape):
     return Lasting(folder, pool, folder / "logs", outlive_s, {"cores": 1, **shape})
 
 
-def opened(lasting, **options):
+def opened(scheduler, **options):
     """What a coordinator gets that wants a scheduler."""
 
     async def start():
-        return await LastingScheduler(lasting, **(OPTIONS | options))
+        return await LastingScheduler(scheduler, **(OPTIONS | options))
 
     return asyncio.run(start())
 
