@@ -9,7 +9,8 @@ a thread of its own. Whoever looks gets the last answer immediately, with its ag
                                     └──(and if need)> sacct     how, when that is long ago
 
 A `squeue` that fails or hangs changes nothing: the last answer stays and grows older, the error is
-told beside it, and the next question waits longer.
+told beside it, and the next question waits longer. So do questions to `sacct` that fail, without
+keeping those to `squeue` waiting: a site's database may be away for hours while its queue is not.
 """
 
 import functools
@@ -49,7 +50,11 @@ MOST_RECORDS = 50
 """Jobs whose end is asked for at once, at most; the others follow next time."""
 OTHERS = ("SQUEUE_", "SACCT_", "SCONTROL_")
 """How variables begin that would change what the commands print."""
-NO_ACCOUNTS = ("accounting storage is disabled", "sacct is not installed")
+NO_ACCOUNTS = (
+    "accounting storage is disabled",
+    "not running a supported accounting_storage plugin",
+    "sacct is not installed",
+)
 """What is said where there are no accounts, and will not be soon."""
 
 
@@ -164,6 +169,9 @@ class SlurmQueue:
         self._error = ""
         self._asking = False
         self._has_accounts = True
+        self._accounts_due = -float("inf")
+        self._accounts_failures = 0
+        self._accounts_error = ""
         self._missed: set[str] = set()
 
     def look(self, job_ids: Iterable[str]) -> QueuePoll:
@@ -187,7 +195,7 @@ class SlurmQueue:
             found = {job_id: self._known(job_id) for job_id in ids}
             age = None if self._answered is None else self._clock() - self._answered
             jobs = {job_id: job for job_id, job in found.items() if job is not None}
-            return QueuePoll(jobs, age, self._error)
+            return QueuePoll(jobs, age, self._error or self._accounts_error)
 
     def hurry(self, least_s: float) -> None:
         """Ask soon, as something has happened: as soon as the last answer is so old, in seconds.
@@ -278,12 +286,17 @@ class SlurmQueue:
                 unknown.append(job_id)
             elif job is None:
                 return said.error or f"scontrol ended with exit code {said.code}"
-        return self._ask_accounts(unknown) if unknown else ""
+        self._accounts_error = self._ask_accounts(unknown) if unknown else ""
+        return ""
 
     def _ask_accounts(self, job_ids: list[str]) -> str:
         """How jobs ended that SLURM has forgotten; what went wrong."""
-        text = ""
+        text, now = "", self._clock()
         if self._has_accounts:
+            if self._accounts_error and now < self._accounts_due:
+                return self._accounts_error
+            longer = self.interval_s * 2.0 ** min(self._accounts_failures + 1, 30)
+            self._accounts_due = now + min(longer, max(self.interval_s, LONGEST_INTERVAL_S))
             said = self._run(
                 (
                     *("sacct", "--noheader", "--parsable2", "--allocations"),
@@ -296,7 +309,9 @@ class SlurmQueue:
             if any(words in complaint for words in NO_ACCOUNTS):
                 self._has_accounts = False
             elif said.code != 0:
+                self._accounts_failures += 1
                 return said.error or f"sacct ended with exit code {said.code}"
+            self._accounts_failures = 0
         jobs = parse_accounts(text)
         for job_id in job_ids:
             job = find_job(jobs, job_id)

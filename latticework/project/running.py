@@ -99,12 +99,21 @@ def _run_locked(
         chosen = chosen_nodes(project, only, may_be_none=waits)
         if not waits and not can_run(project, chosen):
             return nothing_to_run(project, chosen, progress)
+        terminated: list[int] = []
         try:
             with opened(where, project.path) as pools:
                 preflight(pools, chosen)
-                return run_nodes(project, pools, chosen, progress, only=only, going=going)
+                summary = run_nodes(
+                    *(project, pools, chosen, progress),
+                    only=only,
+                    going=going,
+                    terminated=terminated,
+                )
         except KeyboardInterrupt:  # before the run began: nothing is lost
             return summarise(project, 0.0, 0, interrupted=True)
+        if terminated:
+            signal.raise_signal(signal.SIGTERM)  # all has ended in good order; now do as told
+        return summary
 
 
 def can_run(project: "Project", chosen: Iterable[Node]) -> bool:
@@ -248,15 +257,19 @@ def run_nodes(
     *,
     only: list[str] | None = None,
     going: Going = Going(),
+    terminated: list[int] | None = None,
 ) -> RunSummary:
-    """Run some nodes in pools, or on one client; whoever calls holds the lock."""
+    """Run some nodes in pools, or on one client; whoever calls holds the lock.
+
+    A SIGTERM ends it as Ctrl-C does, and is noted in `terminated`.
+    """
     from latticework.viz.progress import make_progress
 
     shown = make_progress(progress)
     status = StatusWriter(project)
     started = time.perf_counter()
     told = Telling(project, shown, only)
-    terminated: list[int] = []
+    terminated = [] if terminated is None else terminated
 
     def watch(final: bool) -> None:  # noqa: FBT001 - the coordinator calls it
         told.update(coordinator)
@@ -287,8 +300,6 @@ def run_nodes(
         else:
             project.seen_now()
         shown.finish(summary)
-    if terminated:
-        signal.raise_signal(signal.SIGTERM)  # stopped in good order; now do as we were told
     return summary
 
 

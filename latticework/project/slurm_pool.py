@@ -33,12 +33,21 @@ QUIET = {
     "MKL_NUM_THREADS": "1",
 }
 """Environment of workers: pixels never stay in Dask's memory; one unit uses one core."""
+OUTLIVE = "30min"
+"""How long jobs wait for another coordinator when theirs is gone."""
 PARTS = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
-def seconds_of(walltime: str | float) -> float:
+def seconds_of(walltime: str | float, what: str = "walltime") -> float:
     """Seconds from a walltime: a number of them, ``"4h"``, or SLURM's ``"D-HH:MM:SS"``.
+
+    Parameters
+    ----------
+    walltime
+        The text, or number.
+    what
+        What it is, for the message.
 
     Raises
     ------
@@ -66,7 +75,7 @@ def seconds_of(walltime: str | float) -> float:
         if second is not None:  # MM:SS, as SLURM reads it
             return 60.0 * (first or 0) + second
     raise ProjectError(
-        f"walltime={walltime!r}: write it as '4h', '90min', 'HH:MM:SS' or 'D-HH:MM:SS'"
+        f"{what}={walltime!r}: write it as '4h', '90min', 'HH:MM:SS' or 'D-HH:MM:SS'"
     )
 
 
@@ -108,6 +117,8 @@ class SlurmPool:
     """Jobs that are submitted in a minute, at most."""
     poll_s: float
     """Seconds between two questions to SLURM."""
+    outlive_s: float = 0.0
+    """Seconds that jobs wait for another coordinator when theirs is gone; 0: they end with it."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of `dask_jobqueue.SLURMCluster`."""
 
@@ -156,16 +167,39 @@ class SlurmPool:
         }
 
     def _environment(self) -> list[str]:
-        paths = [os.path.abspath(path) for path in sys.path if not path.endswith(".zip")]  # noqa: PTH100
-        values = {**QUIET, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+        values = {**QUIET, "PYTHONPATH": os.pathsep.join(self._paths())}
         lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
         ends = f"$(( $(date +%s) + {int(self.walltime_s)} ))"
         return [*lines, f"export LATTICEWORK_JOB_ENDS={ends}"]
 
+    def shape(self) -> dict[str, Any]:
+        """What its workers are like: jobs of another shape are of no use to it."""
+        from importlib.metadata import version
+
+        return {
+            "cores": self.cores,
+            "processes": self.processes,
+            "memory": self.memory_bytes,
+            "gpus": self.gpus,
+            "python": self.options.get("python") or sys.executable,
+            "versions": [sys.version, *map(version, ("dask", "distributed", "latticework"))],
+            "job_script_prologue": list(self.options.get("job_script_prologue", ())),
+            "import path": self._paths(),
+            **{key: self.options.get(key) for key in ("interface", "protocol")},
+        }
+
+    @staticmethod
+    def _paths() -> list[str]:
+        paths = [os.path.abspath(path) for path in sys.path if not path.endswith(".zip")]  # noqa: PTH100
+        return list(dict.fromkeys(paths))
+
     @contextmanager
     def open(self, folder: Path) -> Iterator[Pool]:
-        """Start the scheduler; jobs come and go with the work, and end with the context."""
-        from latticework.project.slurm_scaling import open_slurm_pool
+        """Start the scheduler; jobs come and go with the work, and end with the context.
+
+        If that ends with an error they wait for the next coordinator, for `outlive_s` seconds.
+        """
+        from latticework.project.slurm_opening import open_slurm_pool
 
         with open_slurm_pool(self, folder) as pool:
             yield pool
@@ -185,6 +219,7 @@ def slurm(
     idle_s: float = 60.0,
     submit_per_minute: float = 60.0,
     poll_s: float = 30.0,
+    outlive: str | float | None = OUTLIVE,
     **options: Any,
 ) -> SlurmPool:
     """A pool of SLURM jobs for `Project.run`, elastic between a minimum and a maximum.
@@ -215,6 +250,10 @@ def slurm(
         Jobs that are submitted in a minute, at most.
     poll_s
         Seconds between two questions to SLURM (``squeue``).
+    outlive
+        How long jobs wait for another coordinator when theirs was killed or has failed
+        (``"30min"``, seconds): the next run goes on with them. Those of a run that ends normally,
+        or is stopped, end with it. None: they always do, as the scheduler is part of this process.
     **options
         Further arguments of `dask_jobqueue.SLURMCluster`: ``queue``, ``account``, ``interface``,
         ``job_extra_directives``, ``job_script_prologue``, ``python`` ...
@@ -259,8 +298,29 @@ def slurm(
         idle_s,
         submit_per_minute,
         poll_s,
+        _outlive(outlive, settings),
         settings,
     )
+
+
+def _outlive(outlive: str | float | None, options: Mapping[str, Any]) -> float:
+    """Seconds that jobs outlive their coordinator.
+
+    Raises
+    ------
+    ProjectError
+        If that makes no sense, or cannot be had.
+    """
+    if outlive is None or outlive == 0:
+        return 0.0
+    seconds = seconds_of(outlive, "outlive")
+    for key in ("security", "nanny"):
+        if options.get(key) not in (None, True) or (key == "security" and options.get(key)):
+            raise ProjectError(
+                f"jobs with {key}={options[key]!r} cannot outlive their coordinator: give "
+                "outlive=None"
+            )
+    return seconds
 
 
 def _whole(name: str, value: Any, *, least: int) -> int:

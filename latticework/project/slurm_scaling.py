@@ -4,101 +4,31 @@ Dask's own cluster submits and ends jobs; how many there are, and which, is deci
 work there is, at a bounded rate, and by what SLURM says has become of them.
 """
 
-import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from dask_jobqueue.slurm import SLURMCluster, SLURMJob
 from distributed import Client
-from distributed.deploy.cluster import Cluster
 
 from latticework.errors import ProjectError
 from latticework.io.slurm_jobs import SlurmJob, explain_reason
-from latticework.io.slurm_queue import SlurmQueue, cause_of_end, shared_queue
-from latticework.project.pools import Pool
+from latticework.io.slurm_queue import SlurmQueue, cause_of_end
+from latticework.project.slurm_cluster import PoolCluster
 from latticework.project.slurm_pool import SlurmPool
 
 BURST = 10
 """Jobs that may be submitted at once, after a quiet time."""
 BACK_OFF_S = (15.0, 600.0)
 """Seconds to wait after SLURM refused a job: at first, and at most."""
+ADOPT_S = 30.0
+"""Seconds between two looks for jobs that an earlier coordinator has left, at least."""
 HURRY_S = 2.0
 """Seconds between two questions to SLURM, at least, when a worker has died."""
 
 log = logging.getLogger(__name__)
-
-
-class PoolJob(SLURMJob):
-    """A job that says what went wrong when it was submitted, instead of raising it in a loop."""
-
-    refused: str | None = None
-    """What SLURM said, if it did not take the job."""
-
-    async def start(self) -> None:
-        """Submit it."""
-        try:
-            await super().start()  # type: ignore[no-untyped-call]
-        except (RuntimeError, ValueError, OSError) as error:
-            self.refused = _said(str(error))
-            self.status = _running()
-
-
-def _running() -> Any:
-    from distributed.core import Status
-
-    return Status.running
-
-
-def _said(message: str) -> str:
-    r"""What a command of SLURM complained of, from what dask-jobqueue makes of it.
-
-    Examples
-    --------
-    >>> _said("Command exited...\nstderr:\nsbatch: error: invalid partition specified: gpu\n")
-    'sbatch: error: invalid partition specified: gpu'
-    """
-    _, found, complaint = message.partition("stderr:")
-    return " ".join((complaint if found else message).split()) or "no reason given"
-
-
-class PoolCluster(SLURMCluster):
-    """A cluster of which jobs are not started again by themselves, and not given up."""
-
-    job_cls = PoolJob
-
-    def __init__(self, *, label: str, **options: Any) -> None:
-        self.label, self.logs = label, str(options["log_directory"])
-        super().__init__(name=f"latticework-{label}", **options)
-
-    def _new_worker_name(self, worker_number: int) -> str:
-        return f"{self.label}-{worker_number}"
-
-    def _update_worker_status(self, op: str, msg: Any) -> None:
-        Cluster._update_worker_status(self, op, msg)  # noqa: SLF001  skips SpecCluster's
-
-    def forget(self, names: list[str]) -> None:
-        """These jobs are gone: do not try to end them."""
-
-        def forget() -> None:
-            for name in names:
-                self.worker_spec.pop(name, None)
-                self.workers.pop(name, None)
-
-        self.sync(_call, forget)  # type: ignore[no-untyped-call]
-
-    def end(self, names: list[str]) -> None:
-        """End these jobs."""
-        self.sync(self.scale_down, names)  # type: ignore[no-untyped-call]
-
-
-async def _call(function: Callable[[], None]) -> None:
-    function()
 
 
 @dataclass(slots=True)
@@ -180,6 +110,9 @@ class SlurmScaler:
         self._pause_s = BACK_OFF_S[0]
         self._wanted = 0
         self._causes: dict[str, str] = {}
+        self._adopted = not cluster.joined
+        self._adopt_next = 0.0
+        self._keep_until = -float("inf")
 
     # ---------------------------------------------------------------- how many
 
@@ -187,17 +120,46 @@ class SlurmScaler:
         """Submit or end jobs, as there is work for so many slots."""
         want = max(self.spec.minimum, min(self.spec.maximum, -(-slots // self.spec.processes)))
         self._wanted = want
+        if not self._adopt():
+            return
         self._take_stock()
         have = len(self.cluster.worker_spec)
         if have < want and self._clock() >= self._not_before:
             n = self._tokens.take(want - have)
             if n:
-                self.cluster.scale(have + n)  # type: ignore[no-untyped-call]
+                self.cluster.scale(jobs=have + n)  # type: ignore[no-untyped-call]
         elif have > want:
-            self._end_idle(have - want)
+            if self._clock() >= self._keep_until:
+                self._end_idle(have - want)
         else:
             for job in self._jobs.values():
                 job.idle_since = None
+
+    def _adopt(self) -> bool:
+        """Count jobs that an earlier coordinator has left, once SLURM has said which these are."""
+        if self._adopted:
+            return True
+        if self._clock() < self._not_before:
+            return False
+        try:
+            found = self.cluster.find_jobs()
+        except ProjectError as error:
+            self._refused(f"it does not say which jobs are there: {error}", self._clock())
+            return False
+        jobs = {name: job for name, job in found.items() if name not in self.cluster.workers}
+        self.cluster.adopt(jobs)
+        if jobs:
+            self._keep_until = (
+                self._clock() + self.spec.idle_s
+            )  # for it is not known yet what to do
+        self._adopted, self._trouble, self._not_before = True, "", 0.0
+        self._adopt_next = self._clock() + ADOPT_S
+        return True
+
+    @property
+    def jobs(self) -> dict[str, str]:
+        """Ids of the jobs that wait or run, by names."""
+        return {name: job.id for name, job in self._jobs.items()}
 
     def _take_stock(self) -> None:
         """See what has become of the jobs."""
@@ -209,6 +171,8 @@ class SlurmScaler:
             elif job.job_id and name not in self._jobs:
                 self._jobs[name] = _Known(str(job.job_id), now)
         here = self._names()
+        if self.cluster.joined and now >= self._adopt_next and here - set(self.cluster.worker_spec):
+            self._adopted = False  # one was being submitted when we looked
         poll = self.queue.look([job.id for job in self._jobs.values()])
         for name, known in list(self._jobs.items()):
             fate = poll.jobs.get(known.id)
@@ -232,9 +196,7 @@ class SlurmScaler:
 
     def _job_of(self, worker: str) -> str:
         """Name of the job of a worker: those of several processes have a number behind."""
-        if worker in self.cluster.worker_spec or worker in self._jobs:
-            return worker
-        return worker.rpartition("-")[0] or worker
+        return worker if self.spec.processes == 1 else worker.rpartition("-")[0]
 
     def _refused(self, message: str, now: float) -> None:
         if message != self._trouble:
@@ -317,34 +279,4 @@ class SlurmScaler:
         return None
 
 
-@contextmanager
-def open_slurm_pool(spec: SlurmPool, folder: Path) -> Iterator[Pool]:
-    """A pool of SLURM jobs, for as long as the context lasts.
-
-    Raises
-    ------
-    ProjectError
-        If dask-jobqueue does not take its options, or there is no SLURM.
-    """
-    import shutil
-
-    if shutil.which("sbatch") is None:
-        raise ProjectError(
-            f"pool {spec.name!r}: there is no sbatch on this machine: run on a node of the SLURM "
-            "cluster, or in one of its jobs; or use latticework.local()"
-        )
-    try:
-        cluster = PoolCluster(
-            label=spec.name, silence_logs=logging.CRITICAL, **spec.arguments(folder)
-        )
-    except (TypeError, ValueError) as error:
-        raise ProjectError(f"pool {spec.name!r}: {error}") from error
-    with cluster, Client(cluster, set_as_default=False) as client:
-        queue = shared_queue(spec.poll_s)
-        scaler = SlurmScaler(spec, cluster, client, queue)
-        with contextlib.suppress(Exception):
-            scaler.scale(spec.minimum)
-        yield Pool(spec.name, client, memory_bytes=spec.worker_bytes, gpus=spec.gpus, scaler=scaler)
-
-
-__all__ = ["PoolCluster", "SlurmScaler", "Tokens", "open_slurm_pool"]
+__all__ = ["SlurmScaler", "Tokens"]

@@ -18,11 +18,13 @@
         lattices/<hash>/      lattices of stages' own units (Zarr)
         commands/             what other processes ask of the one that runs the project
         outage.json           why a run cannot write, and since when
+        scheduler-<pool>.json where the scheduler of a SLURM pool is, while there is one
         removed/<name>-<id>/  outputs of stages that were removed
 """
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 
 def project_file(project: Path) -> Path:
@@ -136,6 +138,17 @@ def own_lattice_folder(project: Path, key: str) -> Path:
 def commands_folder(project: Path) -> Path:
     """What other processes ask of the one that runs the project."""
     return project / "commands"
+
+
+def scheduler_file(project: Path, pool: str) -> Path:
+    """Where the scheduler of a pool is, if that outlives its coordinator.
+
+    Examples
+    --------
+    >>> scheduler_file(Path("brain.lw"), "big/1").name
+    'scheduler-big%2F1.json'
+    """
+    return project / f"scheduler-{quote(pool, safe='')}.json"
 
 
 def removed_folder(project: Path, stage: str, number: int) -> Path:

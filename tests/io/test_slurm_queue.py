@@ -213,6 +213,45 @@ def test_a_job_is_not_gone_while_the_accounts_do_not_answer(slurm):
     assert queue.look(["1"]).jobs["1"].state == "COMPLETED"
 
 
+def test_accounts_that_are_away_for_hours_keep_nobody_from_asking_for_the_queue(slurm):
+    slurm.accounts = Said(1, error="sacct: error: slurm_persist_conn_open: No route to host")
+    slurm.queue = Said(0, line("2", "RUNNING"))
+    queue = slurm.made(interval_s=30)
+    asked_at, seen = [], 0
+    for second in range(0, 3600, 30):
+        slurm.now = 1000.0 + second
+        poll = queue.look(["1", "2"])
+        assert "No route to host" in poll.error
+        assert (set(poll.jobs), poll.age_s) == ({"2"}, 0)
+        if slurm.count("sacct") > seen:
+            seen = slurm.count("sacct")
+            asked_at.append(second)
+    assert slurm.count("squeue") == 120
+    gaps = [b - a for a, b in itertools.pairwise(asked_at)]
+    assert gaps[:4] == [60, 120, 240, 480]
+    assert set(gaps[4:]) == {LONGEST_INTERVAL_S}
+    slurm.accounts, slurm.now = Said(0, "1|COMPLETED|0:0|n1|Unknown|Unknown\n"), 9000.0
+    poll = queue.look(["1", "2"])
+    assert (poll.jobs["1"].state, poll.error) == ("COMPLETED", "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Slurm accounting storage is disabled",
+        (
+            "You are not running a supported accounting_storage plugin\n"
+            "Only 'accounting_storage/slurmdbd' is supported."
+        ),
+    ],
+)
+def test_a_site_without_accounts_is_no_error(slurm, words):
+    slurm.accounts = Said(1, error=words)
+    queue = slurm.made(interval_s=30)
+    poll = queue.look(["1"])
+    assert (poll.jobs["1"].state, poll.error) == (GONE, "")
+
+
 def test_a_job_is_not_gone_while_scontrol_does_not_answer(slurm):
     slurm.records["1"] = Said(1, error="slurm_load_jobs error: Unable to contact slurm controller")
     poll = slurm.made().look(["1"])
@@ -367,3 +406,29 @@ def test_a_command_that_is_not_there_or_cannot_run_says_so(program, tmp_path, mo
 def test_output_that_is_no_text_is_read_all_the_same(program):
     program("squeue", r"printf '1|PENDING||N/A|N/A|caf\351\n'")
     assert run_command(["squeue"], 60).output == "1|PENDING||N/A|N/A|caf\ufffd\n"
+
+
+def test_the_programs_of_a_site_with_accounts_are_asked_in_turn(program, tmp_path):
+    asked = tmp_path / "asked"
+    note = f'echo "$@" >> "{asked}"'
+    program("squeue", f'{note}; echo "2|RUNNING|n1|N/A|N/A|None"')
+    program("scontrol", f'{note}; echo "{INVALID.error}" >&2; exit 1')
+    program(
+        "sacct",
+        f"{note}; cat <<END\n"
+        "1|OUT_OF_MEMORY|0:125|n[1-2]|2026-11-27T15:30:14|2026-11-27T15:30:15\n"
+        "3|NODE_FAIL|1:0|n7|2026-11-27T15:30:14|2026-11-27T15:40:15\n"
+        "END",
+    )
+    queue = SlurmQueue(start=lambda task: task())
+    jobs = queue.look(["1", "2", "3"]).jobs
+    assert [cause_of_end(jobs[job]) for job in "13"] == ["memory", "node failure"]
+    assert (jobs["1"].signal, jobs["2"].state) == (125, "RUNNING")
+    assert asked.read_text().splitlines()[1:] == [
+        "show job 1",
+        "show job 3",
+        (
+            "--noheader --parsable2 --allocations --jobs=1,3 "
+            "--format=JobID,State,ExitCode,NodeList,Start,End"
+        ),
+    ]

@@ -10,7 +10,7 @@ from tests.project.running import numbered
 
 SITE = """
 pools:
-  cpu: {slurm: {cores: 8, memory: 32GiB, walltime: 4h, maximum: 40, idle-s: 5}}
+  cpu: {slurm: {cores: 8, memory: 32GiB, walltime: 4h, maximum: 40, idle-s: 5, outlive: 2h}}
   big: {slurm: {cores: 1, memory: 256GiB, queue: bigmem}}
   lab: {scheduler: "tcp://head-node:8786"}
 jobqueue:
@@ -28,6 +28,7 @@ def test_a_site_is_described_once_and_pools_say_what_differs(tmp_path):
     pools = read_pools_file(written(tmp_path, SITE))
     assert list(pools) == ["cpu", "big", "lab"]
     assert (pools["cpu"].name, pools["cpu"].cores, pools["cpu"].idle_s) == ("cpu", 8, 5)
+    assert pools["cpu"].outlive_s == 7200
     assert pools["cpu"].options["queue"] == "cpu"
     assert pools["big"].options["queue"] == "bigmem"
     assert pools["big"].memory_bytes == 256 * 2**30

@@ -48,7 +48,7 @@ def slurm_conf(layout, *, host, user, nodes, cpus, memory_mib, ports, loopback):
     user
         Who the daemons run as.
     nodes
-        Names of the nodes; none is a machine of its own.
+        Names of the nodes; none is a machine of its own. The last has a graphics card.
     cpus, memory_mib
         What each node claims to have.
     ports
@@ -77,6 +77,7 @@ def slurm_conf(layout, *, host, user, nodes, cpus, memory_mib, ports, loopback):
         "SlurmdParameters=config_overrides",
         "SelectType=select/cons_tres",
         "SelectTypeParameters=CR_CPU_Memory",
+        "GresTypes=gpu",
         "DefMemPerCPU=512",
         # Jobs that take more memory than they asked for are ended.
         "JobAcctGatherType=jobacct_gather/linux",
@@ -98,12 +99,18 @@ def slurm_conf(layout, *, host, user, nodes, cpus, memory_mib, ports, loopback):
         lines.append(
             f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} "
             f"CPUs={cpus} RealMemory={memory_mib} State=UNKNOWN"
+            + (" Gres=gpu:1" if name == nodes[-1] else "")
         )
     lines += [
         "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1",
         "PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=10",
     ]
     return "\n".join(lines) + "\n"
+
+
+def gres_conf(nodes):
+    """Text of gres.conf: the last node claims to have a graphics card, which is none."""
+    return f"NodeName={nodes[-1]} Name=gpu File=/dev/null\n"
 
 
 def cgroup_conf(version):

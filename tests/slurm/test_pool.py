@@ -2,10 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,43 +10,10 @@ import latticework as lw
 from latticework.errors import ProjectError
 from tests.project import steps
 from tests.project.running import completions, numbered, run_here
+from tests.slurm.running import Looking, begin_week, complete, jobs, kill, until
 from tests.slurm.week import GRID, build, pool
 
-ROOT = Path(__file__).resolve().parents[2]
 UNITS = 4 * GRID[0] * GRID[1]
-
-
-def jobs(slurm, state=""):
-    """Ids of the jobs in the queue."""
-    lines = slurm.command("squeue", "--noheader", "--format=%i %T").splitlines()
-    return [job for job, now in map(str.split, lines) if not state or now == state]
-
-
-def until(true, *, seconds=120, what="that"):
-    limit = time.monotonic() + seconds
-    while not (result := true()):
-        assert time.monotonic() < limit, f"{what} did not happen within {seconds} s"
-        time.sleep(0.1)
-    return result
-
-
-class Looking:
-    """A progress display that calls a function at every update."""
-
-    def __init__(self, look):
-        self.look = look
-
-    def start(self, stages):
-        pass
-
-    def update(self, _name, counts):
-        self.look(counts)
-
-    def say(self, text):
-        pass
-
-    def finish(self, summary):
-        pass
 
 
 def test_jobs_come_with_the_work_and_go_with_it(idle_slurm, tmp_path):
@@ -123,29 +86,12 @@ def start(tmp_path, idle_slurm):  # noqa: ARG001  the queue is empty when it sta
     started = []
 
     def begin(seconds):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.slurm.week", str(tmp_path / "week.lw"), str(seconds)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            start_new_session=True,
-        )
-        started.append(process)
-        return process
+        started.append(begin_week(tmp_path / "week.lw", seconds))
+        return started[-1]
 
     yield begin
     for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def complete(path):
-    if not (path / "project.json").exists():
-        return 0
-    return lw.open_project(path).query("select count(*) from attempts where outcome = 1")[0][0]
+        kill(process)
 
 
 @pytest.mark.slow

@@ -208,7 +208,7 @@ def test_it_listens_on_loopback_only_where_slurm_lets_it(tmp_path):
     assert len(set(ports)) == 2
     text = slurm_conf(Layout(tmp_path), ports=ports, loopback=True, **given)
     assert "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny" in text
-    assert f"Port={ports[1]} CPUs=2 RealMemory=100" in text
+    assert f"Port={ports[1]} CPUs=2 RealMemory=100 State=UNKNOWN Gres=gpu:1" in text
     assert "InAddrAny" not in slurm_conf(Layout(tmp_path), ports=ports, loopback=False, **given)
 
 

@@ -33,6 +33,7 @@ from tests.slurm.configuration import (
     Layout,
     cgroup_conf,
     free_ports,
+    gres_conf,
     leads_to_loopback,
     slurm_conf,
 )
@@ -203,6 +204,7 @@ class Testbed:
             loopback=leads_to_loopback(host),
         )
         layout.conf.write_text(text, encoding="utf-8")
+        (layout.folder / "gres.conf").write_text(gres_conf(self.nodes), encoding="utf-8")
         (layout.folder / "cgroup.conf").write_text(
             cgroup_conf(self.command("slurmctld", "-V")), encoding="utf-8"
         )

@@ -1,8 +1,10 @@
 """A week at a facility, in a minute: the project that the tests of failures run on SLURM.
 
-``python -m tests.slurm.week FOLDER SECONDS`` runs it, or goes on with it.
+``python -m tests.slurm.week FOLDER SECONDS`` runs it, or goes on with it. Options of the pool may
+follow, as JSON.
 """
 
+import json
 import sys
 
 import latticework as lw
@@ -25,12 +27,13 @@ def build(folder, seconds):
 def pool(**options):
     """A pool for a cluster of which all nodes are this machine."""
     given = {"memory": "1GiB", "walltime": "10m", "maximum": 3, "poll_s": 2, "idle_s": 5}
-    return lw.slurm(**{**given, "interface": "lo", **options})
+    return lw.slurm(**{**given, "interface": "lo", "outlive": "1min", **options})
 
 
 def main():
-    folder, seconds = sys.argv[1:]
-    summary = build(folder, float(seconds)).run(pool(), progress="lines")
+    folder, seconds, *options = sys.argv[1:]
+    where = pool(**json.loads(options[0] if options else "{}"))
+    summary = build(folder, float(seconds)).run(where, progress="lines")
     print(summary, flush=True)
     sys.exit(0 if summary else 1)
 
