@@ -150,6 +150,47 @@ def test_tiles_that_need_more_memory_finish_in_the_larger_pool(folder, small_and
     np.testing.assert_array_equal(project["add"].data.to_numpy(), array + 2)
 
 
+def test_the_next_run_knows_which_tiles_need_the_larger_pool(folder, small_and_large):
+    lattice, array = numbered((4, 4))
+    project = lw.create(folder / "p.lw", lattice)
+    project.add(steps.add, name="first", amount=1)
+    project.add(hungry.take_memory, name="hungry", after="first", ids=[5], megabytes=700, retries=0)
+    assert project.run(small_and_large, progress="none")
+    tried = project.attempts("hungry")
+    assert "memory" in set(tried.outcome)
+    project.change("first", amount=2)
+    again = lw.open_project(project.path)
+    assert again.run(small_and_large, progress="none")
+    np.testing.assert_array_equal(again["hungry"].data.to_numpy(), array + 3)
+    new = again.attempts("hungry").iloc[len(tried) :]
+    assert new.outcome.tolist() == ["complete"] * 16, new.to_string()
+
+
+def test_what_had_too_little_memory_alone_begins_in_a_larger_pool_that_comes_later(
+    folder, small_and_large
+):
+    small, _ = small_and_large
+    project = lw.create(folder / "p.lw", numbered((3, 3))[0])
+    project.add(hungry.take_memory, name="hungry", ids=[5], megabytes=700, retries=0)
+    assert not project.run([small], progress="none")
+    project.retry(failed=True)
+    assert not project.run([small], progress="none")  # there is none still: it takes its chance
+    project.retry(failed=True)
+    assert project.run(small_and_large, progress="none")
+    outcomes = project.attempts("hungry", y=1, x=2).outcome.tolist()
+    assert outcomes == ["memory", "memory", "complete"]
+
+
+def test_a_stage_that_was_changed_is_tried_in_the_small_pool_again(folder, small_and_large):
+    project = lw.create(folder / "p.lw", numbered((3, 3))[0])
+    project.add(hungry.take_memory, name="hungry", ids=[5], megabytes=700, retries=0)
+    assert project.run(small_and_large, progress="none")
+    project.change("hungry", megabytes=701)
+    assert project.run(small_and_large, progress="none")
+    outcomes = project.attempts("hungry", y=1, x=2).outcome.tolist()
+    assert outcomes == ["memory", "complete"] * 2
+
+
 def test_a_stage_that_leaks_memory_gets_new_processes_and_no_tile_pays(folder, small_and_large):
     lattice, array = numbered((6, 6))
     project = lw.create(folder / "p.lw", lattice)
