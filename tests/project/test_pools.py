@@ -5,6 +5,7 @@ import pytest
 
 import latticework as lw
 from latticework.errors import ProjectError, StageError
+from latticework.project.pool_facts import PoolTelling
 from latticework.project.pools import Pool, Pools
 from latticework.stages.needs import Needs
 from tests.project import hungry, steps
@@ -97,6 +98,50 @@ def test_where_a_stage_runs_does_not_change_what_it_makes(folder):
     assert project.counts == {"add": {"complete": 20}}
     assert lw.open_project(project.path).pipeline["add"].needs == Needs(pool="here")
     assert project.run(here, progress="none").attempts == 0
+
+
+class KnownClient(HereClient):
+    """A client whose workers have, and take, so much memory."""
+
+    def __init__(self, *taken, limit=2**30):
+        super().__init__()
+        self.known = [{"memory_limit": limit, "metrics": {"memory": n}} for n in taken]
+
+    def nthreads(self):
+        return dict.fromkeys(range(len(self.known)), 1)
+
+    def scheduler_info(self, n_workers):  # noqa: ARG002  as Dask's
+        return {"workers": dict(enumerate(self.known))}
+
+
+def test_a_pool_whose_idle_workers_fill_their_memory_is_refused():
+    some = Pools([Pool("tiny", KnownClient(150 * 2**20, limit=120 * 2**20))])
+    said = "pool 'tiny' has 120 MiB of memory, and takes 150 MiB .* memory=\"320 MiB\""
+    with pytest.raises(ProjectError, match=said):
+        some.look()
+
+
+def test_a_pool_whose_idle_workers_take_most_of_their_memory_is_told_of_once(folder):
+    some = Pools([Pool("tight", KnownClient(800 * 2**20)), Pool("fine", KnownClient(10**8))])
+    some.look()
+    telling = PoolTelling(folder)
+    assert [text for text in telling.update(some) if "'tight' has 1,024 MiB" in text]
+    telling._due = 0.0
+    some.look()
+    assert telling.update(some) == []
+
+
+def test_one_full_worker_of_a_shared_cluster_is_no_reason_to_refuse_it():
+    Pools([Pool("shared", KnownClient(2**30, 10**8))]).look()
+
+
+def test_a_run_on_workers_without_memory_ends_at_once_and_says_what_they_need(folder):
+    project = lw.create(folder / "p.lw", numbered()[0])
+    project.add(steps.add)
+    with pytest.raises(ProjectError, match="pool 'local' has 120 MiB of memory, and takes 1"):
+        project.run(lw.local(1, memory="120MiB"), progress="none")
+    assert not len(project.attempts())
+    assert project.run(lw.local(1, memory="600MiB"), progress="none")
 
 
 def test_two_pools_of_one_name_are_refused():
