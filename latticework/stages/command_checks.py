@@ -104,10 +104,11 @@ def check_placeholders(
         Naming one, with those that there are.
     """
     valid = {*valid_names(lattice), *params, *project, *(f"file.{name}" for name in command.files)}
-    for name in ("input", "neighbour", "neighbours", "neighbour_name", "neighbour_names"):
-        if name != "input" and not offsets:
+    for name in ("input", "inputs", "neighbour", "neighbours", "neighbour_name", "neighbour_names"):
+        ours = name in ("input", "inputs")
+        if not ours and not offsets:
             continue
-        several = name == "input" or name.endswith("s")
+        several = ours or name.endswith("s")
         owners = [name, *(f"{name}.{parent}" for parent in parents)]
         owners += [f"{name}.{parent}.{file}" for parent in parents for file in parents[parent]]
         if several or len(offsets) == 1:
