@@ -151,7 +151,7 @@ class Pool:
         """
         self.idle = idle
         if idle.share > FULL:
-            raise ProjectError(f"{self.tight()}: no tile can run in it")
+            raise ProjectError(f"no tile can run: {self.tight()}")
 
     def tight(self) -> str:
         """What is to be told where idle workers take most of their memory; empty if they do not."""

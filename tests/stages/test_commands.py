@@ -558,7 +558,7 @@ def test_placeholders_are_checked_when_a_command_is_added():
 
     def check(text, *, offsets=(), inputs=None):
         check_placeholders(
-            lw.command(["a", text], inputs=inputs, params={"sigma": 1}).function,
+            lw.command(["a", text, "{sigma}"], inputs=inputs, params={"sigma": 1}).function,
             lattice=lattice, params={"sigma": 1}, project={"dye": "GFP"},
             parents={"source": (), "clean": ["prob"]}, offsets=offsets,
         )  # fmt: skip
@@ -579,6 +579,21 @@ def test_placeholders_are_checked_when_a_command_is_added():
             check(f"{{{name}}}")
     with pytest.raises(StageError, match="names no parent; there are source, clean"):
         check("", inputs={"dirty": "npy"})
+
+
+def test_a_parameter_that_no_placeholder_takes_is_refused():
+    lattice = Lattice.from_grid({"y": 2, "x": 2}, tile_shape={"y": 8, "x": 8}, dtype="u2")
+    command = lw.command(
+        ["a", "{sigma}"], env={"A": "{level}"}, files={"o": "{tile}{suffix}"},
+        params={"sigma": 1, "level": 2, "suffix": "-a"},
+    )  # fmt: skip
+    check_command(command, lattice, {"source": None}, {})
+    typo = command.with_options(params={**command.params, "sigm": 2})
+    said = (
+        r"no placeholder \{sigm\} .*: did you mean sigma\? Its .* \{sigma\}, \{suffix\}"
+    )
+    with pytest.raises(StageError, match=said):
+        check_command(typo, lattice, {"source": None}, {})
 
 
 def test_a_command_is_checked_against_its_pipeline():
