@@ -589,9 +589,7 @@ def test_a_parameter_that_no_placeholder_takes_is_refused():
     )  # fmt: skip
     check_command(command, lattice, {"source": None}, {})
     typo = command.with_options(params={**command.params, "sigm": 2})
-    said = (
-        r"no placeholder \{sigm\} .*: did you mean sigma\? Its .* \{sigma\}, \{suffix\}"
-    )
+    said = r"no placeholder \{sigm\} .*: did you mean sigma\? Its .* \{sigma\}, \{suffix\}"
     with pytest.raises(StageError, match=said):
         check_command(typo, lattice, {"source": None}, {})
 
