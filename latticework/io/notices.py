@@ -16,6 +16,8 @@ class Held:
     """The file, or the folder of a Zarr image."""
     why: str
     """What it waits for."""
+    announced: bool = False
+    """Whether there is no file yet: a list just says that it will come."""
 
 
 class Notices:

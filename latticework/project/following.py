@@ -32,8 +32,9 @@ class Following:
     @classmethod
     def of(cls, feed: "Feed") -> "Following":
         """What a feed has to say."""
-        held = tuple((str(one.path), str(one.why)) for one in feed.held[:MOST_HELD])
-        return cls(feed.going_on, held, len(feed.held), tuple(feed.notes[-MOST_NOTES:]))
+        files = [one for one in feed.held if not one.announced]
+        held = tuple((str(one.path), str(one.why)) for one in files[:MOST_HELD])
+        return cls(feed.going_on, held, len(files), tuple(feed.notes[-MOST_NOTES:]))
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
