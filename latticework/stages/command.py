@@ -53,7 +53,7 @@ class File:
 
     def __post_init__(self) -> None:
         parts = Path(self.path).parts
-        if not parts or Path(self.path).is_absolute() or ".." in parts:
+        if not parts or Path(self.path).is_absolute() or ".." in parts or "\0" in self.path:
             raise StageError(
                 f"file {self.path!r} is no path in the output folder: give one relative to it, "
                 "such as 'prob.h5' or '{tile}-prob.h5'"

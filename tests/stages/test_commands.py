@@ -539,6 +539,7 @@ def test_a_stage_of_python_has_the_definition_that_it_always_had():
         (lambda: lw.command(["a"], files={"x": "x.doc"}, result="x"), "cannot be read as a result"),
         (lambda: lw.command(["a"], files={"x": "../x"}), "is no path in the output folder"),
         (lambda: lw.command(["a"], files={"x": "/x"}), "is no path in the output folder"),
+        (lambda: lw.command(["a"], files={"x": "a\0b"}), "is no path in the output folder"),
         (lambda: lw.command(["a"], files={"x": "{output}/x"}), "leave {output} out"),
         (lambda: lw.command(["a"], keep="some"), "keep='some'"),
         (lambda: lw.command(["a"], ok=()), "no exit code"),
