@@ -442,7 +442,7 @@ def test_new_files_take_the_place_of_old_ones_as_a_whole(tmp_path):
 
 
 def test_files_where_folders_cannot_be_exchanged_are_published_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("latticework.stages.produced._exchange", lambda *_: False)
+    monkeypatch.setattr("latticework.stages.produced.exchange", lambda *_: False)
     place = Place(tmp_path / "p", array_tiles())
     for text in ("old", "new"):
         order = place.order(
