@@ -87,7 +87,7 @@ class ListWatcher:
                 self._whole_at, self._whole_took = now, self._clock() - now
         none = np.zeros(0, np.int64)
         if self._list.value is None:
-            return Arrivals(notes=self._notices.taken())
+            return Arrivals(notes=self._notices.taken(), troubles=self._notices.troubles)
         every, listed = self._list.value
         if listed is None:
             return self._without_new(every, known)
@@ -101,7 +101,8 @@ class ListWatcher:
         rows = np.flatnonzero(states == State.WAITING)[:MOST_HELD].tolist()
         held = tuple(self._held(str(listed.names[row]), int(listed.ids[row])) for row in rows)
         leaving = none if leaving is None else leaving
-        return Arrivals(growth, leaving, over, self._notices.taken(), held)
+        notices = self._notices
+        return Arrivals(growth, leaving, over, notices.taken(), held, notices.troubles)
 
     def _held(self, name: str, tile: int) -> Held:
         """A tile of the list that is not there, or not whole."""
@@ -143,7 +144,8 @@ class ListWatcher:
             wanted[[tile for name, tile in self._ids.items() if name not in every]] = State.ABSENT
             changes, leaving = leaving_tiles(now, wanted, self._notices, str(self._list.path))
         growth = None if changes is None else Growth(None, self._placed_by, None, changes)
-        return Arrivals(growth, leaving, self._is_over(sum(every.values())), self._notices.taken())
+        over, notices = self._is_over(sum(every.values())), self._notices
+        return Arrivals(growth, leaving, over, notices.taken(), (), notices.troubles)
 
     def _growth(
         self,
