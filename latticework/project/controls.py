@@ -182,9 +182,10 @@ class Controls(ProjectFolder):
         --------
         ``project.change("clean", size=7)``; ``project.change("spots", after="sharp")``
         """
-        from latticework.project.changing import changed_stage
+        from latticework.project.changing import changed_stage, to_be_asked
 
-        self.ask("add", changed_stage(self, stage, function, after, params or {}, options))
+        request = changed_stage(self, stage, function, after, params or {}, options)
+        self.ask("add", to_be_asked(self, request))
 
     def remove(
         self, stage: str, /, *, children: str | None = None, outputs: bool = False
