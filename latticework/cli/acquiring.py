@@ -320,12 +320,15 @@ def _presence(
 ) -> None:
     """Withdraw or reinstate tiles, and say how many."""
     from latticework.project import open_project
+    from latticework.project.selecting import check_labels
     from latticework.project.settings import bounds_of
 
     opened = open_project(project)
     lattice = opened.lattice
     if any("=" in word for word in words) and selection(lattice, words)[0] is None:
-        asked: dict[str, Any] = {"bounds": bounds_of(lattice, selection(lattice, words)[1])}
+        labels = selection(lattice, words)[1]
+        asked: dict[str, Any] = {"bounds": bounds_of(lattice, labels)}
+        check_labels([lattice], labels)
     else:
         ids = [selection(lattice, [word])[0] for word in words]
         asked = {"units": [lattice.tile(id).id for id in ids if id is not None]}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -110,10 +111,33 @@ def live_lines(gauge: "KeepingUp | None", following: "Following | None") -> list
 
     lines = [] if gauge is None else str(gauge).splitlines()
     lines[:1] = [line[:1].upper() + line[1:] for line in lines[:1]]
+    lines[:0] = [] if following is None else trouble_lines(following)
     if following is not None and following.n_held:
         lines.append(f"{plural(following.n_held, 'file')} seen but not read yet:")
         lines += held_lines(following)
     return lines
+
+
+def trouble_lines(following: "Following", now: float | None = None) -> list[str]:
+    """What is wrong with what is watched, and since when, a line for each.
+
+    Examples
+    --------
+    >>> from latticework.project.following import Following
+    >>> gone = Following(True, (), 0, (), (("/scan cannot be looked into", 1e9),))
+    >>> trouble_lines(gone, now=1e9 + 300)[0].partition(" (")[2]
+    'for 5 min 00 s): /scan cannot be looked into'
+    """
+    from latticework.viz.words import plain, time_left
+
+    now = time.time() if now is None else now
+    lines = [
+        f"Since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(since))} "
+        f"(for {time_left(max(0.0, now - since))}): {plain(spoken(text))}"
+        for text, since in following.troubles[:LISTED]
+    ]
+    more = len(following.troubles) - LISTED
+    return [*lines, f"  and {more:,} more"] if more > 0 else lines
 
 
 def held_lines(following: "Following") -> list[str]:

@@ -14,6 +14,7 @@ from latticework.cli.words import typed_project
 from latticework.errors import LatticeworkError, ProjectError
 from latticework.lattice.states import State
 from latticework.project.following import Following, read_following
+from latticework.project.gauging import tiles_so_far
 from latticework.project.pipeline import SOURCE
 from latticework.project.running import summarise
 from latticework.project.settings import Settings
@@ -163,7 +164,9 @@ def open_lines(project: "Project", typed: str) -> list[str]:
     else:
         when = f"the file {end} is" if isinstance(end, str) else f"{plural(end, 'tile')} are"
         what = f"It ends when {when} there, or with: {command}"
-    lines = [f"The acquisition goes on ({plural(len(project.lattice), 'tile')} so far). {what}"]
+    there, announced = tiles_so_far(project)
+    more = f", {announced:,} announced" if announced else ""
+    lines = [f"The acquisition goes on ({plural(there, 'tile')} so far{more}). {what}"]
     waiting = {name: n for name, n in project.waiting_for_end.items() if n}
     if waiting:
         by_stage = ", ".join(f"{name} {n:,}" for name, n in waiting.items())

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from latticework.io.growth_store import Growth
-from latticework.io.notices import Held
+from latticework.io.notices import Held, Trouble
 from latticework.lattice import Lattice
 
 
@@ -24,6 +24,8 @@ class Arrivals:
     """Troubles that began or ended, each said once."""
     held: tuple[Held, ...] = ()
     """Files that are seen but not yet part of the lattice, and why."""
+    troubles: tuple[Trouble, ...] = ()
+    """What is wrong with what is watched, as long as that is so."""
 
     def __bool__(self) -> bool:
         """Whether the lattice changes."""

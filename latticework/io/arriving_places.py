@@ -67,7 +67,14 @@ def conformed(new: Lattice, known: Lattice | None) -> Lattice:
 
 
 def _with_dims(new: Lattice, known: Lattice) -> Lattice:
-    """Layers left out where the known lattice, opened when it had one, has no axis for them."""
+    """Layers left out where the known lattice, opened when it had one, has no axis for them.
+
+    Or put in the one layer of a known lattice that was made when such axes were kept.
+    """
+    if [dim for dim in known.dims if dim in new.dims] == list(new.dims) and all(
+        len(known.labels[dim]) == 1 for dim in known.dims if dim not in new.dims
+    ):
+        return _with_one_label(new, known)
     lacking = [dim for dim in new.dims if dim not in known.dims]
     kept = tuple(dim for dim in new.dims if dim in known.dims)
     if kept != known.dims or any(len(new.labels[dim]) > 1 for dim in lacking):
@@ -90,6 +97,26 @@ def _with_dims(new: Lattice, known: Lattice) -> Lattice:
         dtype=new.dtype,
         step_px={axis: step for axis, step in new.step_px.items() if axis in axes},
         position_um=given,
+        names=new.given_names,
+        problems=new.problems,
+        source=new.source,
+    )
+
+
+def _with_one_label(new: Lattice, known: Lattice) -> Lattice:
+    """New tiles on all axes of the known ones, at the only label where they lack one."""
+    zero = np.zeros(len(new), np.int64)
+    columns = {dim: new.index[:, k] for k, dim in enumerate(new.dims)}
+    given = new.given_position_um
+    return Lattice(
+        dims=known.dims,
+        labels={dim: new.labels.get(dim, known.labels[dim]) for dim in known.dims},
+        index=np.stack([columns.get(dim, zero) for dim in known.dims], axis=1),
+        tile_dims=new.tile_dims,
+        tile_shape=tuple(new.tile_shape.values()),
+        dtype=new.dtype,
+        step_px={**known.step_px, **new.step_px},
+        position_um=given if new.spatial_dims == known.spatial_dims else None,
         names=new.given_names,
         problems=new.problems,
         source=new.source,

@@ -1,5 +1,6 @@
 """What a watcher has to say: files that wait and why, and troubles, each said once."""
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,18 @@ class Held:
     """The file, or the folder of a Zarr image."""
     why: str
     """What it waits for."""
+    announced: bool = False
+    """Whether there is no file yet: a list just says that it will come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that is wrong with what is watched, for as long as that is so."""
+
+    text: str
+    """What is wrong."""
+    since: float
+    """When it was noticed first, seconds since 1970."""
 
 
 class Notices:
@@ -32,22 +45,47 @@ class Notices:
     (True, ('the folder is back',))
     >>> notices.ends("folder", "the folder is back"), notices.taken()
     (False, ())
+
+    Parameters
+    ----------
+    clock
+        Seconds since 1970.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._going: dict[str, str] = {}
+        self._lasting: dict[str, Trouble] = {}
         self._said: list[str] = []
 
-    def begins(self, key: str, text: str) -> bool:
-        """Say that a trouble is there; whether this is news."""
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """Those that have begun, are lasting, and have not ended."""
+        return tuple(self._lasting.values())
+
+    def begins(self, key: str, text: str, *, lasting: bool = False) -> bool:
+        """Say that a trouble is there; whether this is news.
+
+        Parameters
+        ----------
+        key
+            By which it is known, for `ends`.
+        text
+            What is wrong.
+        lasting
+            Whether it is worth a word for as long as it goes on, not just when it begins.
+        """
         if key in self._going:
             return False
         self._going[key] = text
         self._said.append(text)
+        if lasting:
+            self._lasting[key] = Trouble(text, self._clock())
         return True
 
     def ends(self, key: str, text: str | None = None) -> bool:
         """Say that a trouble is over, if it was there; without a text, silently."""
+        self._lasting.pop(key, None)
         if self._going.pop(key, None) is None:
             return False
         if text is not None:

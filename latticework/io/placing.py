@@ -75,6 +75,8 @@ class Tiles:
     """What to call the tiles, where not by `names`, those of their first files."""
     labelled: bool = False
     """Whether a tile is called by its labels: its files have names of their own."""
+    layer: bool = False
+    """Whether there can be one layer of tiles only: all planes of a place are one tile."""
 
     @property
     def size(self) -> dict[str, int]:
@@ -290,7 +292,7 @@ def _by_positions(
         values = _side_by_side(tiles, groups, values)
         pixel = tiles.pixel_size_um.get(axis, 1.0)
         lines, step = grid_lines(values, tiles.size.get(axis, 1) * pixel, TOLERANCE)
-        if axis == "z" and lines.max() == 0 and not placing.partial:
+        if axis == "z" and (tiles.layer if placing.partial else lines.max() == 0):
             continue
         dim = lattice_dim(axis)
         dims.append(dim)

@@ -17,7 +17,6 @@ array([3, 4, 5])
 array([3, 4, 5])
 """
 
-import ctypes
 import json
 import os
 import shutil
@@ -32,6 +31,7 @@ from typing import Any, cast
 import numpy as np
 
 from latticework.errors import StoreError
+from latticework.io.publish import exchange
 
 _LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
 _TEXT = {"name": "vlen-utf8"}
@@ -64,7 +64,7 @@ def swap_folder(new: Path, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         new.rename(path)
         return
-    if not _exchange(new, path):
+    if not exchange(new, path):
         aside = path.with_name(f".{path.name}.old")
         shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)
@@ -77,16 +77,6 @@ def settle_folder(path: Path, new: Path) -> None:
     """Finish a swap that a crash cut in two: the folder is gone, the new one waits."""
     if not path.exists() and (new / "zarr.json").exists():
         new.rename(path)
-
-
-def _exchange(a: Path, b: Path) -> bool:
-    """Exchange two paths at once, where the system can (Linux, local file systems)."""
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError):
-        return False
-    at_cwd, exchange = -100, 2
-    return bool(renameat2(at_cwd, os.fsencode(a), at_cwd, os.fsencode(b), exchange) == 0)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -12,14 +12,18 @@ Examples
 b'pixels'
 """
 
+import ctypes
 import errno
 import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from latticework.errors import StoreError
 
+AT_CWD, RENAME_EXCHANGE = -100, 2
+"""AT_FDCWD and RENAME_EXCHANGE of renameat2(2)."""
 P = TypeVar("P", str, Path)
 """A path, as text where many are moved."""
 
@@ -118,6 +122,24 @@ def put_in_place(
                 f"cannot publish {source} as {target}: {error.strerror or error}; {remedy}"
             ) from error
         return
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange two files or folders at once: at every moment both are there, and whole.
+
+    Returns
+    -------
+    bool
+        False where the system cannot: it can on Linux, on local file systems.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    paths = AT_CWD, os.fsencode(one), AT_CWD, os.fsencode(other)
+    return bool(renameat2(*paths, RENAME_EXCHANGE) == 0)
 
 
 def _check_key(key: str) -> None:

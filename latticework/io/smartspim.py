@@ -214,6 +214,7 @@ def smartspim_tiles(
         str(root),
         problems,
         titles,
+        layer=True,
     )
 
 

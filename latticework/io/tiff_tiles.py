@@ -276,6 +276,7 @@ def assemble(parts: Parts, scan: Scan, facts: TiffFacts, placing: Placing) -> Ti
         problems,
         titles,
         labelled=slots > 1,
+        layer="z" in outer,
     )
 
 

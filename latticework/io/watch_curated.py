@@ -29,6 +29,8 @@ perhaps because it is half written.
 
 WHOLE_SHARE = 20.0
 """After a look at every tile, none follows before so many times the time that it took."""
+MOST_HELD = 1000
+"""Tiles that are not there yet that are named, at most."""
 
 
 class _Read(NamedTuple):
@@ -85,7 +87,7 @@ class ListWatcher:
                 self._whole_at, self._whole_took = now, self._clock() - now
         none = np.zeros(0, np.int64)
         if self._list.value is None:
-            return Arrivals(notes=self._notices.taken())
+            return Arrivals(notes=self._notices.taken(), troubles=self._notices.troubles)
         every, listed = self._list.value
         if listed is None:
             return self._without_new(every, known)
@@ -96,15 +98,18 @@ class ListWatcher:
         growth, leaving = self._growth(listed, states, known, every)
         count = int((states == State.COMPLETE).sum()) if every is None else sum(every.values())
         over = self._is_over(count)
-        held = tuple(
-            Held(
-                self._list.path.parent / str(listed.names[row]),
-                self._unread.get(int(listed.ids[row]), "it is announced, not there yet"),
-            )
-            for row in np.flatnonzero(states == State.WAITING)[:1000].tolist()
-        )
+        rows = np.flatnonzero(states == State.WAITING)[:MOST_HELD].tolist()
+        held = tuple(self._held(str(listed.names[row]), int(listed.ids[row])) for row in rows)
         leaving = none if leaving is None else leaving
-        return Arrivals(growth, leaving, over, self._notices.taken(), held)
+        notices = self._notices
+        return Arrivals(growth, leaving, over, notices.taken(), held, notices.troubles)
+
+    def _held(self, name: str, tile: int) -> Held:
+        """A tile of the list that is not there, or not whole."""
+        path, unread = self._list.path.parent / name, self._unread.get(tile)
+        if unread is None:
+            return Held(path, "it is announced, not there yet", announced=True)
+        return Held(path, unread)
 
     def _is_over(self, count: int) -> bool:
         over = self._told_to_end or (self._end is not None and count >= self._end)
@@ -139,7 +144,8 @@ class ListWatcher:
             wanted[[tile for name, tile in self._ids.items() if name not in every]] = State.ABSENT
             changes, leaving = leaving_tiles(now, wanted, self._notices, str(self._list.path))
         growth = None if changes is None else Growth(None, self._placed_by, None, changes)
-        return Arrivals(growth, leaving, self._is_over(sum(every.values())), self._notices.taken())
+        over, notices = self._is_over(sum(every.values())), self._notices
+        return Arrivals(growth, leaving, over, notices.taken(), (), notices.troubles)
 
     def _growth(
         self,

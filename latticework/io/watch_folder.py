@@ -155,11 +155,12 @@ class FolderWatcher:
         unsure = bool(look.troubles) or (self._list is not None and self._list.unsettled)
         finished = ended and not unsure and calm
         waiting = tuple(Held(self.root / name, why) for name, why in sorted(held.items()))
-        return Arrivals(growth, withdrawn, finished, self._notices.taken(), waiting)
+        notices = self._notices
+        return Arrivals(growth, withdrawn, finished, notices.taken(), waiting, notices.troubles)
 
     def _tell_troubles(self, troubles: Mapping[str, str]) -> None:
         for folder, text in troubles.items():
-            self._notices.begins(f"folder {folder}", f"{text}; nothing changes")
+            self._notices.begins(f"folder {folder}", f"{text}; nothing changes", lasting=True)
         self._notices.end_others(
             "folder ", troubles, lambda folder: f"{self.root / folder} can be looked into again"
         )
@@ -195,7 +196,7 @@ class FolderWatcher:
         does = "withdraws" if self._withdraw else "keeps"
         if len(lost) > 3:
             text = f"{len(lost):,} files left {self.root} ({some(lost)}); the project {does} their"
-            self._notices.begins("gone " + lost[0], f"{text} tiles")
+            self._notices.begins("gone " + lost[0], f"{text} tiles", lasting=not self._withdraw)
         else:
             for name in lost:
                 self._notices.begins(

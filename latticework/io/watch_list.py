@@ -52,9 +52,8 @@ class ListFile(Generic[T]):
             stat = self.path.stat()
         except OSError as error:
             self.unsettled = False
-            self._notices.begins(
-                f"list {key}", f"{key} cannot be found ({error.strerror}): nothing changes"
-            )
+            text = f"{key} cannot be found ({error.strerror}): nothing changes"
+            self._notices.begins(f"list {key}", text, lasting=True)
             return False
         self._notices.ends(f"list {key}", f"{key} is back")
         stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
@@ -72,7 +71,8 @@ class ListFile(Generic[T]):
             self._failed = (stamp, now)
             if news:
                 self._notices.ends(f"bad {key}")
-            self._notices.begins(f"bad {key}", f"{key} cannot be used, nothing changes: {error}")
+            text = f"{key} cannot be used, nothing changes: {error}"
+            self._notices.begins(f"bad {key}", text, lasting=True)
             return False
         self._notices.ends(f"bad {key}", f"{key} can be used again")
         self.value, self._stamp, self._failed = value, stamp, None

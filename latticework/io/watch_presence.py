@@ -32,6 +32,7 @@ def leaving_tiles(
             f"suspicious {where}",
             f"{where}: {len(leaving):,} of {there:,} tiles left at once, which is suspicious: "
             "nothing is withdrawn",
+            lasting=True,
         )
         wanted[leaving] = now[leaving]
         leaving = leaving[:0]

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from latticework.lattice.lattice import Lattice
 
 
-def _shown(labels: np.ndarray) -> str:
+def shown_labels(labels: np.ndarray) -> str:
+    """Labels of an axis in words: all, or the first and the last of many."""
     values = labels.tolist()
     if len(values) <= 12:
         return ", ".join(map(repr, values))
@@ -24,7 +25,9 @@ def position_of(labels: np.ndarray, wanted: Any, dim: str) -> int:
     known = isinstance(wanted, str) == (labels.dtype.kind == "U")
     found = np.flatnonzero(labels == wanted) if known else labels[:0]
     if len(found) != 1:
-        raise TileNotFoundError(f"no label {wanted!r} along {dim}: there are {_shown(labels)}")
+        raise TileNotFoundError(
+            f"no label {wanted!r} along {dim}: there are {shown_labels(labels)}"
+        )
     return int(found[0])
 
 
@@ -38,7 +41,9 @@ def position_slice(labels: np.ndarray, wanted: Any, dim: str) -> Any:
     if labels.dtype.kind in "iuf":
         ends = [end for end in (wanted.start, wanted.stop) if end is not None]
         if not all(isinstance(end, int | float | np.number) for end in ends):
-            raise TileNotFoundError(f"no labels {wanted} along {dim}: there are {_shown(labels)}")
+            raise TileNotFoundError(
+                f"no labels {wanted} along {dim}: there are {shown_labels(labels)}"
+            )
         keep = np.ones(len(labels), dtype=bool)
         keep &= (labels >= wanted.start) if wanted.start is not None else True
         keep &= (labels <= wanted.stop) if wanted.stop is not None else True

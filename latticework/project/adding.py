@@ -85,8 +85,10 @@ def node_from_request(pipeline: Pipeline, arguments: Mapping[str, Any]) -> Node 
                 f"after={parent!r}: there is no such stage; there are {', '.join(pipeline.nodes)}"
             )
     if stage is None:
+        same = known is not None and known.definition["function"] == values["function"]
+        function = known.stage.function if same and known and known.stage else None
         try:
-            stage = recovered(name, values)
+            stage = recovered(name, values, function)
         except StageError as error:
             raise StageError(
                 f"stage {name!r} cannot be added to the run in process {os.getpid()}: {error}. "

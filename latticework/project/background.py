@@ -20,7 +20,8 @@ class Run:
     """A run that goes on in a thread of this process; made by `Project.start`.
 
     It ends when nothing is left to do (or, with ``wait=True``, when it is stopped), or with the
-    process. Steer it with the project's methods: `Project.pause`, `Project.add` and so on.
+    process. `stop` ends it earlier, and returns when it has ended. Steer it with the project's
+    methods: `Project.pause`, `Project.add` and so on.
     """
 
     def __init__(
@@ -66,10 +67,24 @@ class Run:
         """Whether it still goes on."""
         return self._thread.is_alive()
 
-    def stop(self) -> None:
-        """Send nothing more; what is out is finished."""
+    def stop(self, *, wait: bool = True) -> None:
+        """End it in good order: send nothing more, and let what is out be finished.
+
+        Parameters
+        ----------
+        wait
+            Whether to return when that is so, and `running` is False. An interrupt (Ctrl-C, or a
+            notebook's button) ends the waiting, not the stopping. The run itself, and functions
+            that it calls (`Project.on`), do not wait for their own end.
+        """
         if self._coordinator is not None:
             self._coordinator.stop()
+        if wait and not self._is_here():
+            self._thread.join()
+
+    def _is_here(self) -> bool:
+        """Whether the calling thread is one that the run's end waits for."""
+        return threading.current_thread() is self._thread or self._project.hooks.call_here()
 
     def end_soon(self) -> None:
         """Stop, and do not wait for long; what is out is done again in the next run."""

@@ -10,7 +10,9 @@ from latticework.project.adding import (
     definition_of,
     parent_names,
 )
-from latticework.project.ledger import recover
+from latticework.project.ledger import recover, recovered
+from latticework.project.pipeline import Node
+from latticework.stages.callables import Reference
 from latticework.stages.stage import Stage, as_stage
 
 if TYPE_CHECKING:
@@ -34,22 +36,19 @@ def changed_stage(
     Raises
     ------
     StageError
-        If the stage cannot work so, or its code is not at hand.
+        If the stage cannot work so.
     """
     node = project.pipeline[name]
     if node.is_source:
         raise StageError("the source is the acquisition: it is no stage that can be changed")
     recover(node)
-    if function is None and node.stage is None:
-        raise StageError(f"stage {name!r} cannot be changed: {node.missing}")
     if function is not None:
         new = as_stage(function, name=name)
         if not isinstance(function, Stage) and node.stage is not None:
             kept = {option: getattr(node.stage, option) for option in OPTIONS if option != "numpy"}
             new = new.with_options(**kept, params=node.stage.params)
     else:
-        assert node.stage is not None
-        new = node.stage
+        new = node.stage or _without_code(node)
     chosen = {key: value for key, value in options.items() if key in OPTIONS}
     more = {key: value for key, value in options.items() if key not in OPTIONS}
     new = new.with_options(params={**new.params, **params, **more}, **chosen)
@@ -57,6 +56,49 @@ def changed_stage(
     check_stage(project.pipeline, new, parents)
     check_placeholders_of(project, new, parents)
     return {"name": name, "definition": definition_of(new, parents), "stage": new}
+
+
+class CodeElsewhere:
+    """Stands for a callable that only the process has in which it was defined: a notebook's.
+
+    Parameters
+    ----------
+    reference
+        Where it comes from, and which code it is.
+    """
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
+
+    def __call__(self, *inputs: Any, **params: Any) -> Any:
+        """It cannot be called here."""
+        del inputs, params
+        self.reference.check()
+
+
+def _without_code(node: Node) -> Stage:
+    """The stage of a node whose code is not to be had here, for a look at what a change does."""
+    function = CodeElsewhere(Reference.from_json(node.definition["function"]))
+    try:
+        return recovered(node.name, node.definition, function)
+    except StageError as error:
+        raise StageError(f"stage {node.name!r} cannot be changed: {error}") from error
+
+
+def to_be_asked(project: "ProjectFolder", request: Mapping[str, Any]) -> dict[str, Any]:
+    """The request as it is asked: code that is elsewhere is left to the run that has it.
+
+    Raises
+    ------
+    StageError
+        If no process runs the project, or this one does, without that code.
+    """
+    if not isinstance(request["stage"].function, CodeElsewhere):
+        return dict(request)
+    node = project.pipeline[request["name"]]
+    if project.coordinator is not None or not project.is_run():
+        raise StageError(f"stage {node.name!r} cannot be changed: {node.missing}")
+    return {**request, "stage": None}
 
 
 def put_between(project: "Project", name: str, before: Any) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from latticework.project.folder import ProjectFolder
+from latticework.project.selecting import check_labels
 from latticework.project.settings import bounds_of
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ class Controls(ProjectFolder):
         -------
         int
             Units that will run again.
+
+        Raises
+        ------
+        TileNotFoundError
+            If there are no such labels, with those that there are.
         """
         if states is None:
             states = ["failed", "cancelled"] + ([] if failed else ["complete", "stale"])
@@ -132,6 +138,8 @@ class Controls(ProjectFolder):
                 meant["stages"] = [n.name for n in self.pipeline if n.key == "tiles"]
         elif labels:
             meant["bounds"] = bounds_of(self._lattice_of(labels), labels)
+            nodes = list(self.pipeline) if names is None else map(self.pipeline.__getitem__, names)
+            check_labels((node.lattice for node in nodes), labels)
         return meant
 
     def _lattice_of(self, labels: Mapping[str, Any]) -> Any:
@@ -174,9 +182,10 @@ class Controls(ProjectFolder):
         --------
         ``project.change("clean", size=7)``; ``project.change("spots", after="sharp")``
         """
-        from latticework.project.changing import changed_stage
+        from latticework.project.changing import changed_stage, to_be_asked
 
-        self.ask("add", changed_stage(self, stage, function, after, params or {}, options))
+        request = changed_stage(self, stage, function, after, params or {}, options)
+        self.ask("add", to_be_asked(self, request))
 
     def remove(
         self, stage: str, /, *, children: str | None = None, outputs: bool = False

@@ -35,7 +35,6 @@ from latticework.project.growing import tidy
 from latticework.project.ledger import CANCELLED, CHARGED, COMPLETE, save_snapshot
 from latticework.project.mishaps import Mishaps
 from latticework.project.outage import Outage
-from latticework.project.outgrown import Outgrown
 from latticework.project.pipeline import Node, Pipeline
 from latticework.project.pools import Pools, pools_of
 from latticework.project.recording import Recorder
@@ -93,7 +92,6 @@ class Coordinator(RunDesk):
         self.session = project.start_session()
         self.staging = staging_folder(project.path, self.session)
         self.suspects = Suspects()
-        self.outgrown = Outgrown()
         self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.requests = Requests(self, project.mailbox)
         self.mishaps = Mishaps(self)

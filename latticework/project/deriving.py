@@ -213,9 +213,11 @@ def waiting_for_end(pipeline: "Pipeline", node: "Node") -> np.ndarray:
 def held_until_end(pipeline: "Pipeline") -> dict[str, np.ndarray]:
     """Units that nobody can do before more tiles come, or the acquisition ends, by stage.
 
-    Those that wait for it themselves, and all that wait for these.
+    Those that wait for it themselves, those that read tiles which are announced and not there, and
+    all that wait for these.
     """
-    held: dict[str, np.ndarray] = {}
+    source = pipeline["source"]
+    held = {source.name: np.flatnonzero(source.units.state == State.WAITING)}
     for node in pipeline:
         parts = [waiting_for_end(pipeline, node)]
         for edge in node.edges:
@@ -226,6 +228,7 @@ def held_until_end(pipeline: "Pipeline") -> dict[str, np.ndarray]:
         units = units[(state == State.WAITING) | (state == State.STALE)]
         if len(units):
             held[node.name] = units
+    del held[source.name]
     return held
 
 

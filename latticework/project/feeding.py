@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from latticework.errors import LatticeworkError
+from latticework.io.notices import Trouble
 from latticework.project.growing import grow_project
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Feed:
         """What was noticed, the latest last."""
         self.held: tuple[Any, ...] = ()
         """Files that have been seen but not read yet, and why."""
+        self.troubles: tuple[Trouble, ...] = ()
+        """What is wrong with what is watched, now."""
         self.arrived: list[tuple[float, int]] = []
         """When how many tiles joined or were replaced."""
         self._grown = True
@@ -117,13 +120,16 @@ class Feed:
     def _tell(self, error: Exception) -> None:
         """A look that failed changes nothing, whatever the reason: the night goes on."""
         kind = "" if isinstance(error, LatticeworkError) else f"{type(error).__name__}: "
-        self.say(f"watching: {kind}{error}; nothing was changed")
+        text = f"watching: {kind}{error}; nothing was changed"
+        known = next((one for one in self.troubles if one.text == text), None)
+        self.troubles = (known or Trouble(text, time.time()),)
+        self.say(text)
 
     def _join(self, found: "Arrivals") -> None:
         assert self._of is not None
         for note in found.notes:
             self.say(note)
-        self.held = found.held
+        self.held, self.troubles = found.held, found.troubles
         if found.growth is not None:
             self._grown = False
             touched = grow_project(self._of, found.growth)

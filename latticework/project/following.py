@@ -28,12 +28,17 @@ class Following:
     """How many there are in all."""
     notes: tuple[str, ...]
     """What was noticed lately, the latest last."""
+    troubles: tuple[tuple[str, float], ...] = ()
+    """What is wrong with what is watched, each with the moment since when, seconds since 1970."""
 
     @classmethod
     def of(cls, feed: "Feed") -> "Following":
         """What a feed has to say."""
-        held = tuple((str(one.path), str(one.why)) for one in feed.held[:MOST_HELD])
-        return cls(feed.going_on, held, len(feed.held), tuple(feed.notes[-MOST_NOTES:]))
+        files = [one for one in feed.held if not one.announced]
+        held = tuple((str(one.path), str(one.why)) for one in files[:MOST_HELD])
+        troubles = tuple((one.text, one.since) for one in feed.troubles[:MOST_HELD])
+        notes = tuple(feed.notes[-MOST_NOTES:])
+        return cls(feed.going_on, held, len(files), notes, troubles)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -69,7 +74,8 @@ def read_following(project: Path) -> Following | None:
         found = json.loads(following_file(project).read_text(encoding="utf-8"))
         held = tuple((str(path), str(why)) for path, why in found["held"])
         notes = tuple(map(str, found["notes"]))
-        return Following(bool(found["going_on"]), held, int(found["n_held"]), notes)
+        troubles = tuple((str(text), float(at)) for text, at in found.get("troubles", ()))
+        return Following(bool(found["going_on"]), held, int(found["n_held"]), notes, troubles)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -5,11 +5,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from latticework.errors import LatticeworkError
+from latticework.lattice.states import State
 from latticework.project.deriving import held_until_end
 from latticework.project.flow import GRAINS, Flow
 from latticework.project.keeping_up import KeepingUp, keeping_up
 from latticework.project.moments import interval_s
+from latticework.project.pipeline import SOURCE
 
 if TYPE_CHECKING:
     from latticework.project.project import Project
@@ -35,16 +39,26 @@ def gauge(project: "Project", *, window: Any = "10min", now: float | None = None
     if now is None:
         now = time.time() if project.is_run() else last_moment(project)
     nodes = list(project.pipeline)
+    there, announced = tiles_so_far(project)
     return keeping_up(
         now,
-        len(project.lattice),
+        there,
         arrivals_of(project, window_s, now),
         completions_of(project, [(node.name, node.id) for node in nodes], window_s, now),
         {node.name: node.units.count() for node in nodes},
         held={name: len(units) for name, units in held_until_end(project.pipeline).items()},
         disk_free_bytes=free_bytes(project.path),
         arrivals_on_disk=on_same_disk(project),
+        announced=announced,
     )
+
+
+def tiles_so_far(project: "Project") -> tuple[int, int]:
+    """Tiles that have come, and those that are announced and not there yet."""
+    source = project.pipeline[SOURCE]
+    assert source.presence is not None
+    never = int(np.count_nonzero(source.presence == State.WAITING))
+    return len(project.lattice) - never, int(source.units.tally[State.WAITING])
 
 
 def last_moment(project: "Project") -> float:

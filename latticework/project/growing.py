@@ -9,6 +9,7 @@ from latticework.errors import ProjectError
 from latticework.io.compacting import compact
 from latticework.io.growth_store import Growth, apply_growth, pending, save_growth
 from latticework.io.list_conversion import convert_to_list
+from latticework.lattice.states import State
 from latticework.project.pipeline import SOURCE
 from latticework.stages.lattices import lattice_grows
 from latticework.stages.paths import array_folder
@@ -71,9 +72,13 @@ def grow_project(desk: "Desk", growth: Growth) -> np.ndarray:
     if growth.presence is not None:
         touched.append(np.asarray(growth.presence[0]))
     ids = np.unique(np.concatenate(touched)).astype(np.int64)
-    desk.journal.add_arrivals(time.time(), len(ids))
     known = {node.name: len(node.units) for node in pipeline}
     moved = pipeline.grown(lattice)
+    presence = pipeline[SOURCE].presence
+    assert presence is not None
+    came = int(np.count_nonzero(presence[ids] == State.COMPLETE))  # not: announced, withdrawn
+    if came:
+        desk.journal.add_arrivals(time.time(), came)
     new = {node.name: np.arange(known[node.name], len(node.units)) for node in pipeline}
     desk.lattice_grown({SOURCE: ids, **new})
     if moved:  # tiles may have other neighbours than before

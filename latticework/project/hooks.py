@@ -53,16 +53,17 @@ class Hook:
         self.function = function
         self.kinds = None if kinds is None else frozenset(map(check_kind, kinds))
         self._queue: queue.Queue[Event | None] = queue.Queue(MOST_WAITING)
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
+        """In which it is called; None before the first time."""
         self._complained: set[str] = set()
 
     def tell(self, event: Event) -> None:
         """Let it know of an event, soon; returns at once."""
         if self.kinds is not None and event.kind not in self.kinds:
             return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="latticework-hook", daemon=True)
-            self._thread.start()
+        if self.thread is None:
+            self.thread = threading.Thread(target=self._work, name="latticework-hook", daemon=True)
+            self.thread.start()
         try:
             self._queue.put_nowait(event)
         except queue.Full:
@@ -143,6 +144,10 @@ class Hooks:
         """Let all know of an event; returns at once."""
         for hook in self._hooks:
             hook.tell(event)
+
+    def call_here(self) -> bool:
+        """Whether this thread is one in which they are called."""
+        return any(hook.thread is threading.current_thread() for hook in self._hooks)
 
     def wait(self, seconds: float = PATIENCE_S) -> None:
         """Give those that are busy some time, all together."""

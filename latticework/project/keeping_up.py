@@ -79,7 +79,7 @@ class KeepingUp:
     at: float
     """When this was so, seconds since 1970."""
     tiles: int
-    """Tiles so far."""
+    """Tiles that have come so far."""
     arriving_per_minute: float | None
     """Tiles that arrive in a minute; None if none have been seen to arrive."""
     stages: tuple[StagePace, ...]
@@ -90,6 +90,8 @@ class KeepingUp:
     """Bytes that are written there in a minute."""
     disk_needed_bytes: float
     """Bytes that the backlog will take."""
+    announced: int = 0
+    """Tiles of which a list says that they will come."""
 
     @property
     def keeps_up(self) -> bool | None:
@@ -148,6 +150,7 @@ def keeping_up(
     held: Mapping[str, int] = MappingProxyType({}),
     disk_free_bytes: int | None = None,
     arrivals_on_disk: bool = False,
+    announced: int = 0,
 ) -> KeepingUp:
     """The keep-up gauge from what was counted.
 
@@ -156,7 +159,7 @@ def keeping_up(
     now
         Seconds since 1970.
     tiles
-        Tiles so far.
+        Tiles that have come so far.
     arrivals
         Tiles that arrived, over time.
     completions
@@ -169,17 +172,19 @@ def keeping_up(
         Bytes free where the project lies.
     arrivals_on_disk
         Whether the microscope writes to the same disk.
+    announced
+        Tiles that are on the lattice and have not come yet.
     """
-    arriving = arrivals.per_minute(now)
+    arriving, known = arrivals.per_minute(now), tiles + announced
     stages = tuple(
-        _pace(name, states, completions.get(name, Flow()), now, tiles, arriving, held.get(name, 0))
+        _pace(name, states, completions.get(name, Flow()), now, known, arriving, held.get(name, 0))
         for name, states in counts.items()
     )
     writing = sum(flow.bytes_per_minute(now) or 0.0 for flow in completions.values())
     if arrivals_on_disk:
         writing += arrivals.bytes_per_minute(now) or 0.0
     needed = sum(stage.backlog * (stage.bytes_per_unit or 0.0) for stage in stages)
-    return KeepingUp(now, tiles, arriving, stages, disk_free_bytes, writing, needed)
+    return KeepingUp(now, tiles, arriving, stages, disk_free_bytes, writing, needed, announced)
 
 
 def _pace(

@@ -1,7 +1,7 @@
 """From the journal to states in memory, and back: snapshots and what came after them."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -79,8 +79,19 @@ def recover(node: Node) -> None:
         node.missing = str(error)
 
 
-def recovered(name: str, definition: Mapping[str, Any]) -> Stage:
+def recovered(
+    name: str, definition: Mapping[str, Any], function: Callable[..., Any] | None = None
+) -> Stage:
     """The stage of a stored definition.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    definition
+        As it is stored.
+    function
+        Its callable, where that is at hand; imported if not given.
 
     Raises
     ------
@@ -88,7 +99,8 @@ def recovered(name: str, definition: Mapping[str, Any]) -> Stage:
         If it cannot be had without adding it again, with the reason.
     """
     params = {key: restore(key, value) for key, value in definition["params"].items()}
-    function = Reference.from_json(definition["function"]).load()
+    if function is None:
+        function = Reference.from_json(definition["function"]).load()
     overlap = definition["overlap"]
     if isinstance(overlap, dict):
         overlap = {axis: tuple(v) if isinstance(v, list) else v for axis, v in overlap.items()}

@@ -1,5 +1,6 @@
 """What a MouseLight list says beside its tiles: planes to skip, parameters of the project."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,9 @@ from latticework.project.desk import Desk
 
 if TYPE_CHECKING:
     from latticework.project.project import Project
+
+LISTED = "listed parameters"
+"""Under which the journal keeps the parameters that the list had."""
 
 
 class ListFacts:
@@ -56,15 +60,29 @@ class ListFacts:
             settings = settings.replace(
                 skipped={d: labels for d, labels in skipped.items() if labels}
             )
-        missing = {
-            name: value
-            for name, value in listed.parameters.items()
-            if name not in settings.parameters
-        }
-        if missing:
-            settings = settings.replace(parameters={**settings.parameters, **missing})
+        parameters = self._parameters(desk, listed.parameters)
+        settings = settings.replace(parameters=parameters)
         if settings != desk.settings:
             desk.use(settings)
+
+    def _parameters(self, desk: Desk, listed: Mapping[str, Any]) -> dict[str, Any]:
+        """The project's parameters with the list's: new ones, and other values of those it has.
+
+        What a user has set or removed, and the list has not changed since, stays. So what the list
+        said is kept in the journal.
+        """
+        kept = dict(desk.settings.parameters)
+        found = desk.journal.query("select value from meta where key=?", (LISTED,))
+        before = dict(json.loads(found[0][0])) if found else {}
+        for name, value in listed.items():
+            news = value != before[name] if name in before else name not in kept
+            if news:
+                kept[name] = value
+        text = json.dumps({**before, **listed}, sort_keys=True)
+        if not found or found[0][0] != text:
+            sql = "insert or replace into meta (key, value) values (?, ?)"
+            desk.journal.write(sql, (LISTED, text))
+        return kept
 
 
 def _moved(

@@ -23,7 +23,7 @@ from latticework.io.journal import (
 from latticework.lattice.states import State
 from latticework.project.dispatch import Batch
 from latticework.project.ledger import failed_for_good
-from latticework.project.outgrown import MARGIN
+from latticework.project.outgrown import MARGIN, too_few
 from latticework.project.pipeline import Node
 from latticework.stages.black_box import REPORT, read_box
 from latticework.stages.failures import COMPLETE, MEMORY, NO_CODE, message_of
@@ -225,14 +225,21 @@ class Mishaps:
         return rows
 
     def _move_up(self, node: Node, batch: Batch, unit: int, peak: int = 0) -> bool:
-        """Let a unit run in a larger pool from now on; False if there is none."""
+        """Let a unit run in larger pools from now on, also in later runs; False if there is none.
+
+        That it needs one is kept also where there is none now, but not where that is a guess:
+        without a `peak` it may be that its code crashed.
+        """
         had, pools = batch.pool.memory_bytes, self.of.pools
-        if had is None or not pools.larger(node.needs, had):
+        larger = had is not None and bool(pools.larger(node.needs, had))
+        if had is None or not (larger or peak):
             return False
         ample = int(MARGIN * peak)
         needs = ample if ample > had and pools.larger(node.needs, ample) else had
-        self.of.outgrown.add(node.name, unit, needs)
-        return True
+        if self.of.outgrown.add(node.name, unit, needs):
+            what = too_few(node.fingerprint, needs)
+            self.of.journal.add_change(node.id, what, np.array([unit], dtype="<i8").tobytes())
+        return larger
 
     def unwritable(self, node: Node, batch: Batch, report: BatchReport, rows: np.ndarray) -> None:
         """Units that a worker could not write: nobody is charged, the project waits for room."""

@@ -57,6 +57,7 @@ class PoolTelling:
         self._told: tuple[PoolFacts, ...] = ()
         self._due = 0.0
         self._pending: dict[str, str] = {}
+        self._tight: set[str] = set()
 
     def update(self, pools: "Pools") -> list[str]:
         """What is new about the pools, in words; empty if nothing is."""
@@ -70,6 +71,10 @@ class PoolTelling:
         self._told = facts
         write_pools(self._project, facts)
         said = []
+        for pool in pools:
+            if pool.tight() and pool.name not in self._tight:
+                self._tight.add(pool.name)
+                said.append(pool.tight())
         for one in facts:
             pending = "" if one.workers else one.pending
             if pending and pending != self._pending.get(one.name, ""):

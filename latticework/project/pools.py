@@ -9,6 +9,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from latticework.errors import ProjectError
@@ -20,6 +21,29 @@ if TYPE_CHECKING:
     from distributed import Client
 
 log = logging.getLogger(__name__)
+
+
+FULL = 0.90
+"""Share of its memory that an idle worker takes, beyond which it ends whatever runs in it."""
+TIGHT = 0.70
+"""Share of its memory that an idle worker takes, beyond which users are told."""
+STEP = 64 * 2**20
+"""Amounts of memory that are proposed are multiples of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Memory of a worker that does nothing."""
+
+    taken: int = 0
+    """What it takes, bytes; 0 if that is not known."""
+    limit: int = 0
+    """What it has, bytes; 0 if it may have all."""
+
+    @property
+    def share(self) -> float:
+        """Share of its memory that it takes."""
+        return self.taken / self.limit if self.limit else 0.0
 
 
 class Scaler(Protocol):
@@ -67,7 +91,10 @@ class Pool:
         self.workers = self.slots = 0
         self.out = 0
         self.alone = 0
+        self.idle = Idle()
+        """What its workers take before they are given anything."""
         self._told_memory = memory_bytes is not None
+        self._met = False
         self._absence = Absence()
 
     @property
@@ -95,18 +122,47 @@ class Pool:
         threads = {} if self.gone else self.client.nthreads()
         self.addresses = frozenset(threads)
         self.workers, self.slots = len(threads), sum(threads.values())
-        if self.workers and not self._told_memory:
-            self.memory_bytes = self._least_memory()
+        if self.workers and not (self._told_memory and self._met):
+            self._ask_for_memory()
         if self.scaler is None or not self.scaler.pending():
             self._absence.see(self.workers)
 
-    def _least_memory(self) -> int | None:
+    def _ask_for_memory(self) -> None:
+        """Have the limits of the workers, and what they take when they are seen first."""
+        known = []
         with contextlib.suppress(Exception):  # a client of tests, or a scheduler that just went
-            workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
-            limits = [int(worker["memory_limit"] or 0) for worker in workers]
-            known = [limit for limit in limits if limit]
-            return min(known) if known else None
-        return None
+            for worker in self.client.scheduler_info(n_workers=-1)["workers"].values():
+                if worker["memory_limit"]:
+                    has = int(worker["memory_limit"])
+                    known.append(Idle(int(worker.get("metrics", {}).get("memory", 0)), has))
+        if not self._told_memory:
+            self.memory_bytes = min((one.limit for one in known), default=None)
+        if known and not self._met:
+            self._met = True
+            self.see_idle(min(known, key=lambda one: one.share))
+
+    def see_idle(self, idle: "Idle") -> None:
+        """An idle worker takes so much; where that is nearly all that it has, nothing can run.
+
+        Raises
+        ------
+        ProjectError
+            With what it has and what it needs.
+        """
+        self.idle = idle
+        if idle.share > FULL:
+            raise ProjectError(f"no tile can run: {self.tight()}")
+
+    def tight(self) -> str:
+        """What is to be told where idle workers take most of their memory; empty if they do not."""
+        if self.idle.share <= TIGHT:
+            return ""
+        has, takes = (f"{n / 2**20:,.0f} MiB" for n in (self.idle.limit, self.idle.taken))
+        ample = -(-2 * self.idle.taken // STEP) * STEP // 2**20
+        return (
+            f"a worker of pool {self.name!r} has {has} of memory, and takes {takes} before it is "
+            f'given a tile; give it more, such as memory="{ample} MiB" and what a tile takes'
+        )
 
     def scale(self, slots: int) -> None:
         """There is work for so many slots now."""
@@ -165,7 +221,7 @@ class Pools:
         Raises
         ------
         ProjectError
-            If no scheduler is there any more.
+            If no scheduler is there any more, or workers have no memory for anything.
         """
         for pool in self._pools:
             before = pool.workers
@@ -240,4 +296,4 @@ def pools_of(where: Any) -> Pools:
     return Pools([Pool("workers", where)])
 
 
-__all__ = ["Pool", "Pools", "Scaler", "pools_of"]
+__all__ = ["Idle", "Pool", "Pools", "Scaler", "pools_of"]

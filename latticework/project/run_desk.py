@@ -8,6 +8,7 @@ import numpy as np
 from latticework.project.desk import Desk
 from latticework.project.dispatch import Batch, Pace, ReadyUnits
 from latticework.project.nearness import Nearness
+from latticework.project.outgrown import Outgrown, too_few
 from latticework.project.pipeline import Node
 from latticework.project.propagation import Touched
 from latticework.project.publishing import Publisher
@@ -52,6 +53,8 @@ class RunDesk(Desk):
         """What is out: batches with their futures, by number."""
         self.failed: set[str] = set()
         """Stages of which a unit has failed."""
+        self.outgrown = Outgrown()
+        """Units that need a larger pool, by stage."""
         self.publisher = Publisher(self, self.readers_changed)
         self.nearness = Nearness()
         """Which worker made what is read next."""
@@ -101,6 +104,9 @@ class RunDesk(Desk):
         self.pace[node.name] = Pace()
         self.publisher.forget(node.name)
         self.failed.discard(node.name)
+        sql = "select what, units from changes where stage = ? and what like ? || '%'"
+        learned = self.journal.query(sql, (node.id, too_few(node.fingerprint)))
+        self.outgrown.recall(node.name, learned)
         self.readers_changed(node)
         self.mishaps.recall(node.name)
 
@@ -109,6 +115,7 @@ class RunDesk(Desk):
         self.ready.pop(node.name, None)
         self.pace.pop(node.name, None)
         self.orders.pop(node.name, None)
+        self.outgrown.forget(node.name)
         self.publisher.forget(node.name)
         self.mishaps.recall(node.name)
 

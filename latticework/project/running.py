@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from latticework.project.steering import carry_out
 from latticework.project.summary import FailedRow, RunSummary, group_failures
 from latticework.project.telling import GRACE_S, Telling
 from latticework.project.units import MOST_TRIES, Units
+from latticework.stages.memory_watch import resident_bytes
 from latticework.stages.order import dump
 from latticework.stages.stage import fingerprint
 from latticework.stages.worker import check_order
@@ -222,7 +223,7 @@ def preflight(pools: Pools, nodes: Iterable[Node]) -> None:
     Raises
     ------
     ProjectError
-        If no pool has what a stage needs.
+        If no pool has what a stage needs, or workers have no memory for anything.
     StageError
         Naming the stage and the module that is missing.
     """
@@ -241,7 +242,11 @@ def preflight(pools: Pools, nodes: Iterable[Node]) -> None:
             for pool in pools.home(node.needs):
                 first = list(pool.client.nthreads())[:1]
                 if first:  # those of an elastic pool come when there is work
+                    before = pool.client.run(resident_bytes, workers=first)
                     pool.client.run(check_order, payload, workers=first)
+                    after = pool.client.run(resident_bytes, workers=first)
+                    imported = max(0, sum(after.values()) - sum(before.values()))
+                    pool.see_idle(replace(pool.idle, taken=pool.idle.taken + imported))
         except ImportError as error:
             raise StageError(
                 f"stage {node.name!r}: the workers cannot import its code ({error}). Install it "

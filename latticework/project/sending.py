@@ -84,6 +84,7 @@ class Sender:
             if pool.free <= 0:
                 continue
             for node in self._open():
+                self._bring_back(node)
                 self._send_heavy(node, pool)
                 if pool in self.of.pools.home(node.needs):
                     self._send_light(node, pool)
@@ -107,6 +108,15 @@ class Sender:
             of.outgrown.take(node.name, unit)
             if self._may_run(node, np.array([unit])):
                 self._submit(node, pool, np.array([unit]))
+
+    def _bring_back(self, node: Node) -> None:
+        """Units that wait for a larger pool which is not there any more go with the others."""
+        of = self.of
+        for unit in of.outgrown.waiting(node.name):
+            if not of.pools.larger(node.needs, of.outgrown.needs(node.name, unit)):
+                of.outgrown.take(node.name, unit)
+                if self._may_run(node, np.array([unit])):
+                    of.ready[node.name].add(np.array([unit]))
 
     def _may_run(self, node: Node, unit: np.ndarray) -> bool:
         """Whether a unit that was put aside may still run; it is not among the ready ones then."""
@@ -147,7 +157,9 @@ class Sender:
                 return unit, True
         ready = of.ready[node.name]
         n = 1 if not node.settled else of.batch_size(node, pool.slots)
-        light, heavy = of.outgrown.split(node.name, ready.take(n))
+        light, heavy = of.outgrown.split(
+            node.name, ready.take(n), lambda needs: bool(of.pools.larger(node.needs, needs))
+        )
         of.outgrown.put(node.name, heavy)
         return light, False
 

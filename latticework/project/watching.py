@@ -120,6 +120,8 @@ def held_lines(held: Iterable[Held], most: int = 3) -> list[str]:
     """
     by_reason: dict[str, list[str]] = {}
     for one in held:
+        if one.announced:  # there is no file that anything could be said of
+            continue
         why = LATELY if one.why.startswith(LATELY) else one.why
         by_reason.setdefault(why, []).append(one.path.name)
     return [

@@ -101,7 +101,23 @@ class Reference:
     def _module(self) -> Any:
         if is_file_module(self.module) and self.file is not None:
             return load_file(self.file)
-        return importlib.import_module(self.module)
+        try:
+            return importlib.import_module(self.module)
+        except ModuleNotFoundError as error:
+            root = self._root()
+            mine = f"{self.module}.".startswith(f"{error.name}.")  # not what it imports
+            if root is None or str(root) in sys.path or not mine:
+                raise
+            sys.path.append(str(root))  # it was imported from a folder that is not known here
+            importlib.invalidate_caches()
+            return importlib.import_module(self.module)
+
+    def _root(self) -> Path | None:
+        """The folder from which its module is imported; None where there is none now."""
+        path, parts = Path(self.file or ""), tuple(self.module.split("."))
+        path = path.parent if path.stem == "__init__" else path.with_suffix("")
+        found = self.file is not None and path.parts[-len(parts) :] == parts
+        return path.parents[len(parts) - 1] if found and Path(self.file or "").exists() else None
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -27,6 +27,8 @@ FORMATS = ("tiff", "npy", "zarr", "csv", "parquet", "json")
 """Formats in which parents that make no files are written for a command."""
 RESULTS = (".tif", ".tiff", ".npy", ".zarr", ".h5", ".hdf5", ".csv", ".parquet", ".json")
 """Endings of files that can become a stage's array, table or record."""
+IN_PLACE = ("file", "log", "output", "scratch", "input", "inputs")
+"""Placeholders that are full paths, so that none can be part of a declared file's."""
 KEEP = ("all", "declared")
 CODE_BYTES = 2**20
 """Largest script whose content is looked at without being asked to."""
@@ -51,7 +53,7 @@ class File:
 
     def __post_init__(self) -> None:
         parts = Path(self.path).parts
-        if not parts or Path(self.path).is_absolute() or ".." in parts:
+        if not parts or Path(self.path).is_absolute() or ".." in parts or "\0" in self.path:
             raise StageError(
                 f"file {self.path!r} is no path in the output folder: give one relative to it, "
                 "such as 'prob.h5' or '{tile}-prob.h5'"
@@ -231,8 +233,9 @@ def command(
     ----------
     argv
         The program and its arguments, each a template with placeholders (see the guide on
-        commands). A placeholder that is a list (``{neighbours}``) becomes as many arguments where
-        it is an argument by itself. Nothing is split at spaces and no shell reads it.
+        commands). A placeholder that is a list (``{inputs}``, ``{neighbours}``) becomes as many
+        arguments where it is an argument by itself. Nothing is split at spaces and no shell reads
+        it.
     name
         Of the stage; the program's if not given.
     files
@@ -361,7 +364,7 @@ def _check_made(made: Command, params: Mapping[str, Any], name: str) -> None:
         _check_result(made, made.result, name)
     for path_template in (parse(f.path) for f in made.files.values()):
         for placeholder in path_template.names:
-            if placeholder.partition(".")[0] in ("file", "log", "output", "scratch", "input"):
+            if placeholder.partition(".")[0] in IN_PLACE:
                 raise StageError(
                     f"command {name!r}: the file {path_template.text!r} lies in the output folder "
                     f"already: leave {{{placeholder}}} out"

@@ -1,5 +1,6 @@
 """Commands checked against the pipeline that they are added to, before anything runs."""
 
+import difflib
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -83,7 +84,7 @@ def check_placeholders(
     parents: Mapping[str, Collection[str]],
     offsets: Collection[str] = (),
 ) -> None:
-    """Refuse placeholders that will have no value, before anything runs.
+    """Refuse placeholders that will have no value, and parameters without a placeholder.
 
     Parameters
     ----------
@@ -104,10 +105,11 @@ def check_placeholders(
         Naming one, with those that there are.
     """
     valid = {*valid_names(lattice), *params, *project, *(f"file.{name}" for name in command.files)}
-    for name in ("input", "neighbour", "neighbours", "neighbour_name", "neighbour_names"):
-        if name != "input" and not offsets:
+    for name in ("input", "inputs", "neighbour", "neighbours", "neighbour_name", "neighbour_names"):
+        ours = name in ("input", "inputs")
+        if not ours and not offsets:
             continue
-        several = name == "input" or name.endswith("s")
+        several = ours or name.endswith("s")
         owners = [name, *(f"{name}.{parent}" for parent in parents)]
         owners += [f"{name}.{parent}.{file}" for parent in parents for file in parents[parent]]
         if several or len(offsets) == 1:
@@ -122,11 +124,25 @@ def check_placeholders(
     for name in sorted(command.placeholders):
         if name not in valid:
             raise unknown(name, valid)
+    for name in params:
+        if name not in command.placeholders:
+            raise _unused(name, command.placeholders)
     for parent in command.inputs:
         if parent not in parents:
             raise StageError(
                 f"inputs={{{parent!r}: ...}} names no parent; there are {', '.join(parents)}"
             )
+
+
+def _unused(name: str, placeholders: Collection[str]) -> StageError:
+    """The error for a parameter that no placeholder stands for: a typo would change nothing."""
+    near = difflib.get_close_matches(name, placeholders, n=1)
+    meant = f": did you mean {near[0]}? I" if near else ". I"
+    there = ", ".join(f"{{{known}}}" for known in sorted(placeholders)) or "none"
+    return StageError(
+        f"the command has no placeholder {{{name}}} for the parameter {name!r}{meant}ts "
+        f"placeholders are {there}"
+    )
 
 
 def declared_files(function: Mapping[str, Any]) -> tuple[str, ...]:

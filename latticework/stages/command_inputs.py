@@ -47,7 +47,7 @@ class CommandInputs:
     """Of what was asked for."""
     haloed: tuple[OpenInput, HaloPlan] | None = None
     """What was written with a halo."""
-    _known: dict[tuple[int, int], list[str]] = field(default_factory=dict)
+    _known: dict[tuple[int, int, bool], Sequence[Path]] = field(default_factory=dict)
 
     def value(self, name: str) -> Any:
         """Value of a placeholder that is about inputs, such as ``"neighbour.clean[+z]"``.
@@ -62,11 +62,12 @@ class CommandInputs:
         rest, _, key = name.removesuffix("]").partition("[")
         base, _, of = rest.partition(".")
         number, member = self._parent(base, of)
-        if base in ("input", "input_list"):
-            paths = self._paths(number, self._units(number), member)
-            if base == "input_list":
-                return self._list(number, paths)
-            several = self.bench.patterns[number] in SEVERAL
+        if base in ("input", "inputs", "input_list", "inputs_list"):
+            every = base.startswith("inputs")
+            paths = self._paths(number, self._units(number), member, every=every)
+            if base.endswith("_list"):
+                return self._list(base.replace("_list", f"-{number}"), paths)
+            several = every or self.bench.patterns[number] in SEVERAL
             return self.command.absent if not paths and not several else _one_or_all(paths)
         found = self._neighbours(number)
         named = base.startswith("neighbour_name")
@@ -137,7 +138,10 @@ class CommandInputs:
 
     # ---------------------------------------------------------------- where they are
 
-    def _paths(self, number: int, units: Sequence[int], member: str | None) -> list[str]:
+    def _paths(
+        self, number: int, units: Sequence[int], member: str | None, *, every: bool = False
+    ) -> list[str]:
+        """One path for each unit; all of its own files if `every` is asked for."""
         source = self.bench.inputs[number]
         parent = source.spec.parent
         if member is not None and source.spec.output.kind != "files":
@@ -148,16 +152,40 @@ class CommandInputs:
                 if member is not None:
                     paths.append(str(self._files(source, unit)[member]))
                     continue
-                if (number, unit) not in self._known:
-                    found = self._found(number, source, unit)
-                    self.bytes_read += sum(map(size_of, found))
-                    self._known[number, unit] = [str(path) for path in found]
-                paths += self._known[number, unit]
+                paths += map(str, self._of_unit(number, source, unit, every=every))
             except (OSError, LatticeworkError, EOFError, KeyError) as error:
                 raise UnreadableInputError(f"input {parent!r}: {error}") from error
         return paths
 
-    def _found(self, number: int, source: OpenInput, unit: int) -> list[Path]:
+    def _of_unit(self, number: int, source: OpenInput, unit: int, *, every: bool) -> Sequence[Path]:
+        key = number, unit, every
+        if key in self._known:
+            return self._known[key]
+        own = self._own(source, unit)
+        if every and len(own) < 2:
+            self._known[key] = self._of_unit(number, source, unit, every=False)
+            return self._known[key]
+        found = own if every or len(own) == 1 else [self._found(number, source, unit)]
+        self.bytes_read += sum(map(size_of, found))
+        self._known[key] = found
+        return found
+
+    def _own(self, source: OpenInput, unit: int) -> list[Path]:
+        """The acquisition's own files of a tile, where they can be given as they are."""
+        parent = source.spec.parent
+        haloed = isinstance(source, ArrayInput) and source.geometry is not None
+        if parent != SOURCE or haloed or self.command.inputs.get(parent) is not None:
+            return []
+        tile = source.lattice.tile(unit)
+        if tile.problem:
+            raise StageError(f"tile {tile.name} {tile.address} cannot be read: {tile.problem}")
+        found = own_files(self.source(source), unit)
+        for path in found:
+            path.stat()  # an error names it
+        return list(found)
+
+    def _found(self, number: int, source: OpenInput, unit: int) -> Path:
+        """What a unit of a parent made; written, where that is no file."""
         spec, form = source.spec, self.command.inputs.get(source.spec.parent)
         if spec.parent == SOURCE or spec.output.kind == "array":
             return self._array(number, source, unit, _allowed(spec.parent, form, OF_ARRAYS))
@@ -165,42 +193,36 @@ class CommandInputs:
             form = _allowed(spec.parent, form, OF_TABLES)
             folder = table_folder(self.bench.order.project, spec.parent)
             if form != "csv":
-                return [folder / table_key(unit)]
+                return folder / table_key(unit)
             path = self._place(number, source, unit, ".csv")
             read_tables(folder, [unit]).drop(columns=TILE_COLUMN).to_csv(path, index=False)
-            return [path]
+            return path
         if spec.output.kind == "record":
             _allowed(spec.parent, form, OF_RECORDS)
             path = self._place(number, source, unit, ".json")
             text = self.records[spec.parent][unit]
             from_json(text)
             path.write_text(text, encoding="utf-8")
-            return [path]
+            return path
         if spec.output.kind == "files":
-            return [self._files(source, unit).path]
+            return Path(self._files(source, unit).path)
         raise StageError("it makes nothing that a command could read")
 
     def _files(self, source: OpenInput, unit: int) -> Any:
         order = self.bench.order
         return read_files(order.project, source.spec.parent, source.lattice, unit)
 
-    def _array(self, number: int, source: OpenInput, unit: int, form: str | None) -> list[Path]:
+    def _array(self, number: int, source: OpenInput, unit: int, form: str | None) -> Path:
         tile = source.lattice.tile(unit)
         if source.spec.parent == SOURCE and tile.problem:
             raise StageError(f"tile {tile.name} {tile.address} cannot be read: {tile.problem}")
-        haloed = isinstance(source, ArrayInput) and source.geometry is not None
-        if source.spec.parent == SOURCE and form is None and not haloed:
-            found = own_files(self.source(source), unit)
-            for path in found:
-                path.stat()  # an error names it
-            if found:
-                return list(found)
         if not isinstance(source, ArrayInput):
             raise StageError(
                 "its pixels would have to be written to a file for the command, but the stage "
-                "reads nothing: give reads=latticework.same_tile()"
+                "reads nothing: give reads=latticework.same_tile(), or {inputs} for files as they "
+                "are"
             )
-        if haloed and unit == self.unit:
+        if source.geometry is not None and unit == self.unit:
             pixels, plan = source.read(unit, self._absent(number))
             if plan is not None and self.haloed is None:
                 self.haloed = source, plan
@@ -208,7 +230,7 @@ class CommandInputs:
             pixels = source.read_box(unit, None)
         path = self._place(number, source, unit, ENDINGS[form or "tiff"])
         write_array(path, pixels, source.lattice.tile_dims, tile, source.lattice.channels)
-        return [path]
+        return path
 
     def source(self, source: OpenInput) -> Any:
         """The acquisition's reader."""
@@ -223,8 +245,8 @@ class CommandInputs:
         name = tile_folder(unit, self._name(number, unit)).rpartition("/")[2]
         return folder / f"{name}{ending}"
 
-    def _list(self, number: int, paths: Sequence[str]) -> str:
-        path = self.scratch / f"input-{number}.txt"
+    def _list(self, name: str, paths: Sequence[str]) -> str:
+        path = self.scratch / f"{name}.txt"
         if any("\n" in line for line in paths):
             path = path.with_suffix(".json")
             path.write_text(json.dumps(list(paths)), encoding="utf-8")

@@ -45,6 +45,8 @@ PLACEHOLDERS: Mapping[str, str] = {
     "input.PARENT": "path of what it reads of that parent",
     "input.PARENT.FILE": "path of a file that the parent, a command, declares",
     "input_list": "a text file with the paths of {input}, one per line",
+    "inputs": "paths of all files of what it reads, as they are; {inputs.PARENT} of that parent",
+    "inputs_list": "a text file with the paths of {inputs}, one per line",
     "neighbour": "path of the neighbour, where the stage reads one",
     "neighbour[+z]": "path of the neighbour at that offset; {neighbour.PARENT[+z]} of that parent",
     "neighbour_name": "name of the neighbour, where the stage reads one",
@@ -67,7 +69,7 @@ PLACEHOLDERS: Mapping[str, str] = {
 }
 """Every placeholder and what it stands for; parameters come on top."""
 
-FIXED = ("input", "neighbour", "output", "file", "scratch", "log", "attempt")
+FIXED = ("input", "inputs", "neighbour", "output", "file", "scratch", "log", "attempt")
 """Placeholders that no parameter of a project replaces: they say where an attempt's files are."""
 
 NAME = re.compile(r"\{([A-Za-z_]\w*)(?:\.([^\[\]{}]+))?(?:\[([^\[\]{}]+)\])?\}")

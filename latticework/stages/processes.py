@@ -216,7 +216,10 @@ def _start(
         what = argv[0] if Path(cwd).is_dir() else f"its working folder {cwd}"
         remedy = "Install it where the workers run, give its full path, or set env={'PATH': ...}"
         if getattr(error, "errno", None) == errno.E2BIG:
-            remedy = "Give it {input_list}, a file that lists its inputs, instead of {input}"
+            remedy = (
+                "Give it {input_list} or {inputs_list}, a file that lists its inputs, instead of "
+                "{input} or {inputs}"
+            )
         raise CommandError(
             f"{argv[0]!r} could not be started on this worker: {what}: "
             f"{getattr(error, 'strerror', None) or error}. {remedy}"

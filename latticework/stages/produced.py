@@ -1,28 +1,21 @@
 """Files that commands made of a unit: a folder that appears as a whole, and what is in it."""
 
 import contextlib
-import ctypes
 import functools
 import json
-import os
 import shutil
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from latticework.errors import StoreError
-from latticework.io.publish import never, put_in_place
+from latticework.io.publish import exchange, never, put_in_place
 from latticework.lattice.lattice import Lattice
 from latticework.stages.paths import files_folder, tile_folder
 
 FACTS = ".latticework.json"
 """File in each folder that says which of its files were declared, and what made it."""
-EXCHANGE = 2
-"""RENAME_EXCHANGE of renameat2(2)."""
-HERE = -100
-"""AT_FDCWD."""
 
 
 class Files(Mapping[str, Path]):
@@ -125,21 +118,10 @@ def _move_folder(staging: Path, source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.is_dir():
         source.rename(target)
-    elif not _exchange(source, target):
+    elif not exchange(source, target):
         aside = staging / f"old-{uuid.uuid4().hex[:8]}"
         target.rename(aside)
         source.rename(target)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two folders at once; False where the system cannot."""
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except AttributeError:
-        return False
-    return bool(rename(HERE, os.fsencode(one), HERE, os.fsencode(other), EXCHANGE) == 0)
 
 
 def read_files(project: Path, stage: str, lattice: Lattice, unit: int) -> Files:

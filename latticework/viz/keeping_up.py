@@ -34,10 +34,11 @@ def per_minute(rate: float | None) -> str:
 
 def arrivals_line(gauge: "KeepingUp") -> str:
     """What arrives."""
+    more = f", {gauge.announced:,} announced" if gauge.announced else ""
     if gauge.arriving_per_minute is None:
-        return f"none seen to arrive lately ({words.plural(gauge.tiles, 'tile')} so far)"
+        return f"none seen to arrive lately ({words.plural(gauge.tiles, 'tile')} so far{more})"
     rate = per_minute(gauge.arriving_per_minute).replace("/", " tiles/")
-    return f"{rate} arrive ({gauge.tiles:,} so far)"
+    return f"{rate} arrive ({gauge.tiles:,} so far{more})"
 
 
 def verdict(pace: "StagePace") -> str:

@@ -1,13 +1,18 @@
 """What shows only in processes of their own: Ctrl-C, going on, looking meanwhile, the demo."""
 
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 import latticework as lw
+from latticework.lattice import Box
 
 GATED = """\
 import time
@@ -46,6 +51,36 @@ def wait_for(true, seconds=60):
     while not true():
         assert time.monotonic() < until, "it took too long"
         time.sleep(0.1)
+
+
+def test_modules_of_the_current_folder_are_steps_and_are_found_from_others(tmp_path, made):
+    project = made()
+    script, here, there = tmp_path / "bin" / "latticework", tmp_path / "mine", tmp_path / "other"
+    for folder in (script.parent, here / "package", there):
+        folder.mkdir(parents=True)
+    script.write_text("from latticework.cli import main\nmain()\n")
+    (here / "mysteps.py").write_text("def clean(tile, *, by=1):\n    return tile + by\n")
+    (here / "package" / "__init__.py").write_text("")
+    (here / "package" / "sums.py").write_text("def total(tile):\n    return int(tile.sum())\n")
+    (here / "json.py").write_text("raise ImportError('it hides a module that others need')\n")
+
+    def typed(*words, folder=here):
+        root = str(Path(__file__).parents[2])
+        ran = subprocess.run(
+            [sys.executable, str(script), *map(str, words)],
+            cwd=folder, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True,
+            check=False, timeout=120,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    typed("add", project, "mysteps:clean")
+    typed("add", project, "package.sums:total", "--after", "clean")
+    typed("change", project, "clean", "by=3", folder=there)
+    typed("run", project, "--workers", "1", folder=there)
+    found = lw.open_project(project)
+    first = found.lattice.source.read(0, Box((0, 0), (16, 20)))
+    assert found["total"].tile(0) == int((first.astype(int) + 3).sum())
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import signal
 import time
 
@@ -57,6 +58,37 @@ def microscope(tmp_path, incoming):
     write_pattern(lattice, prepared, pattern="y{tile_y}_x{tile_x}.tif")
     rng = np.random.default_rng(7)
     return LiveMicroscope(prepared, incoming, rng=rng, order="random", slow=2, end="FERTIG")
+
+
+def test_status_says_since_when_the_folder_is_gone(
+    typed, incoming, microscope, file, project_folder, shell
+):
+    for _ in range(3):
+        microscope.step()
+    began = time.time()
+    words = ("watch", incoming, project_folder, "--pipeline", file, "--end", "FERTIG", *QUICK)
+    process = shell(*words, "--progress", "lines")
+    project_file = project_folder / "project.json"
+    wait_for(lambda: process.poll() is not None or project_file.exists())
+    assert process.poll() is None, process.communicate()[0]
+    away = incoming.with_name("away")
+    incoming.rename(away)
+
+    def said():
+        return typed("status", project_folder, code=1)
+
+    wait_for(lambda: "cannot be looked into" in said())
+    [line] = [line for line in said().splitlines() if "cannot be looked into" in line]
+    assert re.match(r"Since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(for .*\): ", line), line
+    assert str(incoming) in line
+    found = json.loads(typed("status", project_folder, "--json", code=1))["following"]
+    [[text, since]] = found["troubles"]
+    assert "nothing changes" in text
+    assert began < since < time.time()
+    away.rename(incoming)
+    wait_for(lambda: "cannot be looked into" not in said())
+    process.send_signal(signal.SIGINT)
+    finish(process)
 
 
 def test_tiles_flow_through_while_they_arrive_and_again_after_ctrl_c(

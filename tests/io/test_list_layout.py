@@ -404,7 +404,7 @@ def test_a_store_becomes_a_list_without_a_copy(tmp_path, monkeypatch, links, exc
     if not links:
         monkeypatch.setattr(list_conversion.os, "link", no_links)
     if not exchange:
-        monkeypatch.setattr(plain_zarr, "_exchange", lambda *_: False)
+        monkeypatch.setattr(plain_zarr, "exchange", lambda *_: False)
     lattice = grid_with_a_hole()
     store = written(tmp_path / "data.zarr", lattice, kind=None, leave_out={3})
     before = {inode for inode, _ in files_below(store.path / "clean").values()}
@@ -440,7 +440,7 @@ plain_zarr.replace_file = counted(plain_zarr.replace_file)
 list_conversion.swap_folder = counted(list_conversion.swap_folder)
 plain_zarr.shutil.rmtree = counted(plain_zarr.shutil.rmtree)
 if sys.argv[5] == "renames":
-    plain_zarr._exchange = lambda *_: False
+    plain_zarr.exchange = lambda *_: False
     plain_zarr.Path.rename = counted(plain_zarr.Path.rename)
 list_conversion.convert_to_list(sys.argv[1], load_lattice(list_conversion.Path(sys.argv[2])))
 print("done")

@@ -166,7 +166,7 @@ def test_tiles_that_change_places_are_found_there(tmp_path):
 
 
 def test_where_folders_cannot_be_exchanged_they_are_renamed(tmp_path, lattice, monkeypatch):
-    monkeypatch.setattr(plain_zarr, "_exchange", lambda *_: False)
+    monkeypatch.setattr(plain_zarr, "exchange", lambda *_: False)
     path = tmp_path / "s.zarr"
     write_status(path, lattice, {"a": columns(lattice, 1)})
     write_status(path, lattice, {"b": columns(lattice, 2)})

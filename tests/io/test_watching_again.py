@@ -8,10 +8,13 @@ import tifffile
 
 import latticework as lw
 from latticework.errors import SourceError
+from latticework.io.arriving_places import conformed
 from latticework.io.growth_store import Growth, apply_growth
 from latticework.io.watch_known import presence_of
 from latticework.io.watching import watch_folder
 from latticework.lattice.states import State
+from latticework.testing import simulate, write_smartspim
+from tests.io.watching_tools import Live, assert_same
 
 
 class Night:
@@ -145,3 +148,44 @@ def test_a_file_whose_name_is_no_text_is_left_out_and_told(night):
     assert any(r"\udcff" in note and "rename it" in note for note in night.notes)
     with pytest.raises(SourceError, match="rename it"):
         lw.open_tiles(night.folder)
+
+
+def test_tiles_that_are_all_planes_of_a_place_have_no_axis_of_layers(tmp_path):
+    pixel = {"y": 1.8, "x": 1.8}
+    lattice, _ = simulate(
+        {"y": 2, "x": 2}, tile_shape={"z": 3, "y": 16, "x": 16}, overlap=0.25, seed=1,
+        pixel_size_um={"z": 2.0, **pixel},
+    )  # fmt: skip
+    write_smartspim(lattice, tmp_path / "raw")
+    opened = lw.open_tiles(tmp_path / "raw", pixel_size_um=pixel)
+    live = Live(tmp_path / "raw", pixel_size_um=pixel, expect={"z": 3}).settle()
+    assert live.lattice.dims == opened.dims == ("tile_y", "tile_x")
+    assert dict(live.lattice.step_px) == dict(opened.step_px)
+    assert_same(live.lattice, opened)
+
+
+def test_a_lattice_that_was_watched_with_an_axis_of_layers_goes_on_with_it():
+    lattice, _ = simulate(
+        {"y": 1, "x": 2}, tile_shape={"z": 3, "y": 16, "x": 16}, overlap=0.25, seed=1,
+        pixel_size_um={"z": 2.0, "y": 1.8, "x": 1.8},
+    )  # fmt: skip
+    zero = np.zeros((len(lattice), 1), np.int64)
+    before = lattice.replace(
+        dims=("tile_z", *lattice.dims),
+        labels={"tile_z": np.arange(1), **lattice.labels},
+        index=np.concatenate([zero, lattice.index], axis=1),
+    )
+    found = conformed(lattice, before)
+    assert found.dims == before.dims
+    assert found.index.tolist() == before.index.tolist()
+    assert dict(found.step_px) == dict(before.step_px)
+    np.testing.assert_array_equal(found.position_um, before.position_um)
+
+
+def test_a_watched_imagexpress_plate_has_the_axes_that_it_has_when_opened(shared_data):
+    folder = shared_data / "imagexpress_3d_zero_overlap"
+    opened = lw.open_tiles(folder)
+    expect = {"c": opened.tile_shape["c"], "z": opened.tile_shape["z"]}
+    live = Live(folder, expect=expect).settle()
+    assert live.lattice.dims == opened.dims
+    assert_same(live.lattice, opened)

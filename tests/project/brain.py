@@ -150,7 +150,7 @@ def running(run, gate=None):
     try:
         yield run
     finally:
-        run.stop()
+        run.stop(wait=False)
         if gate is not None:
             gate.open()
         if run.running:

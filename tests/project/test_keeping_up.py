@@ -1,16 +1,22 @@
 """The keep-up gauge: rates over a window, who falls behind, when all is done or the disk full."""
 
+import json
 import math
 
 import pytest
 
 import latticework as lw
 from latticework.lattice.states import State
+from latticework.project.desk import Desk
 from latticework.project.flow import GRAINS, Flow
 from latticework.project.gauging import gauge
+from latticework.project.growing import grow_project
 from latticework.project.keeping_up import keeping_up
+from latticework.project.watching import create_watched, watcher_of
+from latticework.testing import simulate
+from latticework.testing.seed_formats import write_mouselight
 from tests.project import steps
-from tests.project.running import numbered
+from tests.project.running import numbered, run_here
 
 
 def steady(per_minute, *, minutes=30, each=1000, window_s=600.0, start=0.0):
@@ -171,3 +177,37 @@ def test_the_gauge_of_a_new_project_says_that_nothing_arrives(project):
     assert found.arriving_per_minute is None
     assert found.stages[0].backlog == 20
     assert "waits" in str(found)
+
+
+def test_tiles_that_are_announced_have_not_come_and_are_no_work_yet(folder):
+    lattice, _ = simulate({"z": 2, "y": 2, "x": 3}, tile_shape={"z": 2, "y": 8, "x": 8}, seed=2)
+    write_mouselight(lattice, folder / "raw")
+    listed = folder / "raw" / "pipeline-input.json"
+
+    def announce(complete):
+        found = json.loads(listed.read_text())
+        for k, tile in enumerate(found["tiles"]):
+            tile["isComplete"] = k in complete
+        listed.write_text(json.dumps(found))
+
+    announce([0, 1, 3])
+    project = create_watched(folder / "p.lw", folder / "raw", timeout=20)
+    project.add(steps.add)
+    project.add(steps.add, name="more", after="add")
+    found = gauge(project)
+    assert (found.tiles, found.announced) == (3, 9)
+    assert [(pace.backlog, pace.held) for pace in found.stages] == [(3, 9), (3, 9)]
+    assert "(3 tiles so far, 9 announced)" in str(found)
+    assert "3 to do, 9 wait for more tiles" in str(found)
+    run_here(project)
+    found = gauge(project)
+    assert [(pace.complete, pace.backlog, pace.held) for pace in found.stages] == [(3, 0, 9)] * 2
+    assert found.keeps_up
+    assert found.time_left_s == 0
+    announce([0, 1, 3, 4, 5])
+    with project.lock().held():
+        growth = watcher_of(folder / "raw", {"settle_s": 0}).poll(project.lattice).growth
+        grow_project(Desk(project), growth)
+        project.close_writer()
+    assert gauge(lw.open_project(project.path)).tiles == 5
+    assert project.query("select sum(units) from arrivals")[0][0] == 2

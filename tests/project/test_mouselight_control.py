@@ -356,7 +356,7 @@ def test_a_queued_tile_whose_input_is_imaged_again_is_not_stuck(folder, local_cl
         queued = in_state(project, "noted", State.QUEUED)
         for tile in queued:
             assert project.retry("plus", tile, failed=False) == 1
-        run.stop()
+        run.stop(wait=False)
         gate.open()
         run.wait(60)
     project = lw.open_project(project.path)

@@ -5,6 +5,7 @@ import pytest
 
 import latticework as lw
 from latticework.errors import ProjectError, StageError
+from latticework.project.pool_facts import PoolTelling
 from latticework.project.pools import Pool, Pools
 from latticework.stages.needs import Needs
 from tests.project import hungry, steps
@@ -99,6 +100,50 @@ def test_where_a_stage_runs_does_not_change_what_it_makes(folder):
     assert project.run(here, progress="none").attempts == 0
 
 
+class KnownClient(HereClient):
+    """A client whose workers have, and take, so much memory."""
+
+    def __init__(self, *taken, limit=2**30):
+        super().__init__()
+        self.known = [{"memory_limit": limit, "metrics": {"memory": n}} for n in taken]
+
+    def nthreads(self):
+        return dict.fromkeys(range(len(self.known)), 1)
+
+    def scheduler_info(self, n_workers):  # noqa: ARG002  as Dask's
+        return {"workers": dict(enumerate(self.known))}
+
+
+def test_a_pool_whose_idle_workers_fill_their_memory_is_refused():
+    some = Pools([Pool("tiny", KnownClient(150 * 2**20, limit=120 * 2**20))])
+    said = "pool 'tiny' has 120 MiB of memory, and takes 150 MiB .* memory=\"320 MiB\""
+    with pytest.raises(ProjectError, match=said):
+        some.look()
+
+
+def test_a_pool_whose_idle_workers_take_most_of_their_memory_is_told_of_once(folder):
+    some = Pools([Pool("tight", KnownClient(800 * 2**20)), Pool("fine", KnownClient(10**8))])
+    some.look()
+    telling = PoolTelling(folder)
+    assert [text for text in telling.update(some) if "'tight' has 1,024 MiB" in text]
+    telling._due = 0.0
+    some.look()
+    assert telling.update(some) == []
+
+
+def test_one_full_worker_of_a_shared_cluster_is_no_reason_to_refuse_it():
+    Pools([Pool("shared", KnownClient(2**30, 10**8))]).look()
+
+
+def test_a_run_on_workers_without_memory_ends_at_once_and_says_what_they_need(folder):
+    project = lw.create(folder / "p.lw", numbered()[0])
+    project.add(steps.add)
+    with pytest.raises(ProjectError, match="pool 'local' has 120 MiB of memory, and takes 1"):
+        project.run(lw.local(1, memory="120MiB"), progress="none")
+    assert not len(project.attempts())
+    assert project.run(lw.local(1, memory="600MiB"), progress="none")
+
+
 def test_two_pools_of_one_name_are_refused():
     with pytest.raises(ProjectError, match="two pools have the name 'a'"):
         Pools([Pool("a", HereClient()), Pool("a", HereClient())])
@@ -148,6 +193,47 @@ def test_tiles_that_need_more_memory_finish_in_the_larger_pool(folder, small_and
     first = hungry_ones[hungry_ones.tile.isin(tiles) & (hungry_ones.outcome != "complete")]
     assert set(first.outcome) <= {"memory", "worker lost"}, first.outcome.tolist()
     np.testing.assert_array_equal(project["add"].data.to_numpy(), array + 2)
+
+
+def test_the_next_run_knows_which_tiles_need_the_larger_pool(folder, small_and_large):
+    lattice, array = numbered((4, 4))
+    project = lw.create(folder / "p.lw", lattice)
+    project.add(steps.add, name="first", amount=1)
+    project.add(hungry.take_memory, name="hungry", after="first", ids=[5], megabytes=700, retries=0)
+    assert project.run(small_and_large, progress="none")
+    tried = project.attempts("hungry")
+    assert "memory" in set(tried.outcome)
+    project.change("first", amount=2)
+    again = lw.open_project(project.path)
+    assert again.run(small_and_large, progress="none")
+    np.testing.assert_array_equal(again["hungry"].data.to_numpy(), array + 3)
+    new = again.attempts("hungry").iloc[len(tried) :]
+    assert new.outcome.tolist() == ["complete"] * 16, new.to_string()
+
+
+def test_what_had_too_little_memory_alone_begins_in_a_larger_pool_that_comes_later(
+    folder, small_and_large
+):
+    small, _ = small_and_large
+    project = lw.create(folder / "p.lw", numbered((3, 3))[0])
+    project.add(hungry.take_memory, name="hungry", ids=[5], megabytes=700, retries=0)
+    assert not project.run([small], progress="none")
+    project.retry(failed=True)
+    assert not project.run([small], progress="none")  # there is none still: it takes its chance
+    project.retry(failed=True)
+    assert project.run(small_and_large, progress="none")
+    outcomes = project.attempts("hungry", y=1, x=2).outcome.tolist()
+    assert outcomes == ["memory", "memory", "complete"]
+
+
+def test_a_stage_that_was_changed_is_tried_in_the_small_pool_again(folder, small_and_large):
+    project = lw.create(folder / "p.lw", numbered((3, 3))[0])
+    project.add(hungry.take_memory, name="hungry", ids=[5], megabytes=700, retries=0)
+    assert project.run(small_and_large, progress="none")
+    project.change("hungry", megabytes=701)
+    assert project.run(small_and_large, progress="none")
+    outcomes = project.attempts("hungry", y=1, x=2).outcome.tolist()
+    assert outcomes == ["memory", "complete"] * 2
 
 
 def test_a_stage_that_leaks_memory_gets_new_processes_and_no_tile_pays(folder, small_and_large):

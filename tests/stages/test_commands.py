@@ -11,6 +11,8 @@ import pytest
 
 import latticework as lw
 from latticework.errors import StageError, StoreError
+from latticework.io import open_tiles
+from latticework.io.memory import MemorySource
 from latticework.io.records import to_json
 from latticework.io.tables import stage_table
 from latticework.lattice.lattice import Lattice
@@ -25,8 +27,9 @@ from latticework.stages.paths import attempt_log, files_folder, table_folder, ti
 from latticework.stages.placeholders import PLACEHOLDERS
 from latticework.stages.processes import LOG_BYTES
 from latticework.stages.produced import publish_files, read_files
-from latticework.stages.reads import neighbours, nothing
+from latticework.stages.reads import all_tiles, neighbours, nothing, same_tile
 from latticework.stages.stage import Stage, fingerprint
+from latticework.testing import write_smartspim
 from tests.stages.benches import NAMES, Place, array_tiles, tiff_tiles
 
 COMPLETE, INPUT, EXIT_CODE, OUTPUT_CHECK = 1, 4, 7, 8
@@ -183,6 +186,63 @@ def test_the_acquisition_is_written_in_the_format_that_is_asked_for(tmp_path, fo
     )
     rows, report = place.run(stage, [4])
     assert rows["outcome"].tolist() == [COMPLETE], report.failures
+
+
+@pytest.fixture
+def planes_in_files(tmp_path):
+    """Two tiles of which every plane is a file of its own."""
+    tiles = [np.arange(2 * 3 * 8 * 10).reshape(2, 3, 8, 10).astype("u2") + k for k in (0, 500)]
+    lattice = Lattice.from_grid(
+        {"y": 1, "x": 2}, tile_shape={"c": 2, "z": 3, "y": 8, "x": 10}, dtype="u2",
+        pixel_size_um={"z": 2.0, "y": 1.8, "x": 1.8}, channels=["Ex_488_Em_0", "Ex_561_Em_1"],
+        source=MemorySource(tiles),
+    )  # fmt: skip
+    write_smartspim(lattice, tmp_path / "raw")
+    found = open_tiles(tmp_path / "raw", pixel_size_um={"y": 1.8, "x": 1.8})
+    return Place(tmp_path / "p", found), tiles
+
+
+def test_a_tile_of_several_files_is_one_path_with_all_its_pixels(tmp_path, planes_in_files):
+    place, tiles = planes_in_files
+    np.save(tmp_path / "expected.npy", tiles[1])
+    code = (
+        "import sys, numpy as np, tifffile; path, = sys.argv[2:]; "
+        "assert (tifffile.imread(path) == np.load(sys.argv[1])).all()"
+    )
+    look = [sys.executable, "-c", code, str(tmp_path / "expected.npy")]
+    rows, report = place.run(lw.command([*look, "{input}"], name="look"), [1])
+    assert rows["outcome"].tolist() == [COMPLETE], report.failures
+    listed = [*look, "--in={input}"]
+    listed[2] = code.replace("sys.argv[2:]", "[a[5:] for a in sys.argv[2:]]")
+    rows, report = place.run(lw.command(listed, name="look"), [1])
+    assert rows["outcome"].tolist() == [COMPLETE], report.failures
+
+
+def test_all_files_of_a_tile_are_given_as_they_are_where_that_is_asked_for(
+    tmp_path, planes_in_files
+):
+    place, _ = planes_in_files
+    files = sorted(str(path) for path in (tmp_path / "raw").rglob("*.tif"))
+    mine = [path for path in files if place.lattice.tile(1).name in path]
+    assert len(mine) == 6
+    got = echoed(place, echo("{inputs}", reads=nothing()), 1)
+    assert sorted(got) == mine
+    code = "import sys; n = len(open(sys.argv[1]).readlines()); assert n == int(sys.argv[2])"
+    for name, n, reads in (
+        ("{inputs_list}", 6, same_tile()),
+        ("{input_list}", 1, same_tile()),
+        ("{inputs_list}", 12, all_tiles()),
+        ("{input_list}", 2, all_tiles()),
+    ):
+        stage = lw.command([sys.executable, "-c", code, name, str(n)], name="count", reads=reads)
+        rows, report = place.run(stage, [0])
+        assert rows["outcome"].tolist() == [COMPLETE], report.failures
+
+
+def test_a_tile_in_memory_is_written_once_for_both_of_its_names(tmp_path):
+    place = Place(tmp_path / "p", array_tiles())
+    one, other = echoed(place, echo("{input}", "{inputs}", inputs={"source": "zarr"}), 3)
+    assert one == other
 
 
 def test_tables_records_and_files_of_parents_are_given_as_paths(tmp_path):
@@ -382,7 +442,7 @@ def test_new_files_take_the_place_of_old_ones_as_a_whole(tmp_path):
 
 
 def test_files_where_folders_cannot_be_exchanged_are_published_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("latticework.stages.produced._exchange", lambda *_: False)
+    monkeypatch.setattr("latticework.stages.produced.exchange", lambda *_: False)
     place = Place(tmp_path / "p", array_tiles())
     for text in ("old", "new"):
         order = place.order(
@@ -479,6 +539,7 @@ def test_a_stage_of_python_has_the_definition_that_it_always_had():
         (lambda: lw.command(["a"], files={"x": "x.doc"}, result="x"), "cannot be read as a result"),
         (lambda: lw.command(["a"], files={"x": "../x"}), "is no path in the output folder"),
         (lambda: lw.command(["a"], files={"x": "/x"}), "is no path in the output folder"),
+        (lambda: lw.command(["a"], files={"x": "a\0b"}), "is no path in the output folder"),
         (lambda: lw.command(["a"], files={"x": "{output}/x"}), "leave {output} out"),
         (lambda: lw.command(["a"], keep="some"), "keep='some'"),
         (lambda: lw.command(["a"], ok=()), "no exit code"),
@@ -498,7 +559,7 @@ def test_placeholders_are_checked_when_a_command_is_added():
 
     def check(text, *, offsets=(), inputs=None):
         check_placeholders(
-            lw.command(["a", text], inputs=inputs, params={"sigma": 1}).function,
+            lw.command(["a", text, "{sigma}"], inputs=inputs, params={"sigma": 1}).function,
             lattice=lattice, params={"sigma": 1}, project={"dye": "GFP"},
             parents={"source": (), "clean": ["prob"]}, offsets=offsets,
         )  # fmt: skip
@@ -519,6 +580,19 @@ def test_placeholders_are_checked_when_a_command_is_added():
             check(f"{{{name}}}")
     with pytest.raises(StageError, match="names no parent; there are source, clean"):
         check("", inputs={"dirty": "npy"})
+
+
+def test_a_parameter_that_no_placeholder_takes_is_refused():
+    lattice = Lattice.from_grid({"y": 2, "x": 2}, tile_shape={"y": 8, "x": 8}, dtype="u2")
+    command = lw.command(
+        ["a", "{sigma}"], env={"A": "{level}"}, files={"o": "{tile}{suffix}"},
+        params={"sigma": 1, "level": 2, "suffix": "-a"},
+    )  # fmt: skip
+    check_command(command, lattice, {"source": None}, {})
+    typo = command.with_options(params={**command.params, "sigm": 2})
+    said = r"no placeholder \{sigm\} .*: did you mean sigma\? Its .* \{sigma\}, \{suffix\}"
+    with pytest.raises(StageError, match=said):
+        check_command(typo, lattice, {"source": None}, {})
 
 
 def test_a_command_is_checked_against_its_pipeline():

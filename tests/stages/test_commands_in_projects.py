@@ -89,6 +89,16 @@ def test_commands_read_and_feed_stages_of_python(project):
     assert (tifffile.imread(files["mask"]) == 1).all()
 
 
+def test_a_misspelt_parameter_of_a_command_is_refused_and_makes_nothing_stale(project):
+    project.add(segment())
+    run_here(project)
+    with pytest.raises(StageError, match=r"no placeholder \{levle\}.*did you mean level"):
+        project.change("segment", levle=5)
+    with pytest.raises(StageError, match=r"no placeholder \{levle\}"):
+        project.add(segment().with_options(params={"level": 3, "levle": 5}))
+    assert (project.status.state == State.COMPLETE).all()
+
+
 def test_a_changed_parameter_makes_new_files_and_what_reads_them(project):
     project.add(segment())
     project.add(size, after="segment")
@@ -153,7 +163,7 @@ def test_placeholders_are_checked_when_a_stage_is_added(project):
 
 def test_what_failed_a_check_is_not_published(project):
     bad = segment().with_options(function=lw.command(
-        "printf x > {file.mask}", shell=True, name="segment",
+        "printf x > {file.mask} # {level}", shell=True, name="segment", params={"level": 3},
         files={"mask": lw.file("m.tif", dtype="u1")},
     ).function, retries=0)  # fmt: skip
     project.add(bad)
