@@ -73,6 +73,10 @@ class RunningUnit:
     """The black box of its batch."""
     memory_limit: int = 0
     """Memory of its worker, bytes, if it took more than that."""
+    writing: bool = False
+    """Whether it has computed, and its output is written beside another unit."""
+    relief: Callable[[], bool] | None = None
+    """Lets go of memory that its batch holds for other units: whether that helps, or may yet."""
     _stop: Callable[[], None] | None = None
     _raised: bool = False
     _done: bool = False
@@ -85,6 +89,26 @@ class RunningUnit:
         if self.timeout is not None:
             self._later(self.timeout, lambda: self.end(TimedOut))
         return self
+
+    def go_on_in(self, thread: int) -> None:
+        """It has computed and goes on in another thread, where its output is written.
+
+        Raises
+        ------
+        UnitEnd
+            If it was ended before; it stays in the thread in which it is then.
+        """
+        with _lock:
+            if self._raised:
+                _raise_in(self.thread, None)
+            if self.ending is None:
+                self.thread, self.writing = thread, True
+                return
+        raise self.ending
+
+    def relieve(self) -> bool:
+        """Let go of what is held for other units; False where there is none, or that is no help."""
+        return self.relief is not None and self.relief()
 
     def leave(self) -> None:
         """It does not run any more: nothing is raised in its thread from here on."""
