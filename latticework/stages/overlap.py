@@ -37,15 +37,16 @@ class Waiting:
     >>> reading.pays(0.100), reading.pays(1.0)
     (True, False)
 
-    The next tile was in memory:
+    The next tiles were in memory:
 
-    >>> reading.aside(0.0001, size=1000)
+    >>> reading.aside(0.0001, size=1000), reading.aside(0.0001, size=1000)
+    (None, None)
     >>> reading.pays(0.100)
     False
     """
 
-    seconds: float = 0.0
-    """How long it took the last time."""
+    seconds: float | None = None
+    """How long it takes, the last time counting most; None before the first."""
     idle: float = 0.0
     """Part of that in which the process did nothing, when nothing else ran beside."""
     size: int = 0
@@ -53,16 +54,17 @@ class Waiting:
 
     def alone(self, seconds: float, processor_s: float, size: int) -> None:
         """It was done while nothing ran beside."""
-        self.seconds, self.size = seconds, size
+        self.aside(seconds, size)
         self.idle = max(0.0, 1 - processor_s / seconds) if seconds > 0 else 0.0
 
     def aside(self, seconds: float, size: int) -> None:
         """It was done while a unit computed: its processor time cannot be told from that."""
-        self.seconds, self.size = seconds, size
+        known = seconds if self.seconds is None else self.seconds
+        self.seconds, self.size = (known + seconds) / 2, size
 
     def pays(self, unit_s: float) -> bool:
         """Whether to put it aside, where units take so long."""
-        waited = self.seconds * self.idle
+        waited = (self.seconds or 0.0) * self.idle
         return waited > LEAST_S and waited > SHARE * unit_s
 
 
