@@ -321,7 +321,7 @@ def turns_s(started: np.ndarray, ended: np.ndarray) -> np.ndarray:
     [1.0, 2.0, 0.5]
     """
     before = np.concatenate([started[:1], np.maximum.accumulate(ended)[:-1]])
-    return np.maximum(ended - np.maximum(started, before), 0)
+    return np.asarray(np.maximum(ended - np.maximum(started, before), 0))
 
 
 @dataclass(slots=True)

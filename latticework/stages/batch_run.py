@@ -8,7 +8,7 @@ in the next one; it is complete, or has failed, only when that is done.
 import functools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -117,6 +117,7 @@ class BatchRun:
         self._cramped_since: float | None = None
         self._unwritable = threading.Event()
         self._alone = len(task.units) == 1 or isinstance(bench.order.function, Command)
+        self._reads = any(pattern != "nothing" for pattern in bench.patterns)
         self._clock = time.process_time if here.threads == 1 else time.thread_time
 
     # ---------------------------------------------------------------- turns
@@ -150,9 +151,11 @@ class BatchRun:
         )
         try:
             made = self._begun(row, running)
-            if made.pixels is not None and self._hand_over(row, running, made, made.pixels):
-                return
-            self._left(running, functools.partial(self._staged_now, made))
+            if made.pixels is not None:
+                if self._hand_over(row, running, made, made.pixels):
+                    return
+                made.bytes_written = self._stage_now(running, made.pixels)
+            _leave(running)
         except BaseException as error:  # sys.exit() would end the worker
             self._fail(row, running, error)
         else:
@@ -181,21 +184,6 @@ class BatchRun:
         self._read_ahead(row + 1)
         return call_unit(bench, unit, given, self.staging, self.output)
 
-    def _left(self, running: RunningUnit, finish: Callable[[], None]) -> None:
-        """Finish a unit, which then does not run any more.
-
-        Raises
-        ------
-        UnitEnd
-            If it was ended, also where its code caught what was raised in it.
-        """
-        try:
-            finish()
-        finally:
-            running.leave()
-        if running.ending is not None:
-            raise running.ending
-
     # ---------------------------------------------------------------- reading
 
     def _read(self, row: int) -> Given:
@@ -205,6 +193,8 @@ class BatchRun:
 
     def _given(self, row: int) -> Given:
         """The inputs of a unit, read before or now."""
+        if not self._reads:
+            return self._read(row)
         given = self._ahead.take(row)
         if given is None:
             began, processor = time.perf_counter(), self._clock()
@@ -215,7 +205,7 @@ class BatchRun:
 
     def _read_ahead(self, row: int) -> None:
         """Begin to read the inputs of a unit, if there is one and that pays."""
-        if self._alone or row == len(self.task.units):
+        if self._alone or not self._reads or row == len(self.task.units):
             return
         reading = self._overlap.reading
         if reading.pays(self._overlap.unit_s) and self._fits():
@@ -226,15 +216,20 @@ class BatchRun:
 
     # ---------------------------------------------------------------- writing
 
-    def _staged_now(self, made: Made) -> None:
-        """Stage what is to be staged yet, while nothing else is written."""
-        if made.pixels is None:
-            return
-        self._behind.wait()
+    def _stage_now(self, running: RunningUnit, pixels: Pixels) -> int:
+        """Stage what a unit made, while nothing else is written; how many bytes that are."""
+        self._wait_for_others(running)
         began, processor = time.perf_counter(), self._clock()
-        made.bytes_written = made.pixels.stage()
+        written = pixels.stage()
         took = time.perf_counter() - began, self._clock() - processor
-        self._overlap.writing.alone(*took, made.pixels.array.nbytes)
+        self._overlap.writing.alone(*took, pixels.array.nbytes)
+        return written
+
+    def _wait_for_others(self, running: RunningUnit) -> None:
+        """Wait until the output of the unit before is written, if it is not yet."""
+        if self._behind.busy:
+            with running.waiting():
+                self._behind.wait()
 
     def _hand_over(self, row: int, running: RunningUnit, made: Made, pixels: Pixels) -> bool:
         """Have the output written while the next unit computes, if there is one and that pays.
@@ -248,9 +243,13 @@ class BatchRun:
             return False
         if not self._fits():
             return False
-        self._behind.wait()
+        self._wait_for_others(running)
+        try:
+            own = pixels.copy()
+        except MemoryError:
+            return False
         made.pixels = None
-        write = functools.partial(self._write, row, running, made, pixels.copy(), self._costs())
+        write = functools.partial(self._write, row, running, made, own, self._costs())
         if self._behind.begin(running, write):
             return True
         made.pixels = pixels
@@ -261,12 +260,9 @@ class BatchRun:
     ) -> None:
         """Write the output of a unit, in a thread of its own, and end it."""
         began = time.perf_counter()
-
-        def stage() -> None:
-            made.bytes_written = pixels.stage()
-
         try:
-            self._left(running, stage)
+            made.bytes_written = pixels.stage()
+            _leave(running)
         except BaseException as error:
             self._fail(row, running, error, costs, time.perf_counter() - began)
         else:
@@ -331,6 +327,19 @@ class BatchRun:
         self.box.end(row, outcome, *_summed(running, costs, behind_s), 0, 0, code)
         if outcome == UNWRITABLE:
             self._unwritable.set()
+
+
+def _leave(running: RunningUnit) -> None:
+    """A unit has come to its end.
+
+    Raises
+    ------
+    UnitEnd
+        If it was ended, and its code caught what was raised in it.
+    """
+    running.leave()
+    if running.ending is not None:
+        raise running.ending
 
 
 def _summed(running: RunningUnit, costs: Costs, behind_s: float) -> Costs:

@@ -29,6 +29,8 @@ LAST = 0.94
 """Share of a worker's memory at which its process ends at once: its nanny would, a little later."""
 REACT_S = 0.5
 """Seconds that Python code has to react when it has taken too much memory."""
+LEAST_S = 0.05
+"""Seconds between two looks whether a unit has had its time, at least."""
 ENDED = "ended.json"
 """File in a batch's staging folder: the unit for which the worker process ended itself."""
 KEPT = 1000
@@ -77,6 +79,9 @@ class RunningUnit:
     """Whether it has computed, and its output is written beside another unit."""
     relief: Callable[[], bool] | None = None
     """Lets go of memory that its batch holds for other units: whether that helps, or may yet."""
+    _waits_since: float | None = None
+    _waited_s: float = 0.0
+    _given_s: float = 0.0
     _stop: Callable[[], None] | None = None
     _raised: bool = False
     _done: bool = False
@@ -87,8 +92,28 @@ class RunningUnit:
         with _lock:
             _running[self.session, self.batch, self.unit] = self
         if self.timeout is not None:
-            self._later(self.timeout, lambda: self.end(TimedOut))
+            self._later(self.timeout, self._time_out)
         return self
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside, its time stands still: it waits for another unit."""
+        self._waits_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._waited_s += time.monotonic() - self._waits_since
+            self._waits_since = None
+
+    def _time_out(self) -> None:
+        """End it, unless it has waited for others meanwhile: that time it is given again."""
+        now = time.monotonic()
+        waited = self._waited_s + (now - (self._waits_since or now))
+        if waited > self._given_s:
+            more, self._given_s = waited - self._given_s, waited
+            self._later(max(more, LEAST_S), self._time_out)
+        else:
+            self.end(TimedOut)
 
     def go_on_in(self, thread: int) -> None:
         """It has computed and goes on in another thread, where its output is written.

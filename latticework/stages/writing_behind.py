@@ -31,6 +31,8 @@ class WritingBehind:
     def begin(self, running: RunningUnit, write: Callable[[], None]) -> bool:
         """Write in a thread of its own, where the unit goes on; False if there is none to be had.
 
+        Nothing may be being written when this is called.
+
         Parameters
         ----------
         running
@@ -43,7 +45,6 @@ class WritingBehind:
         UnitEnd
             If the unit has been ended already; nothing is written then.
         """
-        self.wait()
         decided, handed = threading.Event(), False
 
         def write_if_handed() -> None:

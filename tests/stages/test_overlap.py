@@ -207,11 +207,17 @@ def test_a_timeout_meets_the_unit_that_waits_for_its_inputs(place, monkeypatch):
 
 def test_a_timeout_meets_the_unit_whose_output_is_written(place, monkeypatch):
     slow = SlowFiles(write_s={2: 5.0}).install(monkeypatch)
-    rows, _ = place.run(as_stage(plus_one, timeout=0.3), UNITS)
-    outcomes = rows["outcome"].tolist()
-    assert outcomes[2] == TIMEOUT
-    assert outcomes.count(COMPLETE) >= 4  # the next one may have waited for it for too long
+    rows, report = place.run(as_stage(plus_one, timeout=0.3), UNITS)
+    assert rows["outcome"].tolist() == [COMPLETE] * 2 + [TIMEOUT] + [COMPLETE] * 3
+    assert [one.row for one in report.failures] == [2]
     assert ("write", 2) in slow.aside
+
+
+def test_time_in_which_a_unit_waits_for_another_is_not_its_own(place, monkeypatch):
+    """The next one waits for longer than it may take itself."""
+    SlowFiles(write_s={2: 0.28, 3: 0.28}).install(monkeypatch)
+    rows, report = place.run(as_stage(plus_one, timeout=0.4), UNITS)
+    assert rows["outcome"].tolist() == [COMPLETE] * 6, report.failures
 
 
 def test_a_unit_can_be_cancelled_while_its_output_is_written_and_no_other_is(place, monkeypatch):
