@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from latticework.stages.running_units import start_thread
+
 LOOK_S = 0.05
 """Whoever waits comes back to Python so often, so that a unit can be ended while it waits."""
 
@@ -53,7 +55,7 @@ class Aside(Generic[T]):
         self._thread = threading.Thread(
             target=run, args=(self._run, what), name=f"latticework-{name}", daemon=True
         )
-        self._thread.start()
+        start_thread(self._thread)
 
     def _run(self, what: Callable[[], T]) -> None:
         began = time.perf_counter()

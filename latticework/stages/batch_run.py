@@ -248,27 +248,28 @@ class BatchRun:
             own = pixels.copy()
         except MemoryError:
             return False
-        made.pixels = None
-        write = functools.partial(self._write, row, running, made, own, self._costs())
-        if self._behind.begin(running, write):
+        made.pixels, costs, since = None, self._costs(), time.perf_counter()
+        write = functools.partial(self._write, row, running, made, own, costs, since)
+        fail = functools.partial(self._fail, row, running, costs=costs, since=since)
+        if self._behind.begin(running, write, fail):
             return True
         made.pixels = pixels
         return False
 
     def _write(
-        self, row: int, running: RunningUnit, made: Made, pixels: Pixels, costs: Costs
+        self,
+        row: int,
+        running: RunningUnit,
+        made: Made,
+        pixels: Pixels,
+        costs: Costs,
+        since: float,
     ) -> None:
         """Write the output of a unit, in a thread of its own, and end it."""
-        began = time.perf_counter()
-        try:
-            made.bytes_written = pixels.stage()
-            _leave(running)
-        except BaseException as error:
-            self._fail(row, running, error, costs, time.perf_counter() - began)
-        else:
-            seconds = time.perf_counter() - began
-            self._overlap.writing.aside(seconds, pixels.array.nbytes)
-            self._complete(row, running, made, costs, seconds)
+        made.bytes_written = pixels.stage()
+        _leave(running)
+        self._overlap.writing.aside(time.perf_counter() - since, pixels.array.nbytes)
+        self._complete(row, running, made, costs, since)
 
     # ---------------------------------------------------------------- memory
 
@@ -298,7 +299,12 @@ class BatchRun:
         return started, ended, processor, peak
 
     def _complete(
-        self, row: int, running: RunningUnit, made: Made, costs: Costs, behind_s: float = 0.0
+        self,
+        row: int,
+        running: RunningUnit,
+        made: Made,
+        costs: Costs,
+        since: float | None = None,
     ) -> None:
         if made.output.kind == "nothing":
             self.nothing.append(row)
@@ -307,7 +313,7 @@ class BatchRun:
         if made.record is not None:
             self.records.append((row, made.record))
         done = made.bytes_read, made.bytes_written, made.exit_code
-        self.box.end(row, COMPLETE, *_summed(running, costs, behind_s), *done)
+        self.box.end(row, COMPLETE, *_summed(running, costs, since), *done)
 
     def _fail(
         self,
@@ -315,7 +321,7 @@ class BatchRun:
         running: RunningUnit,
         error: BaseException,
         costs: Costs | None = None,
-        behind_s: float = 0.0,
+        since: float | None = None,
     ) -> None:
         running.leave()  # nothing more is raised in this thread on its account
         costs = self._costs() if costs is None else costs
@@ -324,7 +330,7 @@ class BatchRun:
         outcome = outcome_of(failure) if trouble is None else UNWRITABLE
         self.failures.append(replace(failure_of(row, failure), trouble=trouble))
         code = getattr(error, "exit_code", NO_CODE)
-        self.box.end(row, outcome, *_summed(running, costs, behind_s), 0, 0, code)
+        self.box.end(row, outcome, *_summed(running, costs, since), 0, 0, code)
         if outcome == UNWRITABLE:
             self._unwritable.set()
 
@@ -342,13 +348,12 @@ def _leave(running: RunningUnit) -> None:
         raise running.ending
 
 
-def _summed(running: RunningUnit, costs: Costs, behind_s: float) -> Costs:
-    """The costs of a unit, with its programs and with the time in which its output was written."""
+def _summed(running: RunningUnit, costs: Costs, since: float | None) -> Costs:
+    """The costs of a unit with those of its programs; written since then, if beside another."""
     started, ended, processor, peak = costs
-    return (
-        *(started, ended + behind_s),
-        *(processor + running.cpu_s, max(peak, running.peak_memory)),
-    )
+    if since is not None:
+        ended += time.perf_counter() - since
+    return started, ended, processor + running.cpu_s, max(peak, running.peak_memory)
 
 
 @functools.cache

@@ -224,7 +224,7 @@ class RunningUnit:
         timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), what)
         timer.daemon = True
         self._timers.append(timer)
-        timer.start()
+        start_thread(timer)
 
     def _end_process(self, outcome: int | None = None, message: str = "") -> None:
         """End this process, which has a nanny, and say for which unit."""
@@ -241,6 +241,16 @@ class RunningUnit:
             with contextlib.suppress(OSError):
                 (self.mark / ENDED).write_text(json.dumps(facts), encoding="utf-8")
         os._exit(70)
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread, in one in which a unit may be ended.
+
+    Until a new thread runs, CPython knows it by the number of the one that starts it. An exception
+    for that one would be raised in the new thread, which then never says that it has started.
+    """
+    with _lock:  # nothing is raised meanwhile
+        thread.start()
 
 
 def cancel_here(session: str, batch: int, units: int | Sequence[int]) -> list[int]:

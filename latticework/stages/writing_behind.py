@@ -1,9 +1,11 @@
 """The output of a batch's last unit, written while the next one computes."""
 
+import functools
 import threading
 from collections.abc import Callable
 
 from latticework.stages.aside import Aside
+from latticework.stages.failures import UnitEnd
 from latticework.stages.running_units import RunningUnit
 
 
@@ -28,7 +30,12 @@ class WritingBehind:
             self._last.wait()
             self._last = None
 
-    def begin(self, running: RunningUnit, write: Callable[[], None]) -> bool:
+    def begin(
+        self,
+        running: RunningUnit,
+        write: Callable[[], None],
+        fail: Callable[[BaseException], None],
+    ) -> bool:
         """Write in a thread of its own, where the unit goes on; False if there is none to be had.
 
         Nothing may be being written when this is called.
@@ -38,30 +45,49 @@ class WritingBehind:
         running
             The unit. It was handed over once this returns True.
         write
-            Writes, and deals with whatever comes of that.
+            Writes, and notes that the unit is complete.
+        fail
+            Notes what writing raised, or ended it.
 
         Raises
         ------
         UnitEnd
             If the unit has been ended already; nothing is written then.
         """
-        decided, handed = threading.Event(), False
+        ready, decided, handed = threading.Event(), threading.Event(), False
 
         def write_if_handed() -> None:
-            decided.wait()
-            if handed:
-                write()
+            try:
+                ready.set()  # from here on it may be ended
+                decided.wait()
+                if handed:
+                    write()
+            except BaseException as error:
+                what = functools.partial(fail, error)
+                _insist(decided.wait)
+                if handed:
+                    _insist(what)
 
         try:
             aside = Aside(write_if_handed, "writes-behind")
-        except RuntimeError:
-            return False
-        try:
+            ready.wait()
             running.go_on_in(aside.thread)
             self._last, handed = aside, True
+        except RuntimeError:
+            return False
         finally:
             decided.set()
         return True
+
+
+def _insist(what: Callable[[], object]) -> None:
+    """Do something in a thread in which a unit may be ended once more, before it has left."""
+    while True:
+        try:
+            what()
+        except UnitEnd:
+            continue
+        return
 
 
 __all__ = ["WritingBehind"]

@@ -1,6 +1,7 @@
 """Reading and writing beside the computing: the same comes of it as one after the other."""
 
 import errno
+import random
 import threading
 import time
 
@@ -234,6 +235,35 @@ def test_a_unit_can_be_cancelled_while_its_output_is_written_and_no_other_is(pla
     outcomes = rows["outcome"].tolist()
     assert outcomes == [COMPLETE] * 2 + [CANCELLED] + [COMPLETE] * 2 + [CANCELLED]
     assert len(staged(place, report)) == 4
+
+
+def at_once(tile):
+    return tile + 1
+
+
+def test_units_that_are_cancelled_at_any_moment_end_and_others_are_complete(place, monkeypatch):
+    SlowFiles(usual_s=0.001).install(monkeypatch, always=True)
+    chance = random.Random(5)
+    for _ in range(60):
+        order, wanted = place.order(as_stage(at_once)), chance.sample(UNITS, 3)
+        waits = [chance.uniform(0, 0.006) for _ in wanted]
+
+        def cancel(order=order, wanted=wanted, waits=waits):
+            for unit, wait in zip(wanted, waits, strict=True):
+                time.sleep(wait)
+                cancel_here(str(order.staging), 1, unit)
+
+        cancelling = threading.Thread(target=cancel)
+        cancelling.start()
+        rows, report = place.run(order, UNITS)
+        cancelling.join()
+        outcomes = dict(zip(rows["unit"].tolist(), rows["outcome"].tolist(), strict=True))
+        assert len(outcomes) == 6
+        assert all(outcomes[unit] == COMPLETE for unit in set(UNITS) - set(wanted))
+        assert all(outcomes[unit] in (COMPLETE, CANCELLED) for unit in wanted)
+        failed = sum(outcome == CANCELLED for outcome in outcomes.values())
+        assert len(report.failures) == failed
+        assert running_units_here() == []
 
 
 def test_what_is_handed_back_was_not_begun_whatever_was_read_ahead(place, monkeypatch):
