@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import chains, halo, living, orchestration, reopen
+from benchmarks import chains, halo, living, orchestration, overlap, reopen
 from benchmarks.cases import Settings
 from benchmarks.table import Row, as_markdown, as_text
 
@@ -20,6 +20,7 @@ BENCHMARKS = {
     "reopen": reopen.report,
     "living": living.report,
     "cluster": chains.report,
+    "overlap": overlap.report,
 }
 
 

@@ -10,9 +10,14 @@ from distributed import Client, LocalCluster
 
 @contextmanager
 def local_cluster(
-    scratch: Path, *, workers: int = 2, warm: Sequence[str] = (), tuned: bool = False
+    scratch: Path,
+    *,
+    workers: int = 2,
+    threads: int = 1,
+    warm: Sequence[str] = (),
+    tuned: bool = False,
 ) -> Iterator[Client]:
-    """A client of `workers` processes with one thread each, started and warm.
+    """A client of `workers` processes with one thread each, or more, started and warm.
 
     Warm means that each worker has answered and has imported the modules in `warm`, so that
     what is timed afterwards is work. `tuned` has the workers keep the memory that they free: Dask
@@ -22,7 +27,7 @@ def local_cluster(
     with (
         LocalCluster(
             n_workers=workers,
-            threads_per_worker=1,
+            threads_per_worker=threads,
             host="127.0.0.1",
             dashboard_address=None,
             local_directory=str(scratch / "dask"),

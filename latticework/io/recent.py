@@ -77,7 +77,14 @@ class RecentTiles:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def keep(self, published: Path | str, written: Path | str, pixels: np.ndarray) -> bool:
+    def keep(
+        self,
+        published: Path | str,
+        written: Path | str,
+        pixels: np.ndarray,
+        *,
+        own: bool = False,
+    ) -> bool:
         """Keep a copy of the pixels of a file, for when it is published.
 
         Parameters
@@ -88,6 +95,8 @@ class RecentTiles:
             Where it is now, complete.
         pixels
             What is in it.
+        own
+            Nobody else has these pixels: they are kept themselves.
 
         Returns
         -------
@@ -98,7 +107,7 @@ class RecentTiles:
         identity = _identity(written)
         if pixels.nbytes > self.most_bytes or identity is None:
             return False
-        copy = pixels.copy()
+        copy = pixels if own and pixels.base is None else pixels.copy()
         with self._lock:
             self._drop(str(published))
             while self._kept and self.held_bytes + copy.nbytes > self.most_bytes:

@@ -28,7 +28,7 @@ from latticework.errors import StoreError
 from latticework.io.journal import STOPPED
 from latticework.lattice.states import ACTIVE, State
 from latticework.project.care import Care
-from latticework.project.dispatch import Batch, Suspects
+from latticework.project.dispatch import Batch, Suspects, turns_s
 from latticework.project.feeding import Feed
 from latticework.project.fingerprints import failure_stamps
 from latticework.project.growing import tidy
@@ -365,7 +365,7 @@ class Coordinator(RunDesk):
         worker = self.record.worker(report.worker, report.host)
         self.record.reported(node, batch, rows, worker, errors)
         if len(rows):
-            seconds = rows["ended"] - rows["started"]
+            seconds = turns_s(rows["started"], rows["ended"])
             late = seconds[len(seconds) // 2 :] if report.left else seconds
             self.pace[node.name].see(float(late.mean()))
         self.apply(node, batch, rows)

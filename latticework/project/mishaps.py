@@ -154,7 +154,7 @@ class Mishaps:
         """The worker of a batch that had begun has died."""
         of = self.of
         self._asked_since.pop(batch.number, None)
-        batch, starved = self._narrowed(node, batch, error)
+        batch, starved, written = self._narrowed(node, batch, error)
         if (starved or cause == "memory") and len(batch.units) == 1:
             text = "its worker was killed when it had no memory left"
             self._charge(node, batch, MEMORY, "MemoryError", text)
@@ -167,25 +167,30 @@ class Mishaps:
         message = "its worker died: out of memory, or its code crashed (the worker's log may tell)"
         error_id = of.journal.error_id("KilledWorker", message, message_of(error))
         self.give_up(batch, KILLED, error_id, of.care.worker_lost(batch, error))
+        self._suspect(node, written)
         units = batch.units.tolist()
         if (node.units.mark[batch.units] == State.CANCELLED).any():
             return
         if not batch.alone:
-            of.ready[node.name].remove(batch.units)
-            of.suspects.add(node.name, units)
+            self._suspect(node, batch.units)
         elif self._move_up(node, batch, units[0]):  # it may have been its memory
             return
         elif of.suspects.blame(node.name, units[0]):
             of.change_units(node, failed_for_good(int(batch.fingerprints[0])), batch.units)
             of.care.failed_for_good(node, batch.units)
         else:
-            of.ready[node.name].remove(batch.units)
-            of.suspects.add(node.name, units)
+            self._suspect(node, batch.units)
 
-    def _narrowed(self, node: Node, batch: Batch, error: Any) -> tuple[Batch, bool]:
-        """What ran of a batch when its worker died, and whether its memory was used up.
+    def _suspect(self, node: Node, units: np.ndarray) -> None:
+        """Have units tried by themselves, where they wait: one of them may have killed a worker."""
+        waiting = units[node.units.mark[units] != State.CANCELLED]
+        self.of.ready[node.name].remove(waiting)
+        self.of.suspects.add(node.name, waiting.tolist())
 
-        The whole batch, if nobody knows.
+    def _narrowed(self, node: Node, batch: Batch, error: Any) -> tuple[Batch, bool, np.ndarray]:
+        """What ran of a batch when its worker died: the whole batch, if nobody knows.
+
+        And whether the worker's memory was used up, and units that were being written still.
         """
         for folder in self.of.staging.glob(f"{batch.number}-*"):
             box = read_box(folder)
@@ -194,8 +199,9 @@ class Mishaps:
                 address, _ = self._worker_of(error)
                 self.of.care.placing.learn(address, box.host)
                 who = address, box.host
-                return self._only_running(node, batch, box.running, folder, who), starved
-        return batch, False
+                written = box.done["unit"][box.done["outcome"] == 0]
+                return self._only_running(node, batch, box.running, folder, who), starved, written
+        return batch, False, batch.units[:0]
 
     def _not_begun(self, node: Node, batch: Batch) -> None:
         """No worker came to this batch: there is no attempt to be told of."""
@@ -302,7 +308,8 @@ class Mishaps:
     def _take_in_done(self, node: Node, before: Batch, staging: Path, who: Worker) -> None:
         """Units that were done, but not reported, when their worker died.
 
-        Of those that failed, or that made records, the rest is lost with it: they run again.
+        Of those that failed, or that made records, the rest is lost with it: they run again, and
+        so does one whose output was being written.
         """
         box, output = read_box(staging), node.output
         good = np.zeros(len(before.units), dtype=bool)

@@ -23,6 +23,7 @@ from latticework.stages.known import own_lattice, project_lattice, project_sourc
 from latticework.stages.lattices import TILES, UNIT, Lattices
 from latticework.stages.order import Input, SealedOrder, WorkOrder, output_lattice
 from latticework.stages.outputs import Output
+from latticework.stages.overlap import Overlap
 from latticework.stages.paths import array_folder
 from latticework.stages.reads import Ends, dependency
 from latticework.stages.recent_here import find_written
@@ -129,6 +130,8 @@ class Bench:
         self.inputs: list[OpenInput] = [self._open(spec) for spec in order.inputs]
         self.patterns = [given_pattern(spec, order.lattice) for spec in order.inputs]
         """In which form each input is given: see `given_pattern`."""
+        self.overlap = Overlap()
+        """How long its units wait for what they read and write."""
 
     def _open(self, spec: Input) -> OpenInput:
         lattice = self.lattices[spec.lattice]
@@ -283,7 +286,11 @@ def bench_for(sealed: SealedOrder, *, keep: int = 16) -> Bench:
                 f"this worker cannot import the stage's code: {error}. Install the module where "
                 "the workers run, or define the function in the notebook or script itself"
             ) from error
-        _benches[sealed.key] = Bench(order)
+        bench = Bench(order)
+        for other in _benches.values():
+            if (other.order.key, other.order.stage) == (order.key, order.stage):
+                bench.overlap = other.overlap  # its units cost what they did
+        _benches[sealed.key] = bench
         while len(_benches) > keep:
             _benches.popitem(last=False)
         return _benches[sealed.key]

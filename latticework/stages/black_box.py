@@ -6,7 +6,8 @@ however that ends. (It is not mapped into memory: on a full disk that would end 
     number of the row that runs now, int64 (-1: none)
     memory that the process had when last looked at, and that it may have, int64 bytes each
     number of rows, int64
-    REPORT rows, in the order of the units: those before the current one are done
+    REPORT rows, in the order of the units: those before the current one are done, or have
+        outcome 0, if they had not been written to the end
     name of the host, UTF-8
 """
 
@@ -110,10 +111,11 @@ class BlackBox:
         start = row * REPORT.itemsize + SKIP
         COSTS.pack_into(self._rows, start, *costs)
         self._write(memoryview(self._rows)[start : start + COSTS.size], HEADER.size + start)
-        self._done = row + 1
+        with self._lock:  # what is written behind ends in another thread, after its next unit maybe
+            self._done = max(self._done, row + 1)
 
     def rows(self) -> np.ndarray:
-        """Rows of the units that have ended."""
+        """Rows up to the last unit that has ended."""
         return np.frombuffer(bytes(self._rows), REPORT, self._done).copy()
 
 
@@ -124,7 +126,7 @@ class Found:
     running: int
     """Row of the unit that ran; -1 if none had begun."""
     done: np.ndarray
-    """`REPORT` rows of those before it."""
+    """`REPORT` rows of those before it; outcome 0 if its output was being written still."""
     resident: int
     """Memory that the process had when it was last looked at, bytes; 0 if it was not."""
     limit: int

@@ -1,7 +1,7 @@
 """One unit of work: read what the stage reads, call it, stage what it made."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from latticework.errors import StageError
 from latticework.io.records import to_json
 from latticework.io.tables import stage_table
+from latticework.io.tile_array import TileArray
 from latticework.lattice.halo import HaloPlan
 from latticework.lattice.tile import Tile
 from latticework.stages.bench import Bench, OpenInput
@@ -36,6 +37,53 @@ class Made:
     """The record as JSON, where it is one."""
     exit_code: int = NO_CODE
     """Exit code of the program, where it is one."""
+    pixels: "Pixels | None" = None
+    """What is to be staged yet."""
+
+
+@dataclass(slots=True)
+class Given:
+    """What one unit has read."""
+
+    tile: Tile | None
+    """Its address; None for a reduction."""
+    arguments: list[Any]
+    """Arguments of the call."""
+    haloed: tuple[OpenInput, HaloPlan] | None
+    """What was given with a halo."""
+    bytes_read: int
+    """Pixels, rows and records among the arguments, in bytes."""
+
+
+@dataclass(slots=True)
+class Pixels:
+    """Pixels that a unit made, and where they are to be staged."""
+
+    store: TileArray
+    staging: Path
+    index: tuple[int, ...]
+    """Place of the tile in the store."""
+    array: np.ndarray
+    """The pixels, as the stage returned them."""
+    read_on: bool
+    """Whether they are kept in memory for other stages, too."""
+    own: bool = False
+    """Whether nobody else has them."""
+
+    def copy(self) -> "Pixels":
+        """The same in memory of their own.
+
+        The stage may use its buffer for the next unit, or go on writing to it; there is no telling
+        who else holds it. A copy costs a small part of what writing does.
+        """
+        return replace(self, array=self.array.copy(), own=True)
+
+    def stage(self) -> int:
+        """Write them; how many bytes that are."""
+        written = self.store.stage(self.staging, self.index, self.array)
+        if self.read_on:
+            keep_written(self.store, self.staging, self.index, self.array, own=self.own)
+        return written
 
 
 def run_unit(
@@ -70,11 +118,26 @@ def run_unit(
     if isinstance(order.function, Command):
         running = running or RunningUnit(str(order.staging), 0, unit)
         return _run_command(bench, unit, records, staging, seen, absent, running)
-    tile = None if order.reduction else bench.lattice.tile(unit)
-    arguments, plan, size = arguments_of(bench, unit, tile, records, absent)
-    value = order.function(*arguments, **order.params)
-    made = _stage_output(bench, unit, tile, value, plan, staging, seen)
-    made.bytes_read = size + lazily_read(arguments)
+    made = call_unit(bench, unit, read_unit(bench, unit, records, absent), staging, seen)
+    if made.pixels is not None:
+        made.bytes_written = made.pixels.stage()
+    return made
+
+
+def read_unit(bench: Bench, unit: int, records: Records, absent: Sequence[bytes] = ()) -> Given:
+    """Read what a unit reads, as in `run_unit`."""
+    tile = None if bench.order.reduction else bench.lattice.tile(unit)
+    return Given(tile, *arguments_of(bench, unit, tile, records, absent))
+
+
+def call_unit(
+    bench: Bench, unit: int, given: Given, staging: Path, seen: Output | None = None
+) -> Made:
+    """Call the stage on what was read: what it made, of which `Made.pixels` are not staged yet."""
+    order = bench.order
+    value = order.function(*given.arguments, **order.params)
+    made = _made_of(bench, unit, given.tile, value, given.haloed, staging, seen)
+    made.bytes_read = given.bytes_read + lazily_read(given.arguments)
     return made
 
 
@@ -94,7 +157,9 @@ def _run_command(
             made = Made(files_output(), bytes_written=ran.bytes_written)
         else:
             tile = None if bench.order.reduction else bench.lattice.tile(unit)
-            made = _stage_output(bench, unit, tile, ran.value, ran.haloed, staging, seen)
+            made = _made_of(bench, unit, tile, ran.value, ran.haloed, staging, seen)
+            if made.pixels is not None:
+                made.bytes_written = made.pixels.stage()
     except StageError as error:
         raise OutputCheckError(str(error), ran.exit_code) from error
     made.bytes_read, made.exit_code = ran.bytes_read, ran.exit_code
@@ -104,7 +169,7 @@ def _run_command(
 # -------------------------------------------------------------------- outputs
 
 
-def _stage_output(
+def _made_of(
     bench: Bench,
     unit: int,
     tile: Tile | None,
@@ -113,6 +178,7 @@ def _stage_output(
     staging: Path,
     seen: Output | None,
 ) -> Made:
+    """What a unit made, checked; all but pixels is staged."""
     order = bench.order
     address = "(all tiles)" if tile is None else f"{tile.name} {tile.address}"
     dims = bench.dims
@@ -136,10 +202,8 @@ def _stage_output(
         check_names(value, tile)
     if found.kind == "array":
         index = bench.place(found, unit)
-        store, pixels = bench.store(found), np.asarray(value)
-        made.bytes_written = store.stage(staging, index, pixels)
-        if order.read_on:
-            keep_written(store, staging, index, pixels)
+        pixels = np.asarray(value)
+        made.pixels = Pixels(bench.store(found), staging, index, pixels, order.read_on)
     elif found.kind == "table":
         key = stage_table(staging, unit, value)
         made.bytes_written = (staging / key).stat().st_size

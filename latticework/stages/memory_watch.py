@@ -5,7 +5,8 @@ which tile it was. So a thread of the worker looks at its own memory many times 
 `MOST` of the worker's memory it ends the unit that has taken most of it since it began, as if it
 had raised a `MemoryError`; where the code does not react at once, the process ends itself, leaving
 word of the unit behind (`latticework.stages.running_units`). Where the memory was taken by units
-before, which leaked it, the process ends itself and the unit is not charged.
+before, which leaked it, the process ends itself and the unit is not charged. What was read ahead
+for the next unit is let go, and what is being written of the last one may end, before any is ended.
 """
 
 import os
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 
 from latticework.stages.allocator import give_back_freed_memory
-from latticework.stages.running_units import RunningUnit, running_units_here
+from latticework.stages.running_units import LAST, RunningUnit, running_units_here
 
 MOST = 0.90
 """Share of the worker's memory beyond which a unit is ended."""
@@ -80,7 +81,10 @@ class MemoryWatch:
                 unit.box.saw(resident, self.limit)
         if not running or resident <= MOST * self.limit:
             return None
-        unit = min(running, key=lambda one: (self._before[one], -one.started))
+        computing = [unit for unit in running if not unit.writing] or running
+        if self._relieved(computing, resident):
+            return None
+        unit = min(computing, key=lambda one: (self._before[one], -one.started))
         innocent = self._earlier and resident - self._before[unit] < OWN * self.limit
         if unit.ending is None and innocent:
             give_back_freed_memory()
@@ -89,6 +93,14 @@ class MemoryWatch:
             return None
         unit.run_out_of_memory(resident, self.limit)
         return unit
+
+    def _relieved(self, computing: list[RunningUnit], resident: int) -> bool:
+        """Let go of what is held for other units first: whether to look again before ending one."""
+        relieved = [unit.relieve() for unit in computing]
+        if not any(relieved):
+            return False
+        give_back_freed_memory()
+        return resident <= LAST * self.limit or resident_bytes() <= MOST * self.limit
 
 
 def watch_memory(limit: int | None) -> None:

@@ -41,12 +41,22 @@ def _memory_limit() -> int | None:
         return None
 
 
-def keep_written(store: TileArray, staging: Any, index: tuple[int, ...], pixels: np.ndarray) -> int:
-    """Keep what was staged of a tile, if it is one file; how many bytes are held now."""
+def keep_written(
+    store: TileArray,
+    staging: Any,
+    index: tuple[int, ...],
+    pixels: np.ndarray,
+    *,
+    own: bool = False,
+) -> int:
+    """Keep what was staged of a tile, if it is one file; how many bytes are held now.
+
+    A copy is kept, unless nobody else has the pixels (`own`).
+    """
     recent, keys = recent_here(), store.keys(index)
     if len(keys) == 1:
         native = pixels.astype(store.layout.dtype, copy=False)
-        recent.keep(f"{store.path}/{keys[0]}", f"{staging}/{keys[0]}", native)
+        recent.keep(f"{store.path}/{keys[0]}", f"{staging}/{keys[0]}", native, own=own)
     return recent.held_bytes
 
 

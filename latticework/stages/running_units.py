@@ -29,6 +29,8 @@ LAST = 0.94
 """Share of a worker's memory at which its process ends at once: its nanny would, a little later."""
 REACT_S = 0.5
 """Seconds that Python code has to react when it has taken too much memory."""
+LEAST_S = 0.05
+"""Seconds between two looks whether a unit has had its time, at least."""
 ENDED = "ended.json"
 """File in a batch's staging folder: the unit for which the worker process ended itself."""
 KEPT = 1000
@@ -73,6 +75,13 @@ class RunningUnit:
     """The black box of its batch."""
     memory_limit: int = 0
     """Memory of its worker, bytes, if it took more than that."""
+    writing: bool = False
+    """Whether it has computed, and its output is written beside another unit."""
+    relief: Callable[[], bool] | None = None
+    """Lets go of memory that its batch holds for other units: whether that helps, or may yet."""
+    _waits_since: float | None = None
+    _waited_s: float = 0.0
+    _given_s: float = 0.0
     _stop: Callable[[], None] | None = None
     _raised: bool = False
     _done: bool = False
@@ -83,8 +92,48 @@ class RunningUnit:
         with _lock:
             _running[self.session, self.batch, self.unit] = self
         if self.timeout is not None:
-            self._later(self.timeout, lambda: self.end(TimedOut))
+            self._later(self.timeout, self._time_out)
         return self
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside, its time stands still: it waits for another unit."""
+        self._waits_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._waited_s += time.monotonic() - self._waits_since
+            self._waits_since = None
+
+    def _time_out(self) -> None:
+        """End it, unless it has waited for others meanwhile: that time it is given again."""
+        now = time.monotonic()
+        waited = self._waited_s + (now - (self._waits_since or now))
+        if waited > self._given_s:
+            more, self._given_s = waited - self._given_s, waited
+            self._later(max(more, LEAST_S), self._time_out)
+        else:
+            self.end(TimedOut)
+
+    def go_on_in(self, thread: int) -> None:
+        """It has computed and goes on in another thread, where its output is written.
+
+        Raises
+        ------
+        UnitEnd
+            If it was ended before; it stays in the thread in which it is then.
+        """
+        with _lock:
+            if self._raised:
+                _raise_in(self.thread, None)
+            if self.ending is None:
+                self.thread, self.writing = thread, True
+                return
+        raise self.ending
+
+    def relieve(self) -> bool:
+        """Let go of what is held for other units; False where there is none, or that is no help."""
+        return self.relief is not None and self.relief()
 
     def leave(self) -> None:
         """It does not run any more: nothing is raised in its thread from here on."""
@@ -175,7 +224,7 @@ class RunningUnit:
         timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), what)
         timer.daemon = True
         self._timers.append(timer)
-        timer.start()
+        start_thread(timer)
 
     def _end_process(self, outcome: int | None = None, message: str = "") -> None:
         """End this process, which has a nanny, and say for which unit."""
@@ -192,6 +241,16 @@ class RunningUnit:
             with contextlib.suppress(OSError):
                 (self.mark / ENDED).write_text(json.dumps(facts), encoding="utf-8")
         os._exit(70)
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread, in one in which a unit may be ended.
+
+    Until a new thread runs, CPython knows it by the number of the one that starts it. An exception
+    for that one would be raised in the new thread, which then never says that it has started.
+    """
+    with _lock:  # nothing is raised meanwhile
+        thread.start()
 
 
 def cancel_here(session: str, batch: int, units: int | Sequence[int]) -> list[int]:

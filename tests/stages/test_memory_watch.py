@@ -13,6 +13,10 @@ class Unit:
 
     def __init__(self, started):
         self.started, self.box, self.ending, self.told = started, None, None, []
+        self.writing, self.held = False, []
+
+    def relieve(self):
+        return bool(self.held) and self.held.pop()
 
     def run_out_of_memory(self, resident, limit):
         self.told.append(("out of memory", resident, limit))
