@@ -2,11 +2,12 @@
 
 Normalised cross-correlation of what overlaps at each shift, mean and spread taken over just those
 pixels (J. P. Lewis, "Fast normalized cross-correlation", 1995; with masks D. Padfield, "Masked
-object registration in the Fourier domain", 2012). Shifts are searched in a box, so transforms need to
-be no larger than the images and that box; sums over what overlaps come from integral images, which
-leaves three Fourier transforms where there are no masks.
+object registration in the Fourier domain", 2012). Shifts are searched in a box, so transforms need
+to be no larger than the images and that box; sums over what overlaps come from integral images,
+which leaves three Fourier transforms where there are no masks.
 
-A shift ``s`` says that pixel ``x`` of the second image shows what pixel ``x + s`` of the first shows.
+A shift ``s`` says that pixel ``x`` of the second image shows what pixel ``x + s`` of the first
+shows.
 """
 
 from collections.abc import Sequence
@@ -55,8 +56,8 @@ class Correlation:
     >>> scene = rng.normal(size=(80, 90))
     >>> found = Correlation(scene[:60, :70], scene[7:67, 12:82], low=(0, 5), high=(15, 20))
     >>> peak = found.peaks(1)[0]
-    >>> [round(float(s), 2) for s in peak.shift], round(peak.correlation, 2), peak.overlap
-    ([7.0, 12.0], 1.0, 3074)
+    >>> [round(s) for s in peak.shift], round(peak.correlation, 2), peak.overlap
+    ([7, 12], 1.0, 3074)
     """
 
     def __init__(
@@ -108,8 +109,13 @@ class Correlation:
         n = _outer(lengths)
         ends = [start + length for start, length in zip(starts, lengths, strict=True)]
         sum_a, square_a = (_rectangles(x, starts, ends) for x in (a, a * a))
-        starts = [start - s for start, s in zip(starts, shifts, strict=True)]
-        ends = [end - s for end, s in zip(ends, shifts, strict=True)]
+        starts, ends = (
+            [
+                np.clip(edge - s, 0, m)
+                for edge, s, m in zip(of, shifts, self._shapes[1], strict=True)
+            ]
+            for of in (starts, ends)
+        )
         sum_b, square_b = (_rectangles(x, starts, ends) for x in (b, b * b))
         self._finish(n, sum_a, sum_b, square_a, square_b)
 
@@ -239,7 +245,7 @@ def _outer(factors: Sequence[np.ndarray]) -> np.ndarray:
 def _rectangles(
     image: np.ndarray, starts: Sequence[np.ndarray], ends: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """Sums over rectangles of an image: for each combination of a start and an end along the axes."""
+    """Sums over rectangles of an image, for each combination of a start and an end by axis."""
     table = np.pad(image.astype("f8"), [(1, 0)] * image.ndim)
     for axis in range(image.ndim):
         np.cumsum(table, axis=axis, out=table)

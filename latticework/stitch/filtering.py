@@ -10,7 +10,8 @@ SMALL_PX, LARGE_PX = 1.0, 6.0
 SMALL_Z_PX, LARGE_Z_PX = 0.5, 2.0
 """The same along the optical axis, where a pixel is usually larger."""
 GLARING = 6.0
-"""Contrast beyond so many times its typical size is cut down to that: it is debris, or an edge of it."""
+"""Contrast beyond so many times its typical size is cut down to that: it is debris, or an edge of
+it."""
 FULL = 0.98
 """Share of a camera's range from which a pixel counts as saturated."""
 
@@ -21,8 +22,8 @@ def comparable(
     """Local contrast of an image, as float32: what two views of the same place have in common.
 
     Above the typical brightness it goes by ratios, so that light and gain make no difference; below
-    it by differences, so that noise in the dark counts for little. Of that the difference of two Gaussians is
-    taken, and what is glaring is cut down, so that no speck of dust decides alone.
+    it by differences, so that noise in the dark counts for little. Of that the difference of two
+    Gaussians is taken, and what is glaring is cut down, so that no speck of dust decides alone.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def comparable(
 
 
 def unsaturated(image: np.ndarray, dims: Sequence[str]) -> np.ndarray | None:
-    """Pixels that are not saturated, nor so near to such that filtering mixed them; None if all are."""
+    """Pixels that are not saturated, nor mixed with such by filtering; None if all are."""
     if image.dtype.kind not in "iu":
         return None
     full = image >= FULL * np.iinfo(image.dtype).max

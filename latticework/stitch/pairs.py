@@ -132,10 +132,7 @@ def match(
     views = [comparable(strip, dims, dark=dark, typical=typical) for strip in pixels]
     between = [a - b for a, b in zip(boxes[0].start, boxes[1].start, strict=True)]
     nominal = np.prod(
-        [
-            max(min(n, m + d) - max(0, d), 1.0)
-            for n, m, d in zip(*shapes, offset, strict=True)
-        ]
+        [max(min(n, m + d) - max(0, d), 1.0) for n, m, d in zip(*shapes, offset, strict=True)]
     )
     ends = [
         (int(np.ceil(d - r - b)), int(np.floor(d + r - b)))
@@ -159,4 +156,3 @@ def match(
 
 
 __all__ = ["Candidate", "match", "reach_px", "strips"]
-

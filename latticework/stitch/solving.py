@@ -1,9 +1,10 @@
 """Positions of all tiles from offsets between pairs: robust least squares over all loops.
 
-Each link says that one tile lies so far from another. The positions that contradict the links least are
-sought; links that contradict the others lose their weight (iteratively reweighted least squares with
-Cauchy's weights; P. Holland and R. Welsch, 1977). Tiles that no link reaches, and groups of tiles that no link
-joins, are put where the model of the stage would have them; inside a group the model has no say.
+Each link says that one tile lies so far from another. The positions that contradict the links
+least are sought; links that contradict the others lose their weight (iteratively reweighted least
+squares with Cauchy's weights; P. Holland and R. Welsch, 1977). Tiles that no link reaches, and
+groups of tiles that no link joins, are put where the model of the stage would have them; inside a
+group the model has no say.
 """
 
 from dataclasses import dataclass
@@ -58,8 +59,8 @@ def solve(
     weights
         (links,): what each counts, above 0.
     model
-        The same three (first, second, offsets) for what the stage should have done: they join what the
-        links do not. They must join all tiles.
+        The same three (first, second, offsets) for what the stage should have done: they join what
+        the links do not. They must join all tiles.
     scale
         Contradiction, in pixels, at which a link has lost half of its weight.
 

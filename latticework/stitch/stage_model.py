@@ -1,10 +1,11 @@
 """What all pairs of a lattice have in common: the true step of the stage, the angle of the camera.
 
-All neighbours at the same offset in the lattice should lie to each other in the same way. Where they do
-is found by a vote of the candidates of all of these pairs, each with its correlation: what is right
-agrees, what is wrong is scattered. So a lattice of which most overlaps show nothing still has a
-model. A stage that moves to and fro (snake) may have backlash: rows driven one way lie shifted against
-those driven the other way. Where the two kinds of rows clearly differ, each has a model of its own.
+All neighbours at the same offset in the lattice should lie to each other in the same way. Where
+they do is found by a vote of the candidates of all of these pairs, each with its correlation: what
+is right agrees, what is wrong is scattered. So a lattice of which most overlaps show nothing still
+has a model. A stage that moves to and fro (snake) may have backlash: rows driven one way lie
+shifted against those driven the other way. Where the two kinds of rows clearly differ, each has a
+model of its own.
 """
 
 from collections.abc import Hashable, Sequence
@@ -16,9 +17,12 @@ WIDTH_PX = 1.5
 """How near two votes are to each other to count as the same, as a standard deviation."""
 LEAST_VOTES = 3
 """Pairs that have to agree for a model."""
+RIVAL = 0.75
+"""Votes for another place, as a share of those for the best, from which there is no model: the
+texture repeats."""
 EVIDENT, APART = 0.5, 0.15
-"""Correlation of the best candidate of a pair, and how much better it is than the second, from which it
-is believed without a model."""
+"""Correlation of the best candidate of a pair, and how much better it is than the second, from
+which it is believed without a model."""
 LEAST_GATE_PX = 3.0
 """How far a pair may lie from its model, at least."""
 
@@ -92,9 +96,7 @@ def fit_step(
     owner = np.repeat(np.arange(len(offsets)), [len(pair) for pair in offsets])
     if not len(owner):
         return none
-    plain = [
-        pair[0] for pair, of in zip(offsets, correlations, strict=True) if is_evident(of)
-    ]
+    plain = [pair[0] for pair, of in zip(offsets, correlations, strict=True) if is_evident(of)]
     if len(plain) >= LEAST_VOTES:
         middle = np.median(plain, axis=0)
         width = 1.4826 * np.median(np.abs(plain - middle), axis=0)
@@ -122,18 +124,21 @@ def fit_step(
 def _densest(
     votes: np.ndarray, weight: np.ndarray, owner: np.ndarray
 ) -> tuple[np.ndarray | None, int]:
-    """Where votes of most pairs lie close together, and of how many."""
+    """Where votes of most pairs lie close together, and of how many; None if there are two such."""
     from scipy.spatial import cKDTree
 
     tree = cKDTree(votes)
-    best, most, support = None, 0.0, 0
-    for k, close in enumerate(tree.query_ball_point(votes, 3 * WIDTH_PX)):
-        near = np.asarray(close)
+    close = [np.asarray(near) for near in tree.query_ball_point(votes, 3 * WIDTH_PX)]
+    value = np.zeros(len(votes))
+    for k, near in enumerate(close):
         distance = np.square(votes[near] - votes[k]).sum(axis=1)
-        value = float((weight[near] * np.exp(-distance / (2 * WIDTH_PX**2))).sum())
-        if value > most:
-            best, most, support = votes[k], value, len(np.unique(owner[near[weight[near] > 0]]))
-    return best, support
+        value[k] = (weight[near] * np.exp(-distance / (2 * WIDTH_PX**2))).sum()
+    best = int(value.argmax())
+    elsewhere = np.linalg.norm(votes - votes[best], axis=1) > 2 * LEAST_GATE_PX
+    if value[best] <= 0 or value[elsewhere].max(initial=0) > RIVAL * value[best]:
+        return None, 0
+    near = close[best]
+    return votes[best], len(np.unique(owner[near[weight[near] > 0]]))
 
 
 def _one_each(near: np.ndarray, weight: np.ndarray, owner: np.ndarray) -> np.ndarray:
