@@ -8,7 +8,8 @@
 (9, 2)
 """
 
+from latticework.stitch.fusing import fuse
 from latticework.stitch.placement import Placement, place
 from latticework.stitch.registration import register
 
-__all__ = ["Placement", "place", "register"]
+__all__ = ["Placement", "fuse", "place", "register"]

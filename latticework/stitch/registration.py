@@ -121,7 +121,7 @@ def register(
     columns = [lattice.spatial_dims.index(dim) for dim in dims]
     size = np.array([lattice.pixel_size_um[dim] for dim in dims])
     position = lattice.position_um[:, columns] / size
-    shapes = _shapes(lattice, dims)
+    shapes = tile_shapes(lattice, dims)
     rows, axes = [], []
     for axis, pairs in pairs_of(lattice).items():
         rows.append(pairs)
@@ -152,7 +152,8 @@ def register(
     return judge(lattice, pairs, axes, nominal, found, dims)
 
 
-def _shapes(lattice: Lattice, dims: Sequence[str]) -> np.ndarray:
+def tile_shapes(lattice: Lattice, dims: Sequence[str]) -> np.ndarray:
+    """Pixels of each tile along spatial dims, (tiles, dims)."""
     if lattice.shapes is not None:
         columns = [lattice.tile_dims.index(dim) for dim in dims]
         return np.asarray(lattice.shapes[:, columns], np.int64)
@@ -267,4 +268,4 @@ def _chosen(
     return best, "no better than chance"
 
 
-__all__ = ["judge", "pairs_of", "read_tile", "register"]
+__all__ = ["judge", "pairs_of", "read_tile", "register", "tile_shapes"]
