@@ -9,7 +9,8 @@
 """
 
 from latticework.stitch.fusing import fuse
+from latticework.stitch.levelling import estimate_gains
 from latticework.stitch.placement import Placement, place
 from latticework.stitch.registration import register
 
-__all__ = ["Placement", "fuse", "place", "register"]
+__all__ = ["Placement", "estimate_gains", "fuse", "place", "register"]
