@@ -223,9 +223,8 @@ class Pyramid:
     def _open(self, level: Level, *, create: bool = False) -> Any:
         import tensorstore
 
-        spec = self._spec(level)
-        how = {"create": True} if create else {"open": True}
-        return tensorstore.open(spec, **how, context=shared_context(None, 0)).result()
+        spec, context = self._spec(level), shared_context(None, 0)
+        return tensorstore.open(spec, create=create, open=not create, context=context).result()
 
     def _spec(self, level: Level) -> dict[str, Any]:
         blosc = {"cname": "lz4", "clevel": 5, "blocksize": 0}

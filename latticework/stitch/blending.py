@@ -254,7 +254,7 @@ def _between(values: np.ndarray, axis: int, rest: np.float32) -> np.ndarray:
     result = far - near
     result *= rest
     result += near
-    return result
+    return np.asarray(result)
 
 
 def _ceil(value: float) -> int:

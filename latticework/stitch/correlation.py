@@ -98,26 +98,18 @@ class Correlation:
         b = np.asarray(second - second.mean(dtype="f8"), "f4")
         self._spectrum = self._transform(a) * np.conj(self._transform(b))
         shifts = [np.arange(lo, hi + 1) for lo, hi in zip(self.low, self.high, strict=True)]
-        starts, stops = zip(
-            *(
-                (np.clip(s, 0, n), np.clip(s + m, 0, n))
-                for s, n, m in zip(shifts, *self._shapes, strict=True)
-            ),
-            strict=True,
-        )
-        lengths = [np.maximum(stop - start, 0) for start, stop in zip(starts, stops, strict=True)]
-        n = _outer(lengths)
-        ends = [start + length for start, length in zip(starts, lengths, strict=True)]
+        starts, ends = [], []
+        for s, n, m in zip(shifts, *self._shapes, strict=True):
+            start = np.clip(s, 0, n)
+            starts.append(start)
+            ends.append(np.maximum(np.clip(s + m, 0, n), start))
+        count = _outer([end - start for start, end in zip(starts, ends, strict=True)])
         sum_a, square_a = (_rectangles(x, starts, ends) for x in (a, a * a))
-        starts, ends = (
-            [
-                np.clip(edge - s, 0, m)
-                for edge, s, m in zip(of, shifts, self._shapes[1], strict=True)
-            ]
-            for of in (starts, ends)
-        )
+        sides = list(zip(shifts, self._shapes[1], strict=True))
+        starts = [np.clip(edge - s, 0, m) for edge, (s, m) in zip(starts, sides, strict=True)]
+        ends = [np.clip(edge - s, 0, m) for edge, (s, m) in zip(ends, sides, strict=True)]
         sum_b, square_b = (_rectangles(x, starts, ends) for x in (b, b * b))
-        self._finish(n, sum_a, sum_b, square_a, square_b)
+        self._finish(count, sum_a, sum_b, square_a, square_b)
 
     def _masked(
         self,
@@ -173,7 +165,7 @@ class Correlation:
         known = (self.overlap >= self._least) & ~self._flat
         top = self._map(self._spectrum) - self._cross
         values = np.divide(top, self._spread, out=np.full(top.shape, NO_MATCH), where=known)
-        return np.clip(values, -1.0, 1.0)
+        return np.asarray(np.clip(values, -1.0, 1.0))
 
     def peaks(self, n: int = 5, *, apart: int = 3) -> list[Peak]:
         """The best shifts, each the best within `apart` pixels, best first; the first to 0.01 px.
@@ -232,7 +224,8 @@ class Correlation:
             for of in (self._cross, self._spread)
         )
         known = spread > 0
-        return np.divide(top - cross, spread, out=np.full(top.shape, NO_MATCH), where=known)
+        empty = np.full(top.shape, NO_MATCH)
+        return np.asarray(np.divide(top - cross, spread, out=empty, where=known))
 
 
 def _outer(factors: Sequence[np.ndarray]) -> np.ndarray:

@@ -57,7 +57,7 @@ def comparable(
     most = GLARING * 1.4826 * float(np.median(np.abs(near)))
     if most > 0:
         np.clip(near, -most, most, out=near)
-    return near
+    return np.asarray(near)
 
 
 def unsaturated(image: np.ndarray, dims: Sequence[str]) -> np.ndarray | None:
@@ -69,7 +69,7 @@ def unsaturated(image: np.ndarray, dims: Sequence[str]) -> np.ndarray | None:
         return None
     reach = [int(LARGE_Z_PX if dim == "z" else LARGE_PX) for dim in dims]
     size = [2 * n + 1 for n in reach]
-    return np.logical_not(ndimage.maximum_filter(full, size))
+    return np.asarray(np.logical_not(ndimage.maximum_filter(full, size)))
 
 
 __all__ = ["comparable", "unsaturated"]

@@ -1,8 +1,8 @@
 """Tiles of different brightness made alike: a gain for each, from what neighbours both show.
 
 In each overlap the brightness of small patches is compared, above what the camera counts without
-light; the median of their ratios says by how much one tile is brighter. From all overlaps the gains that
-contradict them least are solved for (sparse least squares), with the mean of all kept at 1.
+light; the median of their ratios says by how much one tile is brighter. From all overlaps the gains
+that contradict them least are solved for (sparse least squares), with the mean of all kept at 1.
 """
 
 import os
@@ -75,7 +75,8 @@ def estimate_gains(
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         found = list(pool.map(compare, pairs.tolist()))
     ratios, weights = np.array(found, "f8").reshape(-1, 2).T
-    return np.exp(_solve(len(lattice), pairs[:, 0], pairs[:, 1], ratios, weights))
+    logs = _solve(len(lattice), pairs[:, 0], pairs[:, 1], ratios, weights)
+    return np.asarray(np.exp(logs))
 
 
 def _common(

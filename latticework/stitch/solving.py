@@ -146,7 +146,7 @@ def _between_groups(
         if np.abs(w_new - w).max() < 1e-3:
             break
         w = w_new
-    return moved[group]
+    return np.asarray(moved[group])
 
 
 __all__ = ["Solution", "solve"]

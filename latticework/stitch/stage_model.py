@@ -50,7 +50,7 @@ class StepModel:
         )
 
 
-def is_evident(correlations: Sequence[float]) -> bool:
+def is_evident(correlations: Sequence[float] | np.ndarray) -> bool:
     """Whether the best candidate of a pair is right for all one can tell from the pair alone.
 
     Parameters
@@ -70,7 +70,9 @@ def is_evident(correlations: Sequence[float]) -> bool:
 
 
 def fit_step(
-    offsets: Sequence[np.ndarray], correlations: Sequence[np.ndarray], nominal: Sequence[float]
+    offsets: Sequence[np.ndarray],
+    correlations: Sequence[np.ndarray],
+    nominal: Sequence[float] | np.ndarray,
 ) -> StepModel:
     """The model of pairs that should lie alike.
 
@@ -153,7 +155,8 @@ def _weighted_median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     order = np.argsort(values, axis=0)
     sums = np.cumsum(weight[order], axis=0)
     at = (sums >= sums[-1] / 2).argmax(axis=0)
-    return np.take_along_axis(values, order, axis=0)[at, np.arange(values.shape[1])]
+    ranked = np.take_along_axis(values, order, axis=0)
+    return np.asarray(ranked[at, np.arange(values.shape[1])])
 
 
 def fit_steps(
