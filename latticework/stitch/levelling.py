@@ -1,0 +1,158 @@
+"""Tiles of different brightness made alike: a gain for each, from what neighbours both show.
+
+In each overlap the brightness of small patches is compared, above what the camera counts without
+light; the median of their ratios says by how much one tile is brighter. From all overlaps the gains
+that contradict them least are solved for (sparse least squares), with the mean of all kept at 1.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from latticework.lattice.geometry import Box
+from latticework.lattice.lattice import Lattice
+from latticework.stitch.registration import pairs_of, read_tile, tile_shapes
+
+PATCH_PX = 8
+"""Edge of the patches that are compared."""
+LEAST_PATCHES = 12
+"""Patches from which an overlap tells something."""
+PRIOR = 1e-3
+"""What holds gains at 1 where overlaps tell nothing, as a share of what a good overlap counts."""
+MOST = 4.0
+"""Gains beyond this, or its inverse, are taken for a failure of the estimate."""
+
+
+def estimate_gains(
+    lattice: Lattice, *, dark: float | None = None, channel: int = 0, threads: int | None = None
+) -> np.ndarray:
+    """A gain for each tile, which makes overlapping tiles alike.
+
+    Parameters
+    ----------
+    lattice
+        Tiles at their final positions, with pixels.
+    dark
+        What the camera counts without light; the darkest of each overlap if not given.
+    channel
+        Number of the channel.
+    threads
+        Overlaps at a time; as many as there are cores if not given.
+
+    Returns
+    -------
+    numpy.ndarray
+        (tiles,), in the order of the lattice's rows; the mean of their logarithms is 0.
+
+    Examples
+    --------
+    >>> import latticework as lw
+    >>> tiles, truth = lw.simulate({"y": 1, "x": 2}, tile_shape={"y": 96, "x": 96}, seed=2)
+    >>> gains = estimate_gains(tiles)
+    >>> gains.shape, bool(np.abs(np.log(gains)).max() < 0.1)
+    ((2,), True)
+    """
+    dims = [dim for dim in lattice.tile_dims if dim != "c"]
+    columns = [lattice.spatial_dims.index(dim) for dim in dims]
+    size = np.array([lattice.pixel_size_um[dim] for dim in dims])
+    positions = np.rint(lattice.position_um[:, columns] / size).astype(int)
+    shapes = tile_shapes(lattice, dims)
+    pairs = np.concatenate([np.zeros((0, 2), np.int64), *pairs_of(lattice).values()])
+
+    def compare(pair: Sequence[int]) -> tuple[float, float]:
+        a, b = (int(row) for row in pair)
+        boxes = _common(positions[a], shapes[a], positions[b], shapes[b])
+        if not boxes[0].size:
+            return 0.0, 0.0
+        return log_ratio(
+            read_tile(lattice, a, channel)(boxes[0]), read_tile(lattice, b, channel)(boxes[1]), dark
+        )
+
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        found = list(pool.map(compare, pairs.tolist()))
+    ratios, weights = np.array(found, "f8").reshape(-1, 2).T
+    logs = _solve(len(lattice), pairs[:, 0], pairs[:, 1], ratios, weights)
+    return np.asarray(np.exp(logs))
+
+
+def _common(
+    first: np.ndarray, first_shape: np.ndarray, second: np.ndarray, second_shape: np.ndarray
+) -> tuple[Box, Box]:
+    """What two tiles share, in the pixels of each."""
+    start = np.maximum(first, second)
+    stop = np.maximum(np.minimum(first + first_shape, second + second_shape), start)
+    boxes = [
+        Box(tuple((start - at).tolist()), tuple((stop - at).tolist())) for at in (first, second)
+    ]
+    return boxes[0], boxes[1]
+
+
+def log_ratio(
+    first: np.ndarray, second: np.ndarray, dark: float | None = None
+) -> tuple[float, float]:
+    """Logarithm of how much brighter the second view of a place is, and what that counts.
+
+    Parameters
+    ----------
+    first, second
+        Two views of the same place, of one shape.
+    dark
+        What the camera counts without light; the darkest patch if not given.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> scene = rng.uniform(100, 900, (64, 16))
+    >>> ratio, weight = log_ratio(scene, 1.2 * scene, dark=0)
+    >>> round(float(np.exp(ratio)), 3), weight > 0
+    (1.2, True)
+    """
+    a, b = _patches(first), _patches(second)
+    if a.size < LEAST_PATCHES:
+        return 0.0, 0.0
+    if dark is None:
+        dark = 0.98 * float(min(a.min(), b.min()))
+    a, b = a - dark, b - dark
+    lit = np.minimum(a, b) > 0.25 * np.median(np.maximum(a, b))
+    lit &= np.minimum(a, b) > 0
+    if lit.sum() < LEAST_PATCHES:
+        return 0.0, 0.0
+    ratios = np.log(b[lit] / a[lit])
+    middle = float(np.median(ratios))
+    spread = 1.4826 * float(np.median(np.abs(ratios - middle)))
+    return middle, float(1 / (spread**2 / lit.sum() + 1e-5))
+
+
+def _patches(image: np.ndarray) -> np.ndarray:
+    """Mean brightness of patches."""
+    sides = [min(PATCH_PX, n) for n in image.shape]
+    cut = image[tuple(slice(0, n // s * s) for n, s in zip(image.shape, sides, strict=True))]
+    shape = [part for n, s in zip(cut.shape, sides, strict=True) for part in (n // s, s)]
+    return np.asarray(
+        cut.reshape(shape).mean(axis=tuple(range(1, 2 * image.ndim, 2)), dtype="f8")
+    ).ravel()
+
+
+def _solve(
+    n: int, first: np.ndarray, second: np.ndarray, ratios: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Logarithms of the gains: the second of a pair needs less by their ratio than the first."""
+    if not n:
+        return np.zeros(0)
+    w = weights / max(weights.max(initial=0.0), 1e-30)
+    rows = np.concatenate([first, second, first, second])
+    columns = np.concatenate([second, first, first, second])
+    matrix = sparse.csc_matrix((np.concatenate([-w, -w, w, w]), (rows, columns)), (n, n))
+    right = np.zeros(n)
+    np.add.at(right, second, -w * ratios)
+    np.add.at(right, first, w * ratios)
+    found = splu((matrix + PRIOR * sparse.eye(n)).tocsc()).solve(right)
+    found = np.clip(found - found.mean(), -np.log(MOST), np.log(MOST))
+    return np.asarray(found)
+
+
+__all__ = ["estimate_gains", "log_ratio"]

@@ -1,0 +1,158 @@
+"""One pair of overlapping tiles: how the second lies to the first, from what both show.
+
+Only the strips are read in which the two can overlap::
+
+    first ┌──────────────┐            nominal offset, give or take the reach
+          │         ┌────┼─────────┐
+          │         │▒▒▒▒│         │  the strips: the overlap, widened by the reach
+          │         │▒▒▒▒│         │  on all sides
+          └─────────┼────┘         │
+                    └──────────────┘ second
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from latticework.lattice.geometry import Box
+from latticework.stitch.correlation import Correlation
+from latticework.stitch.filtering import comparable, unsaturated
+
+REACH = 0.035
+"""How far tiles may lie from where they should be, as a share of their size."""
+LEAST_REACH_PX, LEAST_REACH_Z_PX = 16, 5
+"""The same in pixels, at least."""
+CANDIDATES = 5
+"""Peaks that are kept of each pair."""
+LEAST_OVERLAP = 0.2
+"""Share of the nominal overlap that has to overlap at a shift that counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A place at which the second tile of a pair may lie."""
+
+    offset_px: tuple[float, ...]
+    """Position of the second tile minus that of the first, in pixels along the tile's dims."""
+    correlation: float
+    """How well the two match there, at most 1."""
+    overlap: float
+    """Pixels that overlap, as a share of the nominal overlap."""
+
+
+def reach_px(shape: Sequence[int], dims: Sequence[str]) -> tuple[int, ...]:
+    """How far from its nominal place a tile is looked for, unless told otherwise.
+
+    Examples
+    --------
+    >>> reach_px((2048, 512), "yx"), reach_px((20, 306, 340), "zyx")
+    ((72, 18), (5, 16, 16))
+    """
+    least = [LEAST_REACH_Z_PX if dim == "z" else LEAST_REACH_PX for dim in dims]
+    return tuple(max(m, round(REACH * n)) for m, n in zip(least, shape, strict=True))
+
+
+def strips(
+    first: Sequence[int], second: Sequence[int], offset: Sequence[float], reach: Sequence[float]
+) -> tuple[Box, Box]:
+    """Boxes of the two tiles in which they can overlap, each in its tile's own pixels.
+
+    Parameters
+    ----------
+    first, second
+        Shapes of the tiles.
+    offset
+        Nominal position of the second minus that of the first, in pixels.
+    reach
+        How far from there it may lie, in pixels along each axis.
+
+    Examples
+    --------
+    >>> strips((100, 100), (100, 100), (0, 90), (5, 5))
+    (Box(start=(0, 85), stop=(100, 100)), Box(start=(0, 0), stop=(100, 15)))
+    """
+    boxes = []
+    for shape, other, sign in ((first, second, 1), (second, first, -1)):
+        low = [np.floor(sign * d - r) for d, r in zip(offset, reach, strict=True)]
+        high = [np.ceil(sign * d + r) + m for d, r, m in zip(offset, reach, other, strict=True)]
+        start = [int(min(max(a, 0), n)) for a, n in zip(low, shape, strict=True)]
+        stop = [int(min(max(b, a), n)) for a, b, n in zip(start, high, shape, strict=True)]
+        boxes.append(Box(tuple(start), tuple(stop)))
+    return boxes[0], boxes[1]
+
+
+def match(
+    first: Callable[[Box], np.ndarray],
+    second: Callable[[Box], np.ndarray],
+    shapes: tuple[Sequence[int], Sequence[int]],
+    offset: Sequence[float],
+    dims: Sequence[str],
+    *,
+    reach: Sequence[float] | None = None,
+    dark: float | None = None,
+) -> list[Candidate]:
+    """Where the second of two tiles may lie, the best first; empty where they do not overlap.
+
+    Parameters
+    ----------
+    first, second
+        Called with a box of the tile, give its pixels.
+    shapes
+        Of the tiles.
+    offset
+        Nominal position of the second minus that of the first, in pixels.
+    dims
+        Their dims, of ``z y x``.
+    reach
+        How far from there it is looked for; see `reach_px`.
+    dark
+        What the camera counts without light; the darkest of the strips if not given.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> scene = rng.integers(100, 900, (120, 220)).astype("u2")
+    >>> one, other = scene[:, :120], scene[2:, 97:217]
+    >>> found = match(
+    ...     lambda box: one[box.slices], lambda box: other[box.slices],
+    ...     (one.shape, other.shape), (0, 100), "yx",
+    ... )
+    >>> [round(d, 1) for d in found[0].offset_px], found[0].correlation > 0.9
+    ([2.0, 97.0], True)
+    """
+    reach = reach_px(shapes[0], dims) if reach is None else reach
+    boxes = strips(*shapes, offset, reach)
+    if not all(box.size for box in boxes):
+        return []
+    pixels = first(boxes[0]), second(boxes[1])
+    if dark is None:
+        dark = float(min(np.percentile(strip, 0.1) for strip in pixels))
+    typical = float(np.median([np.median(strip) for strip in pixels])) - dark
+    views = [comparable(strip, dims, dark=dark, typical=typical) for strip in pixels]
+    between = [a - b for a, b in zip(boxes[0].start, boxes[1].start, strict=True)]
+    nominal = np.prod(
+        [max(min(n, m + d) - max(0, d), 1.0) for n, m, d in zip(*shapes, offset, strict=True)]
+    )
+    ends = [
+        (int(np.ceil(d - r - b)), int(np.floor(d + r - b)))
+        for d, r, b in zip(offset, reach, between, strict=True)
+    ]
+    found = Correlation(
+        *views,
+        low=[low for low, _ in ends],
+        high=[high for _, high in ends],
+        least=int(LEAST_OVERLAP * nominal),
+        valid=(unsaturated(pixels[0], dims), unsaturated(pixels[1], dims)),
+    )
+    return [
+        Candidate(
+            tuple(s + b for s, b in zip(peak.shift, between, strict=True)),
+            peak.correlation,
+            float(peak.overlap / nominal),
+        )
+        for peak in found.peaks(CANDIDATES)
+    ]
+
+
+__all__ = ["Candidate", "match", "reach_px", "strips"]

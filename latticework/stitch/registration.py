@@ -1,0 +1,271 @@
+"""All overlapping pairs of a lattice: where the second tile of each may lie, and what to believe.
+
+One row for each pair, with what was expected, what was found, and whether that is to be trusted
+and why.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latticework.errors import LatticeError
+from latticework.lattice.geometry import Box
+from latticework.lattice.lattice import Lattice
+from latticework.lattice.offsets import lattice_dim
+from latticework.stitch.pairs import Candidate, match
+from latticework.stitch.stage_model import StepModel, fit_steps, is_evident
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST_OVERLAP_PX = 2
+"""Nominal overlap of a pair, along each axis, from which it is looked at."""
+LEAST_CORRELATION = 0.08
+"""What is below has nothing in common."""
+CHANCE = 99.0
+"""Percentile of the correlations of wrong places that a right one has to exceed."""
+
+
+def pairs_of(lattice: Lattice) -> dict[str, np.ndarray]:
+    """All pairs of neighbours along one axis, by axis: (pairs, 2) rows of the lattice.
+
+    Examples
+    --------
+    >>> lattice = Lattice.from_grid({"y": 2, "x": 2}, tile_shape={"y": 8, "x": 8}, dtype="u1")
+    >>> {axis: rows.tolist() for axis, rows in pairs_of(lattice).items()}
+    {'y': [[0, 2], [1, 3]], 'x': [[0, 1], [2, 3]]}
+    """
+    found = {}
+    for axis in lattice.spatial_dims:
+        if lattice_dim(axis) not in lattice.dims:
+            continue
+        other = lattice.neighbours(f"+{axis}")[:, 0]
+        there = np.flatnonzero(other >= 0)
+        found[axis] = np.stack([there, lattice.rows_of(other[there])], axis=1)
+    return found
+
+
+def read_tile(lattice: Lattice, row: int, channel: int = 0) -> Callable[[Box], np.ndarray]:
+    """A function that reads boxes of a tile, along its spatial dims.
+
+    Parameters
+    ----------
+    lattice
+        Whose source is read.
+    row
+        Of the tile.
+    channel
+        Number of the channel, where tiles have several.
+
+    Raises
+    ------
+    LatticeError
+        If the lattice has no pixels.
+    """
+    source, tile = lattice.source, int(lattice.ids[row])
+    if source is None:
+        raise LatticeError("this lattice has no pixels: open it with latticework.open_tiles")
+    dims = lattice.tile_dims
+
+    def read(box: Box) -> np.ndarray:
+        sides = iter(zip(box.start, box.stop, strict=True))
+        ends = [(channel, channel + 1) if dim == "c" else next(sides) for dim in dims]
+        whole = Box(tuple(a for a, _ in ends), tuple(b for _, b in ends))
+        pixels = np.asarray(source.read(tile, whole))
+        return pixels[tuple(0 if dim == "c" else slice(None) for dim in dims)]
+
+    return read
+
+
+def register(
+    lattice: Lattice,
+    *,
+    channel: int = 0,
+    reach: Sequence[float] | None = None,
+    dark: float | None = None,
+    threads: int | None = None,
+) -> "pd.DataFrame":
+    """Where overlapping tiles lie to each other, from what both show.
+
+    Parameters
+    ----------
+    lattice
+        With pixels.
+    channel
+        Number of the channel that is compared.
+    reach
+        How far tiles may lie from their nominal offsets, in pixels along their spatial dims; see
+        `latticework.stitch.pairs.reach_px`.
+    dark
+        What the camera counts without light; found in each pair if not given.
+    threads
+        Pairs at a time; as many as there are cores if not given.
+
+    Returns
+    -------
+    pandas.DataFrame
+        See `judge`.
+
+    Examples
+    --------
+    >>> import latticework as lw
+    >>> tiles, truth = lw.simulate({"y": 2, "x": 3}, tile_shape={"y": 96, "x": 96}, seed=2)
+    >>> links = register(tiles)
+    >>> len(links), bool(links.trusted.all())
+    (7, True)
+    """
+    dims = [dim for dim in lattice.tile_dims if dim != "c"]
+    columns = [lattice.spatial_dims.index(dim) for dim in dims]
+    size = np.array([lattice.pixel_size_um[dim] for dim in dims])
+    position = lattice.position_um[:, columns] / size
+    shapes = tile_shapes(lattice, dims)
+    rows, axes = [], []
+    for axis, pairs in pairs_of(lattice).items():
+        rows.append(pairs)
+        axes += [axis] * len(pairs)
+    pairs = np.concatenate([np.zeros((0, 2), np.int64), *rows])
+    nominal = position[pairs[:, 1]] - position[pairs[:, 0]]
+    overlap = np.minimum(shapes[pairs[:, 0]], nominal + shapes[pairs[:, 1]]) - np.maximum(
+        nominal, 0
+    )
+    there = (overlap >= LEAST_OVERLAP_PX).all(axis=1)
+
+    def look(k: int) -> list[Candidate]:
+        if not there[k]:
+            return []
+        first, second = (int(row) for row in pairs[k])
+        return match(
+            read_tile(lattice, first, channel),
+            read_tile(lattice, second, channel),
+            (tuple(shapes[first]), tuple(shapes[second])),
+            tuple(nominal[k]),
+            dims,
+            reach=reach,
+            dark=dark,
+        )
+
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        found = list(pool.map(look, range(len(pairs))))
+    return judge(lattice, pairs, axes, nominal, found, dims)
+
+
+def tile_shapes(lattice: Lattice, dims: Sequence[str]) -> np.ndarray:
+    """Pixels of each tile along spatial dims, (tiles, dims)."""
+    if lattice.shapes is not None:
+        columns = [lattice.tile_dims.index(dim) for dim in dims]
+        return np.asarray(lattice.shapes[:, columns], np.int64)
+    return np.tile([lattice.tile_shape[dim] for dim in dims], (len(lattice), 1))
+
+
+def judge(
+    lattice: Lattice,
+    pairs: np.ndarray,
+    axes: Sequence[str],
+    nominal: np.ndarray,
+    found: Sequence[Sequence[Candidate]],
+    dims: Sequence[str],
+) -> "pd.DataFrame":
+    """What to believe of the candidates of all pairs.
+
+    A pair is trusted where its best candidate stands out by itself, or lies where the model of the
+    stage has it and is better than chance, unless it contradicts that model.
+
+    Parameters
+    ----------
+    lattice, pairs, axes
+        Whose pairs they are, by row, and along which axes.
+    nominal
+        (pairs, dims): nominal offsets in pixels.
+    found
+        Candidates of each pair.
+    dims
+        Spatial dims of the tiles.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each pair: ``first`` and ``second`` (tile ids), ``axis``, ``trusted`` and
+        ``why``, ``correlation``, ``runner_up`` (the best of the other candidates), ``overlap``
+        (share of the nominal one), and for each dim ``nominal_x_px``, ``offset_x_px`` and
+        ``model_x_px``.
+    """
+    import pandas as pd
+
+    n = len(dims)
+    offsets = [np.reshape([c.offset_px for c in of], (-1, n)) for of in found]
+    correlations = [np.array([c.correlation for c in of]) for of in found]
+    parities = _parities(lattice, pairs, axes)
+    models = fit_steps(list(axes), parities, offsets, correlations, nominal)
+    chance = _chance(offsets, correlations, models)
+    records = []
+    for k, of in enumerate(found):
+        chosen, why = _chosen(of, correlations[k], models[k], chance)
+        at = of[chosen] if chosen is not None else None
+        others = np.delete(correlations[k], chosen if chosen is not None else [])
+        record: dict[str, Any] = {
+            "first": int(lattice.ids[pairs[k, 0]]),
+            "second": int(lattice.ids[pairs[k, 1]]),
+            "axis": axes[k],
+            "trusted": not why,
+            "why": why,
+            "correlation": np.nan if at is None else at.correlation,
+            "runner_up": float(others.max()) if len(others) else np.nan,
+            "overlap": np.nan if at is None else at.overlap,
+        }
+        for axis, dim in enumerate(dims):
+            record[f"nominal_{dim}_px"] = nominal[k, axis]
+            record[f"offset_{dim}_px"] = np.nan if at is None else at.offset_px[axis]
+            record[f"model_{dim}_px"] = models[k].step_px[axis]
+        records.append(record)
+    names = ["first", "second", "axis", "trusted", "why", "correlation", "runner_up", "overlap"]
+    names += [f"{what}_{dim}_px" for dim in dims for what in ("nominal", "offset", "model")]
+    return pd.DataFrame.from_records(records, columns=names)
+
+
+def _parities(lattice: Lattice, pairs: np.ndarray, axes: Sequence[str]) -> list[int]:
+    """For each pair whether its row is an odd one: one driven back, perhaps."""
+    dim = lattice_dim("y")
+    if dim not in lattice.dims:
+        return [0] * len(axes)
+    column = lattice.dims.index(dim)
+    return (lattice.index[pairs[:, 0], column] % 2).tolist()  # type: ignore[no-any-return]
+
+
+def _chance(
+    offsets: Sequence[np.ndarray], correlations: Sequence[np.ndarray], models: Sequence[StepModel]
+) -> float:
+    """Correlation that wrong places hardly reach: candidates that no model admits."""
+    wrong = [
+        value
+        for at, of, model in zip(offsets, correlations, models, strict=True)
+        for where, value in zip(at, of, strict=True)
+        if not model.admits(where)
+    ]
+    return float(np.percentile(wrong, CHANCE)) if wrong else 1.0
+
+
+def _chosen(
+    found: Sequence[Candidate], correlations: np.ndarray, model: StepModel, chance: float
+) -> tuple[int | None, str]:
+    """The candidate to go by, and why it is not to be trusted (empty if it is)."""
+    if not found:
+        return None, "the tiles do not overlap"
+    inside = [k for k, of in enumerate(found) if model.admits(of.offset_px)]
+    if not inside:
+        return 0, "contradicts the other pairs" if is_evident(correlations) else "nothing in common"
+    best = inside[0]
+    if best == 0 and is_evident(correlations):
+        return 0, ""
+    if correlations[best] < LEAST_CORRELATION:
+        return best, "nothing in common"
+    if not model.votes:
+        return best, "ambiguous: no other pairs to go by"
+    if best == 0 or correlations[best] > chance:
+        return best, ""
+    return best, "no better than chance"
+
+
+__all__ = ["judge", "pairs_of", "read_tile", "register", "tile_shapes"]

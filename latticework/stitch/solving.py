@@ -1,0 +1,152 @@
+"""Positions of all tiles from offsets between pairs: robust least squares over all loops.
+
+Each link says that one tile lies so far from another. The positions that contradict the links
+least are sought; links that contradict the others lose their weight (iteratively reweighted least
+squares with Cauchy's weights; P. Holland and R. Welsch, 1977). Tiles that no link reaches, and
+groups of tiles that no link joins, are put where the model of the stage would have them; inside a
+group the model has no say.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import cg, splu
+
+SCALE_PX = 0.5
+"""Contradiction at which a link has lost half of its weight."""
+ROUNDS = 50
+"""Times that weights are set anew, at most."""
+SMALL = 4000
+"""Tiles up to which equations are solved directly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Where all tiles lie."""
+
+    positions_px: np.ndarray
+    """(tiles, axes), in pixels."""
+    residuals_px: np.ndarray
+    """(links,): how far each link is from being fulfilled."""
+    weights: np.ndarray
+    """(links,): what each link counts in the end, as a share of what it counted at first."""
+    group: np.ndarray
+    """(tiles,): number of the group of tiles that links join."""
+
+
+def solve(
+    n: int,
+    first: np.ndarray,
+    second: np.ndarray,
+    offsets: np.ndarray,
+    weights: np.ndarray,
+    model: tuple[np.ndarray, np.ndarray, np.ndarray],
+    *,
+    scale: float = SCALE_PX,
+) -> Solution:
+    """Solve for the positions.
+
+    Parameters
+    ----------
+    n
+        Number of tiles.
+    first, second
+        (links,): rows of the two tiles of each link.
+    offsets
+        (links, axes): position of the second minus that of the first, in pixels.
+    weights
+        (links,): what each counts, above 0.
+    model
+        The same three (first, second, offsets) for what the stage should have done: they join what
+        the links do not. They must join all tiles.
+    scale
+        Contradiction, in pixels, at which a link has lost half of its weight.
+
+    Examples
+    --------
+    >>> first, second = np.array([0, 1, 0, 2]), np.array([1, 2, 2, 3])
+    >>> offsets = np.array([[10.0], [11.0], [21.0], [9.0]])
+    >>> found = solve(4, first, second, offsets, np.ones(4), (first, second, offsets))
+    >>> [round(float(x), 6) for x in found.positions_px[:, 0] - found.positions_px[0, 0]]
+    [0.0, 10.0, 21.0, 30.0]
+    """
+    graph = sparse.coo_matrix((np.ones(len(first)), (first, second)), (n, n))
+    n_groups, group = connected_components(graph, directed=False)
+    w, positions = weights.astype("f8"), np.zeros((n, offsets.shape[1]))
+    residuals = np.zeros(len(first))
+    for _ in range(ROUNDS if len(first) else 0):
+        before = w
+        positions = _least_squares(n, first, second, offsets, w, group, positions)
+        residuals = np.linalg.norm(positions[second] - positions[first] - offsets, axis=1)
+        w = weights / (1 + (residuals / scale) ** 2)
+        if np.abs(w - before).max() < 1e-4 * weights.max():
+            break
+    if n_groups > 1:
+        positions = positions + _between_groups(group, n_groups, positions, model)
+    share = np.divide(w, weights, out=np.ones_like(w), where=weights > 0)
+    return Solution(positions, residuals, share, group)
+
+
+def _least_squares(
+    n: int,
+    first: np.ndarray,
+    second: np.ndarray,
+    offsets: np.ndarray,
+    w: np.ndarray,
+    group: np.ndarray,
+    start: np.ndarray,
+) -> np.ndarray:
+    """Positions for given weights; the first tile of each group stays at 0."""
+    weighted = w[:, None] * offsets
+    right = np.zeros((n, offsets.shape[1]))
+    np.add.at(right, second, weighted)
+    np.add.at(right, first, -weighted)
+    rows = np.concatenate([first, second, first, second])
+    columns = np.concatenate([second, first, first, second])
+    laplacian = sparse.csr_matrix((np.concatenate([-w, -w, w, w]), (rows, columns)), (n, n))
+    free = np.ones(n, bool)
+    free[np.unique(group, return_index=True)[1]] = False
+    inner = np.flatnonzero(free)
+    found = np.zeros_like(right)
+    if not len(inner):
+        return found
+    matrix = laplacian[inner][:, inner]
+    if len(inner) <= SMALL:
+        found[inner] = splu(matrix.tocsc()).solve(right[inner])
+        return found
+    scaled = sparse.diags(1 / matrix.diagonal())
+    for axis in range(right.shape[1]):
+        guess = start[inner, axis]
+        found[inner, axis], _ = cg(
+            matrix, right[inner, axis], x0=guess, rtol=1e-8, maxiter=5000, M=scaled
+        )
+    return found
+
+
+def _between_groups(
+    group: np.ndarray,
+    n_groups: int,
+    positions: np.ndarray,
+    model: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """What is to be added to the positions of each tile's group, so that groups lie as modelled."""
+    first, second, offsets = model
+    across = group[first] != group[second]
+    a, b = first[across], second[across]
+    gaps = offsets[across] - (positions[b] - positions[a])
+    moved = np.zeros((n_groups, positions.shape[1]))
+    w = np.ones(len(a))
+    whole = np.zeros(n_groups, np.int64)
+    for _ in range(ROUNDS):
+        moved = _least_squares(n_groups, group[a], group[b], gaps, w, whole, moved)
+        left = np.linalg.norm(moved[group[b]] - moved[group[a]] - gaps, axis=1)
+        w_new = 1 / (1 + (left / 5.0) ** 2)
+        if np.abs(w_new - w).max() < 1e-3:
+            break
+        w = w_new
+    return np.asarray(moved[group])
+
+
+__all__ = ["Solution", "solve"]

@@ -1,0 +1,44 @@
+"""Tiles of different brightness leave no step at their seams."""
+
+import numpy as np
+
+from latticework.stitch.levelling import estimate_gains, log_ratio
+from tests.stitch.test_registering import cut, lattice_of, scene_of
+
+
+def test_gains_of_up_to_a_fifth_are_found_to_a_percent():
+    rng = np.random.default_rng(6)
+    gains = rng.choice([1.0, 1.2], (4, 4))
+    scene = scene_of((700, 700), rng)
+    lattice, truth = cut(scene, (4, 4), (160, 160), 140, (2, 2), rng, gains=gains)
+    found = estimate_gains(lattice.replace(position_um=truth), dark=100.0)
+    made = found * gains.ravel()
+    assert np.abs(made / np.exp(np.log(made).mean()) - 1).max() < 0.01
+
+
+def test_without_knowing_the_dark_seams_keep_less_than_two_percent():
+    rng = np.random.default_rng(9)
+    gains = np.array([[1.0, 1.2], [1.2, 1.0]])
+    scene = scene_of((420, 420), rng)
+    lattice, truth = cut(scene, (2, 2), (200, 200), 170, (2, 2), rng, gains=gains)
+    found = estimate_gains(lattice.replace(position_um=truth), dark=100.0)
+    steps = found * gains.ravel()
+    assert steps.max() / steps.min() < 1.02
+
+
+def test_dark_overlaps_and_single_tiles_keep_their_gain():
+    rng = np.random.default_rng(1)
+    dark = [rng.normal(100, 5, (64, 64)).astype("u2") for _ in range(3)]
+    places = [(0, 0), (0, 1), (0, 2)]
+    lattice = lattice_of(dark, places, [(0, 50 * k) for k in range(3)])
+    assert np.abs(np.log(estimate_gains(lattice, dark=100.0))).max() < 0.3
+    alone = lattice_of(dark[:1], places[:1], [(0, 0)])
+    assert estimate_gains(alone).tolist() == [1.0]
+
+
+def test_a_bright_speck_in_one_view_does_not_decide():
+    rng = np.random.default_rng(1)
+    scene = rng.uniform(500, 600, (80, 24))
+    other = scene.copy()
+    other[:16, :16] = 65_000
+    assert abs(log_ratio(scene, other, 0.0)[0]) < 0.01

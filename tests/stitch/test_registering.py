@@ -1,0 +1,220 @@
+"""Tiles of real and made grids are found where they lie; what is not known is not claimed."""
+
+import csv
+
+import numpy as np
+import pytest
+import tifffile
+from scipy import ndimage
+
+import latticework as lw
+from latticework.lattice import Lattice
+from latticework.stitch import place, register
+from latticework.stitch.stage_model import fit_steps
+
+
+class Tiles:
+    """Arrays in memory as a source."""
+
+    def __init__(self, arrays):
+        self.arrays = arrays
+
+    def read(self, tile, box):
+        return self.arrays[tile][box.slices]
+
+    def fingerprints(self):
+        return np.arange(len(self.arrays), dtype="u8")
+
+
+def lattice_of(arrays, places, nominal):
+    """A lattice over arrays at (row, column) `places`, nominally at pixels `nominal`."""
+    dims = "zyx"[-arrays[0].ndim :]
+    return Lattice(
+        dims=("tile_y", "tile_x"),
+        labels={
+            dim: np.arange(1 + max(place[k] for place in places))
+            for k, dim in enumerate(("tile_y", "tile_x"))
+        },
+        index=np.array(places),
+        tile_dims=dims,
+        tile_shape=arrays[0].shape,
+        dtype=arrays[0].dtype,
+        pixel_size_um=dict.fromkeys(dims, 1.0),
+        position_um=np.asarray(nominal, float),
+        source=Tiles(arrays),
+    )
+
+
+def errors(placement, truth, known=None):
+    """How far each tile is from where it should be, in pixels."""
+    apart = placement.lattice.position_um - truth
+    known = np.ones(len(truth), bool) if known is None else known
+    return np.linalg.norm(apart - np.median(apart[known], axis=0), axis=1)
+
+
+def wrong_ones(placement, truth, limit=2.0):
+    """Trusted links that are wrong."""
+    links = placement.links[placement.links.trusted]
+    dims = placement.lattice.spatial_dims
+    offsets = links[[f"offset_{dim}_px" for dim in dims]].to_numpy()
+    true = truth[links["second"]] - truth[links["first"]]
+    return links[np.linalg.norm(offsets - true, axis=1) > limit]
+
+
+def cut(scene, grid, size, step, jitter, rng, *, noise=6.0, gains=None, between=False):
+    """Tiles cut out of a scene with known jitter, each with noise of its own."""
+    arrays, nominal, truth, places = [], [], [], []
+    for row, column in np.ndindex(*grid):
+        place = np.array(jitter, float)
+        place[-2:] += np.array([row, column]) * step
+        move = rng.uniform(-1, 1, scene.ndim) * jitter
+        at = place + (move if between else np.round(move))
+        whole = np.floor(at).astype(int)
+        margin = 3 * between
+        box = tuple(
+            slice(max(a - margin, 0), a + n + margin) for a, n in zip(whole, size, strict=True)
+        )
+        piece = scene[box].astype("f4")
+        if between:
+            start = np.array([s.start for s in box])
+            piece = ndimage.shift(piece, start - at, order=5, mode="mirror")
+            piece = piece[tuple(slice(0, n) for n in size)]
+        gain = 1.0 if gains is None else gains[row, column]
+        pixels = gain * piece + rng.normal(0, noise, piece.shape) + 100
+        arrays.append(np.clip(np.rint(pixels), 0, 65535).astype("u2"))
+        nominal.append(place)
+        truth.append(at)
+        places.append((row, column))
+    return lattice_of(arrays, places, nominal), np.array(truth)
+
+
+def scene_of(shape, rng, *, blur=1.5, contrast=400):
+    fine = ndimage.gaussian_filter(rng.normal(size=shape), blur)
+    return np.clip(800 + contrast * fine / fine.std(), 0, None)
+
+
+# ------------------------------------------------------------------ real ones
+
+
+@pytest.fixture
+def section(shared_data):
+    folder = shared_data / "wsi_brain_2d"
+    with (folder / "positions_reference.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    arrays = [tifffile.imread(folder / "tiles" / row["file"]) for row in rows]
+    nominal, truth = (
+        np.array([[float(row[f"{what}_{dim}"]) for dim in "yx"] for row in rows])
+        for what in ("nominal", "ref")
+    )
+    known = np.array([int(row["n_measured_links"]) >= 2 for row in rows])
+    places = [(int(row["row"]), int(row["col"])) for row in rows]
+    return lattice_of(arrays, places, nominal), truth, known
+
+
+def test_no_well_linked_tile_of_a_real_section_is_misplaced(section):
+    lattice, truth, known = section
+    found = place(lattice, register(lattice))
+    error = errors(found, truth, known)
+    assert (error[known] > 2).sum() == 0, error[known]
+    assert np.sqrt(np.square(error[known]).mean()) < 0.7
+    assert wrong_ones(found, truth).empty
+
+
+def test_a_real_volume_with_known_truth_is_placed_to_a_twentieth_of_a_pixel(shared_data):
+    folder = shared_data / "lattice3d_truth"
+    with (folder / "positions_true.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    arrays = [tifffile.imread(folder / "tiles" / f"tile_{int(r['tile']):02d}.tif") for r in rows]
+    nominal, truth = (
+        np.array([[float(row[f"{what}_{dim}"]) for dim in "zyx"] for row in rows])
+        for what in ("nominal", "true")
+    )
+    lattice = lattice_of(arrays, [(int(r["iy"]), int(r["ix"])) for r in rows], nominal)
+    found = place(lattice, register(lattice))
+    assert np.sqrt(np.square(errors(found, truth)).mean()) < 0.05
+
+
+# ------------------------------------------------------------------ made ones
+
+
+@pytest.mark.parametrize("overlap", [0.06, 0.15, 0.4])
+def test_a_grid_with_different_gains_is_placed_between_the_pixels(overlap):
+    rng = np.random.default_rng(3)
+    size = (160, 160)
+    step = int(160 * (1 - overlap))
+    gains = rng.uniform(0.8, 1.2, (3, 3))
+    scene = scene_of((3 * step + 80, 3 * step + 80), rng)
+    lattice, truth = cut(scene, (3, 3), size, step, (3, 3), rng, gains=gains, between=True)
+    found = place(lattice, register(lattice))
+    assert np.sqrt(np.square(errors(found, truth)).mean()) < 0.1
+    assert wrong_ones(found, truth, 0.5).empty
+
+
+def test_tiles_of_noise_lie_as_the_stage_model_says_and_it_is_said():
+    rng = np.random.default_rng(11)
+    scene = scene_of((36, 520, 520), rng)
+    lattice, truth = cut(scene, (3, 3), (24, 180, 180), 150, (2, 4, 4), rng)
+    for tile in (0, 4, 5):
+        lattice.source.arrays[tile] = rng.normal(900, 30, (24, 180, 180)).astype("u2")
+    found = place(lattice, register(lattice))
+    placed = (found.tiles.placed_by == "links").to_numpy()
+    assert set(np.flatnonzero(~placed)) >= {0, 4, 5}
+    apart = found.lattice.position_um - truth
+    for group in set(found.tiles.group[placed]):  # noise may lie between them
+        members = (found.tiles.group == group).to_numpy()
+        assert np.abs(apart[members] - apart[members][0]).max() < 0.2
+    assert wrong_ones(found, truth).empty
+    assert (errors(found, truth) < 15).all()
+
+
+def test_tiles_that_do_not_overlap_keep_their_nominal_positions():
+    rng = np.random.default_rng(2)
+    arrays = [rng.integers(100, 900, (64, 64)).astype("u2") for _ in range(4)]
+    places = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    nominal = [(64.0 * row, 64.0 * column) for row, column in places]
+    lattice = lattice_of(arrays, places, nominal)
+    links = register(lattice)
+    assert set(links.why) == {"the tiles do not overlap"}
+    found = place(lattice, links)
+    np.testing.assert_allclose(found.lattice.position_um, nominal, atol=1e-9)
+    assert set(found.tiles.placed_by) == {"stage model"}
+
+
+def test_a_texture_that_repeats_is_not_claimed_to_be_known():
+    rng = np.random.default_rng(5)
+    y, x = np.indices((420, 420))
+    scene = 1000 + 300 * np.sin(2 * np.pi * y / 9) * np.sin(2 * np.pi * x / 9)
+    lattice, truth = cut(scene, (2, 2), (180, 180), 150, (4, 4), rng)
+    found = place(lattice, register(lattice))
+    assert wrong_ones(found, truth).empty
+
+
+def test_a_single_tile_is_its_own_volume():
+    lattice = lattice_of([np.ones((8, 8), "u2")], [(0, 0)], [(5.0, 7.0)])
+    found = place(lattice, register(lattice))
+    np.testing.assert_allclose(found.lattice.position_um, [[5.0, 7.0]])
+
+
+def test_rows_driven_to_and_fro_have_a_model_each():
+    rng = np.random.default_rng(8)
+    offsets = [
+        np.array([[0.1 * rng.normal(), 90 + (6 if k % 2 else 0) + 0.1 * rng.normal()]])
+        for k in range(20)
+    ]
+    models = fit_steps(
+        ["x"] * 20,
+        [k % 2 for k in range(20)],
+        offsets,
+        [np.array([0.9])] * 20,
+        np.full((20, 2), [0, 90.0]),
+    )
+    steps = {round(model.step_px[1]) for model in models}
+    assert steps == {90, 96}
+
+
+def test_links_can_be_corrected_by_hand():
+    tiles, _ = lw.simulate({"y": 1, "x": 3}, tile_shape={"y": 96, "x": 96}, seed=2)
+    links = register(tiles)
+    links.loc[0, "trusted"] = False
+    found = place(tiles, links)
+    assert found.tiles.placed_by.tolist() == ["stage model", "links", "links"]
