@@ -367,7 +367,7 @@ class Coordinator(RunDesk):
         if len(rows):
             seconds = turns_s(rows["started"], rows["ended"])
             late = seconds[len(seconds) // 2 :] if report.left else seconds
-            self.pace[node.name].see(float(late.mean()))
+            self.pace[node.name].see(float(late.mean()), len(late))
         self.apply(node, batch, rows)
         self.mishaps.unwritable(node, batch, report, rows)
         known = good | np.isin(rows["outcome"], CHARGED)

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 TARGET_S = 1.0
 """Seconds of work in a batch: the scheduler's cost of a task is spread over it."""
 
-LEAST_S = 0.1
-"""Seconds of work below which a batch is not divided: sending one costs about a tenth of that."""
+LEAST_S = 0.05
+"""Seconds of work below which a batch is not divided: sending one costs about a fifth of that."""
+
+GROWTH = 2
+"""A batch has no more than so many times the units that have come back."""
 
 CRUMBS = 1.5
 """A batch takes all that there is if that is no more than so many times its size."""
@@ -258,19 +261,22 @@ class Pace:
 
     seconds: float | None = None
     """Seconds per unit, recent batches counting most; None before the first."""
+    seen: int = 0
+    """Units that this is known of."""
 
-    def see(self, seconds: float) -> None:
-        """A batch came back, with these seconds per unit on average.
+    def see(self, seconds: float, units: int = 1) -> None:
+        """A batch of some units came back, with these seconds per unit on average.
 
         Slower than before is believed at once, quicker by and by: a batch that is too large keeps
         one worker busy while others wait, one that is too small costs next to nothing.
 
         Examples
         --------
-        >>> pace = Pace(0.01)
+        >>> pace = Pace(0.01, seen=50)
         >>> pace.see(1.0), pace.seconds, pace.see(0.5), pace.seconds
         (None, 1.0, None, 0.75)
         """
+        self.seen += units
         known = seconds if self.seconds is None else self.seconds
         self.seconds = max(seconds, 0.5 * known + 0.5 * seconds)
 
@@ -278,7 +284,8 @@ class Pace:
         """Units for the next batch.
 
         About `TARGET_S` of work, but no more than keeps all slots busy to the end: towards the end
-        of all there is to do, what is left is divided, down to `LEAST_S`.
+        of all there is to do, what is left is divided, down to `LEAST_S`. And no more than `GROWTH`
+        times as many as have been seen: the first ones may have been unusually quick.
 
         Parameters
         ----------
@@ -292,21 +299,28 @@ class Pace:
 
         Examples
         --------
-        >>> Pace().batch_size(1000, 2), Pace(0.1).batch_size(1000, 2), Pace(0.1).batch_size(8, 2)
+        >>> pace = Pace(0.1, seen=99)
+        >>> Pace().batch_size(1000, 2), pace.batch_size(1000, 2), pace.batch_size(8, 2)
         (1, 10, 2)
 
         Few units of a stage that others keep busy, and units that are hardly any work:
 
-        >>> Pace(0.1).batch_size(8, 2, others_s=60), Pace(1e-5).batch_size(100, 2)
+        >>> pace.batch_size(8, 2, others_s=60), Pace(1e-5, seen=99).batch_size(100, 2)
         (8, 100)
+
+        One that was quick says little of the others:
+
+        >>> Pace(1e-5, seen=1).batch_size(100, 2)
+        2
         """
         if self.seconds is None:
             return 1
         seconds = max(self.seconds, 1e-6)
         share_s = (ready * seconds + others_s) / (2 * max(slots, 1))
         by_share = math.ceil(max(share_s, LEAST_S) / seconds)
-        size = max(1, min(int(TARGET_S / seconds), by_share, LARGEST))
-        whole = ready <= CRUMBS * size and ready * seconds <= TARGET_S
+        known = max(1, GROWTH * self.seen)
+        size = max(1, min(int(TARGET_S / seconds), by_share, LARGEST, known))
+        whole = ready <= CRUMBS * size and ready * seconds <= TARGET_S and ready <= known
         return max(1, ready if whole else min(size, ready))
 
 

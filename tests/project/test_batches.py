@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import latticework as lw
 from latticework.lattice import Lattice
 from latticework.project.coordinator import Coordinator
-from latticework.project.dispatch import LARGEST, LEAST_S, TARGET_S, Pace
+from latticework.project.dispatch import GROWTH, LARGEST, LEAST_S, TARGET_S, Pace
 from latticework.project.steering import carry_out
 
 SECONDS = st.floats(1e-7, 100)
@@ -21,14 +21,14 @@ OTHERS_S = st.floats(0, 1e7)
 def test_a_batch_is_about_a_second_of_work_and_never_more_than_there_is(
     seconds, ready, slots, others_s
 ):
-    size = Pace(seconds).batch_size(ready, slots, others_s)
+    size = Pace(seconds, seen=10**9).batch_size(ready, slots, others_s)
     assert 1 <= size <= min(ready, LARGEST)
     assert size == 1 or size * seconds <= TARGET_S * 1.001
 
 
 @given(SECONDS, READY, SLOTS, OTHERS_S, st.floats(0, 1e7))
 def test_more_to_do_elsewhere_never_makes_batches_smaller(seconds, ready, slots, others_s, more_s):
-    pace = Pace(seconds)
+    pace = Pace(seconds, seen=10**9)
     assert pace.batch_size(ready, slots, others_s) <= pace.batch_size(
         ready, slots, others_s + more_s
     )
@@ -38,13 +38,13 @@ def test_more_to_do_elsewhere_never_makes_batches_smaller(seconds, ready, slots,
 def test_at_the_end_every_slot_gets_a_share_of_units_that_are_work(seconds, slots):
     ready, sent = 2 * slots, []
     while ready:
-        sent.append(Pace(seconds).batch_size(ready, slots))
+        sent.append(Pace(seconds, seen=10**9).batch_size(ready, slots))
         ready -= sent[-1]
     assert len(sent) >= slots
 
 
 def test_units_that_are_hardly_any_work_are_not_divided():
-    assert Pace(1e-6).batch_size(1000, 64) == 1000
+    assert Pace(1e-6, seen=10**9).batch_size(1000, 64) == 1000
 
 
 class Nobody:
@@ -74,7 +74,8 @@ def chain(tmp_path):
 
 def test_a_batch_of_a_chain_passes_on_undivided_while_the_first_stage_has_work(chain):
     first, second = chain.pipeline["first"], chain.pipeline["second"]
-    chain.pace["first"].seconds = chain.pace["second"].seconds = 0.02
+    for pace in (chain.pace["first"], chain.pace["second"]):
+        pace.seconds, pace.seen = 0.02, 1000
     chain.ready["first"].add(np.arange(50, 1000))
     chain.ready["second"].add(np.arange(50))
     assert chain.batch_size(second, slots=2) == 50
@@ -84,8 +85,14 @@ def test_a_batch_of_a_chain_passes_on_undivided_while_the_first_stage_has_work(c
 
 
 def test_what_is_paused_keeps_no_slot_busy(chain):
-    chain.pace["first"].seconds = chain.pace["second"].seconds = 0.02
+    for pace in (chain.pace["first"], chain.pace["second"]):
+        pace.seconds, pace.seen = 0.02, 1000
     chain.ready["first"].add(np.arange(50, 1000))
     chain.ready["second"].add(np.arange(50))
     carry_out(chain, "pause", {"stages": ["first"]})
     assert chain.batch_size(chain.pipeline["second"], slots=2) == 13
+
+
+@given(SECONDS, READY, SLOTS, st.integers(0, 10_000))
+def test_the_first_ones_may_have_been_unusually_quick(seconds, ready, slots, seen):
+    assert Pace(seconds, seen=seen).batch_size(ready, slots) <= max(1, GROWTH * seen)

@@ -7,10 +7,17 @@ import pytest
 
 import latticework as lw
 from latticework.errors import ProjectError
+from latticework.project import dispatch
 from tests.project import steps
 from tests.project.hosts import HostsClient, needs_mount
 from tests.project.running import numbered, run_here
 from tests.project.stepping import Session
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    """Every host gets some, however quick its units are."""
+    monkeypatch.setattr(dispatch, "LARGEST", 6)
 
 
 def mounted(folder, *, bad_hosts, grid=(12, 12), **options):
