@@ -101,7 +101,7 @@ class ArrayLayout:
     """Whether each inner chunk carries a CRC32C (each shard's index always does)."""
     capacity: int = field(default=0, compare=False)
     """Kind "list": tiles that the metadata announce. No tile's place depends on it."""
-    separator: Literal[".", "/"] = "."
+    separator: Literal[".", "/"] = field(default=".", compare=False)
     """Between the numbers in a file's name; "/" (a folder for each) in older projects' volumes."""
     _sizes: tuple[int, ...] = field(init=False, repr=False, compare=False)
     """Numbers of labels."""

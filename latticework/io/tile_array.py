@@ -19,6 +19,7 @@ attempts into staging areas, and appear by `latticework.io.publish`.
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,14 @@ class TileArray:
         """
         path = Path(path)
         present = path / layout.name / "zarr.json"
-        if present.exists() and cls.open(path).layout != layout:
-            raise StoreError(
-                f"{path} holds another array already: remove it, or create the new one elsewhere"
-            )
+        if present.exists():
+            known = cls.open(path).layout
+            if known != layout:
+                raise StoreError(
+                    f"{path} holds another array already: remove it, or create the new one "
+                    "elsewhere"
+                )
+            layout = replace(layout, separator=known.separator)
         write_metadata(path, layout, lattice)
         return cls(path, layout)
 

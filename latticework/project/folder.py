@@ -174,9 +174,10 @@ class ProjectFolder:
 
         See `latticework.project.steering` for what can be asked.
         """
-        from latticework.project.requests import NOBODY, ask_elsewhere
+        from latticework.project.requests import NOBODY, PATIENCE_S, ask_elsewhere
         from latticework.project.steering import carry_out
 
+        until = time.monotonic() + PATIENCE_S
         while True:
             coordinator = self.coordinator
             if coordinator is not None:
@@ -191,6 +192,8 @@ class ProjectFolder:
                 )
                 answer = ask_elsewhere(self, command, plain)
                 if answer is NOBODY:
+                    if time.monotonic() > until:
+                        raise
                     continue
                 return answer
             try:

@@ -101,13 +101,30 @@ class Lease:
         return f"process {self.pid} on {self.host} since {since}"
 
 
+KINDS = {
+    "host": str,
+    "pid": int,
+    "since": float,
+    "machine": str,
+    "token": str,
+    "beat": int,
+    "ended": bool,
+}
+"""Types of what a lock file says."""
+
+
 def read_lease(file: int) -> Lease | None:
-    """What an open lock file says; None if it says nothing (yet)."""
+    """What an open lock file says; None if it says nothing that makes sense (yet).
+
+    Nor does one of an older version, which had no leases and relied on the kernel's locks alone.
+    """
     try:
         values = json.loads(os.pread(file, SIZE, 0))
-        return Lease(**{name: values[name] for name in Lease.__slots__ if name in values})
-    except (OSError, ValueError, TypeError):
+        found = Lease(**{name: KINDS[name](values[name]) for name in Lease.__slots__})
+        time.localtime(found.since)
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
+    return found
 
 
 def lease_at(path: Path) -> Lease | None:
@@ -116,7 +133,7 @@ def lease_at(path: Path) -> Lease | None:
     It is opened anew each time: a network file system then asks its server what is in it.
     """
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:
@@ -150,4 +167,35 @@ def lives(path: Path, lease: Lease, *, sleep: Callable[[float], None] = time.sle
     return False
 
 
-__all__ = ["Lease", "lease_at", "lives", "read_lease", "this_machine"]
+@dataclass(slots=True)
+class Sight:
+    """What this process has seen of the lease of another machine: whether it is renewed.
+
+    At first sight there is nothing but the time of the file to go by, and the clocks of both may
+    differ; from then on it counts whether the beat advances.
+    """
+
+    _beat: tuple[str, int] | None = None
+    _at: float = 0.0
+    _alive: bool = False
+
+    def lives(self) -> None:
+        """Its beat was seen to advance."""
+        self._alive, self._at = True, time.monotonic()
+
+    def see(self, path: Path, lease: Lease) -> bool:
+        """Whether it has been renewed not long ago."""
+        beat, known = (lease.token, lease.beat), self._beat
+        self._beat = beat
+        if known is not None and known[0] == beat[0] and known != beat:
+            self.lives()
+        elif known is None and not self._alive:
+            self._at = time.monotonic()
+            try:
+                self._alive = time.time() - path.stat().st_mtime < 2 * WATCH_S
+            except OSError:
+                self._alive = False
+        return self._alive and time.monotonic() - self._at < 2 * WATCH_S
+
+
+__all__ = ["Lease", "Sight", "lease_at", "lives", "read_lease", "this_machine"]

@@ -7,17 +7,21 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 from latticework.errors import ProjectError, ProjectLockedError
-from latticework.project.lease import BEAT_S, WATCH_S, Lease, lease_at, lives, read_lease
+from latticework.project.lease import BEAT_S, WATCH_S, Lease, Sight, lease_at, lives, read_lease
 
 TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 """What the kernel says where another process has the lock; anything else: it has no locks."""
 SETTLE_S = 1.0
 """Seconds after which a lease that was taken over without certainty must still be one's own."""
+
+HOW = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""How a lock file is opened: links are not followed, and what is no file is not waited for."""
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +49,8 @@ class CoordinatorLock:
         self._beating = threading.Lock()
         self._over = threading.Event()
         self._told: str | None = None
+        self._sight = Sight()
+        _ALL.add(self)
 
     # ---------------------------------------------------------------- taking
 
@@ -90,8 +96,13 @@ class CoordinatorLock:
     def _take(self) -> int:
         """The lock file, open, locked, and with a lease of this process in it."""
         try:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            file = os.open(self.path, HOW | os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
+            if error.errno in (errno.EISDIR, errno.ELOOP, errno.ENXIO):
+                raise ProjectError(
+                    f"{self.path} is no file of a lock: remove it, unless something runs the "
+                    "project"
+                ) from error
             raise ProjectError(
                 f"{self.path.parent} cannot be written to ({error.strerror}): it can be looked at, "
                 "but to run or change it, make it writable or copy it"
@@ -102,7 +113,7 @@ class CoordinatorLock:
             if earlier is not None and not earlier.ended and not (certain and earlier.here):
                 self._see_that_it_is_gone(earlier)
             self._lease = Lease.new()
-            self._lease.write(file)
+            self._write(file, self._lease)
             if not certain or not (earlier is None or earlier.ended or earlier.here):
                 os.fsync(file)
                 time.sleep(SETTLE_S)  # another may have seen the same
@@ -111,6 +122,14 @@ class CoordinatorLock:
             os.close(file)
             raise
         return file
+
+    def _write(self, file: int, lease: Lease) -> None:
+        try:
+            lease.write(file)
+        except OSError as error:
+            raise ProjectError(
+                f"{self.path} cannot be written ({error.strerror}): free some space, and run again"
+            ) from error
 
     def _lock(self, file: int) -> bool:
         """Lock the file; False where the file system has no locks.
@@ -143,6 +162,7 @@ class CoordinatorLock:
                 *(self.path.parent, earlier, WATCH_S),
             )
         if lives(self.path, earlier):
+            self._sight.lives()
             raise self._taken(str(lease_at(self.path) or earlier))
 
     # ---------------------------------------------------------------- holding
@@ -208,7 +228,7 @@ class CoordinatorLock:
         if self._depth:
             return True
         try:
-            file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(self.path, HOW | os.O_RDONLY)
         except OSError:
             return False
         certain = True
@@ -227,10 +247,7 @@ class CoordinatorLock:
         lease = lease_at(self.path)
         if lease is None or lease.ended or (lease.here and certain):
             return False
-        try:
-            return time.time() - self.path.stat().st_mtime < 2 * WATCH_S
-        except OSError:
-            return False
+        return self._sight.see(self.path, lease)
 
     def holder(self) -> str:
         """Who holds the lock, as far as the file tells."""
@@ -255,6 +272,13 @@ class CoordinatorLock:
                 self._lease.given_back().write(file)
         os.close(file)
 
+    def begin_anew(self) -> None:
+        """In a fork of the process that may hold the lock: it does not."""
+        self._mutex, self._beating = threading.Lock(), threading.Lock()
+        if self._file is not None:
+            os.close(self._file)  # the lock is the other's, and stays
+        self._file, self._lease, self._depth = None, None, 0
+
     @contextlib.contextmanager
     def held(self, *, patience_s: float = 0.0) -> Iterator[Self]:
         """Hold the lock inside; parameters as for `acquire`."""
@@ -264,5 +288,14 @@ class CoordinatorLock:
         finally:
             self.release()
 
+
+def _after_fork() -> None:
+    for lock in list(_ALL):
+        lock.begin_anew()
+
+
+_ALL: "weakref.WeakSet[CoordinatorLock]" = weakref.WeakSet()
+"""All locks of this process."""
+os.register_at_fork(after_in_child=_after_fork)
 
 __all__ = ["CoordinatorLock"]

@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from latticework.errors import StageError
 from latticework.io.handles import HALO_CACHE_BYTES
 from latticework.io.layout import ArrayLayout
+from latticework.io.stage_group import stored_layout
 from latticework.io.tile_array import TileArray
 from latticework.lattice.dependencies import Dependency
 from latticework.lattice.geometry import Box
@@ -168,6 +169,9 @@ class Bench:
             live = order.live and grows(order.lattice)
             layout = plan_layout(self.lattice, output, order.stage, live=live)
             folder = array_folder(order.project, order.stage)
+            if layout.kind == "volume" and (folder / "zarr.json").exists():
+                # volumes of older projects have their files in folders
+                layout = replace(layout, separator=stored_layout(folder).separator)
             self._stores[output] = TileArray(folder, layout, cores=order.cores)
         return self._stores[output]
 

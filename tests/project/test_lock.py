@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from itertools import pairwise
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import latticework as lw
-from latticework.errors import ProjectLockedError
+from latticework.errors import ProjectError, ProjectLockedError
 from latticework.project import lease, lock
 from latticework.project.lease import Lease, lease_at
 from latticework.project.lock import CoordinatorLock
@@ -173,3 +174,70 @@ def test_a_coordinator_that_was_cut_off_comes_back_and_does_no_harm(tmp_path):
     assert again.counts == {"slowly": {"complete": TILES}}
     expected = elsewhere.numbered()[1] + 1
     assert (again["slowly"].data.to_numpy() == expected).all()
+
+
+def test_the_lock_file_of_an_older_version_keeps_nobody_out(tmp_path):
+    (tmp_path / "lock").write_text('{"host": "somewhere", "pid": 999999, "since": 0.0}')
+    began = time.monotonic()
+    with CoordinatorLock(tmp_path / "lock").held() as mine:
+        assert time.monotonic() - began < 1
+        mine.check()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("skew", [-3600, 3600])
+def test_clocks_of_file_servers_decide_nothing(tmp_path, skew):
+    """A lease of another machine, beating, on a server whose clock is an hour off."""
+    path = tmp_path / "lock"
+    left = leave(path)
+    over = threading.Event()
+
+    def beat():
+        lease_now = left
+        while not over.wait(0.2):
+            lease_now = lease_now.beaten()
+            file = os.open(path, os.O_RDWR)
+            lease_now.write(file)
+            os.close(file)
+            os.utime(path, (time.time() + skew,) * 2)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    mine = CoordinatorLock(path)
+    try:
+        with pytest.raises(ProjectLockedError):
+            mine.acquire()
+        assert mine.is_taken()
+    finally:
+        over.set()
+        thread.join()
+    wait_for(lambda: not mine.is_taken(), 20)
+
+
+@pytest.mark.parametrize("what", ["folder", "link", "fifo"])
+def test_what_is_no_lock_file_is_refused_and_left_alone(tmp_path, what):
+    path, target = tmp_path / "lock", tmp_path / "target"
+    target.write_text("precious")
+    {
+        "folder": path.mkdir,
+        "link": lambda: path.symlink_to(target),
+        "fifo": lambda: os.mkfifo(path),
+    }[what]()
+    lock_of = CoordinatorLock(path)
+    assert not lock_of.is_taken()
+    if what == "fifo":
+        return  # it can be opened for both ends, and holds nothing
+    with pytest.raises(ProjectError, match="no file of a lock"):
+        lock_of.acquire()
+    assert target.read_text() == "precious"
+
+
+def test_a_fork_does_not_hold_the_lock(tmp_path):
+    mine = CoordinatorLock(tmp_path / "lock")
+    with mine.held():
+        child = os.fork()
+        if not child:
+            os._exit(0 if not mine.is_mine() and CoordinatorLock(mine.path).is_taken() else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        mine.check()
+        assert mine.is_mine()

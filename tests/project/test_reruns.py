@@ -1,10 +1,13 @@
 """Which units run again, and which do not: fingerprints, changes, failures, retries."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import latticework as lw
 from latticework.errors import ProjectError
+from latticework.io.layout import ArrayLayout
 from latticework.lattice import Lattice, State
 from tests.project import steps
 from tests.project.running import attempts_since, completions, numbered, run_here
@@ -510,3 +513,25 @@ def test_what_a_killed_run_left_of_an_unfinished_stage_is_no_obstacle(folder):
     (target / "first").rename(target / "new")
     assert run_here(project), project.attempts().message.tolist()
     np.testing.assert_array_equal(project["new"].data.to_numpy(), numbered()[1] / 3)
+
+
+def test_volumes_of_older_projects_keep_their_files_in_folders(folder, monkeypatch):
+    """Before, the numbers in a file's name were folders: such a project goes on as it is."""
+    plan = ArrayLayout.plan.__func__
+
+    def older(cls, *arguments, **options):
+        layout = plan(cls, *arguments, **options)
+        return replace(layout, separator="/" if layout.kind == "volume" else ".")
+
+    monkeypatch.setattr(ArrayLayout, "plan", classmethod(older))
+    project = build(folder)
+    run_here(project, stages=["first"])
+    wanted = project["first"].data.to_numpy()
+    files = sorted(p for p in project["first"].path.rglob("*") if p.is_file())
+    assert any(p.parent.parent.name == "c" for p in files)
+    monkeypatch.undo()
+    again = build(folder)
+    again.retry("first", failed=False)
+    assert run_here(again)
+    np.testing.assert_array_equal(again["first"].data.to_numpy(), wanted)
+    assert sorted(p for p in again["first"].path.rglob("*") if p.is_file()) == files
