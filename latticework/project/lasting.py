@@ -115,7 +115,7 @@ class LastingScheduler(ProcessInterface):  # which ships without types: hence wh
         about = read_scheduler_file(wanted.file)
         if about is None or (about.folder, about.pool) != (str(wanted.folder), wanted.pool):
             return None
-        if not await _answers(about):
+        if not (await _answers(about) or await _answers(about)):  # it may have been busy
             ended = await asyncio.to_thread(_end_jobs, about.tag)
             log.log(
                 logging.WARNING if ended else logging.INFO,

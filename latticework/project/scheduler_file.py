@@ -59,7 +59,8 @@ class SchedulerFile:
 def read_scheduler_file(path: Path) -> SchedulerFile | None:
     """What the file says; None if there is none, or it is not to be trusted or understood."""
     try:
-        with path.open(encoding="utf-8") as opened:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # it may be a pipe
+        with os.fdopen(file, encoding="utf-8") as opened:
             about = os.fstat(opened.fileno())
             if about.st_uid != os.getuid() or stat.S_IMODE(about.st_mode) & 0o077:
                 return None
@@ -72,8 +73,12 @@ def read_scheduler_file(path: Path) -> SchedulerFile | None:
             return None
         values["pid"], values["generation"] = int(values["pid"]), int(values["generation"])
         values["outlive_s"], values["shape"] = float(values["outlive_s"]), dict(values["shape"])
+        if values["pid"] <= 0 or not 0 <= values["outlive_s"] < float("inf"):
+            return None
         return SchedulerFile(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    except (OverflowError, RecursionError):
         return None
 
 
