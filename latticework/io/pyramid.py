@@ -15,12 +15,12 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from math import gcd
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -195,6 +195,12 @@ class Pyramid:
         dims, shape = tuple(dims), tuple(int(n) for n in shape)
         if [dim for dim in ("c", "z", "y", "x") if dim in dims] != list(dims) or len(dims) < 2:
             raise StoreError(f"{path}: dims {dims} are not some of c z y x, in that order")
+        if version not in get_args(Version):
+            raise StoreError(f"OME-Zarr {version!r} is not written: choose 0.5 or 0.4")
+        if block is not None and min(block) < 1:
+            raise StoreError(f"{path}: a block of {tuple(block)} pixels is none")
+        if np.dtype(dtype).kind not in "iuf":
+            raise StoreError(f"{path}: pixels of type {np.dtype(dtype)} are no image: use uint8")
         n = len([dim for dim in dims if dim != "c"])
         inner = tuple(BLOCK[max(n, 2)][-n:] if block is None else block)
         sizes = iter([m for m, dim in zip(shape, dims, strict=True) if dim != "c"])
@@ -306,8 +312,21 @@ class Pyramid:
                 )
             self._handles[level.number][box.slices].write(np.ascontiguousarray(pixels)).result()
 
-    def finish(self, *, threads: int | None = None) -> None:
-        """Make the coarsest levels, and say between which values the image is to be shown."""
+    def finish(self, path: Path | None = None, *, threads: int | None = None) -> "Pyramid":
+        """Make the coarsest levels, and say between which values the image is to be shown.
+
+        Parameters
+        ----------
+        path
+            Where the image belongs, if it was written elsewhere.
+        threads
+            Blocks at a time; as many as there are cores if not given.
+
+        Returns
+        -------
+        Pyramid
+            The image, where it is now.
+        """
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
             for level in self.levels[self.by_blocks :]:
                 for _ in pool.map(
@@ -316,7 +335,11 @@ class Pyramid:
                     self.blocks(level.number),
                 ):
                     pass
-        self._write_metadata(self._windows())
+        done = self if path is None else replace(self, path=path)
+        self._write_metadata(self._windows(), done.path.name)
+        if path is not None:
+            self.path.rename(path)
+        return done
 
     def _coarsen(self, level: Level, box: Box) -> None:
         above = self.levels[level.number - 1]
@@ -335,13 +358,18 @@ class Pyramid:
         found = []
         for part in parts:
             values = np.asarray(last[part].read().result())
-            low, high = (float(v) for v in np.percentile(values, WINDOW))
+            values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+            low, high = (
+                (float(v) for v in np.percentile(values, WINDOW)) if values.size else (0.0, 1.0)
+            )
             found.append((low, high if high > low else low + 1))
         return found
 
     # ---------------------------------------------------------------- metadata
 
-    def metadata(self, windows: Sequence[tuple[float, float]] | None) -> dict[str, Any]:
+    def metadata(
+        self, windows: Sequence[tuple[float, float]] | None, name: str | None = None
+    ) -> dict[str, Any]:
         """What OME-Zarr says of the image."""
         axes = [
             {"name": dim, "type": "channel"}
@@ -366,7 +394,7 @@ class Pyramid:
                     ],
                 }
             )
-        name = self.path.name.removesuffix(".zarr").removesuffix(".ome")
+        name = (name or self.path.name).removesuffix(".zarr").removesuffix(".ome")
         image: dict[str, Any] = {"name": name, "axes": axes, "datasets": datasets}
         if self.version == "0.4":
             image["version"] = "0.4"
@@ -393,8 +421,10 @@ class Pyramid:
         ]
         return {"channels": channels, "rdefs": {"model": "color"}}
 
-    def _write_metadata(self, windows: Sequence[tuple[float, float]] | None) -> None:
-        found = self.metadata(windows)
+    def _write_metadata(
+        self, windows: Sequence[tuple[float, float]] | None, name: str | None = None
+    ) -> None:
+        found = self.metadata(windows, name)
         if self.version == "0.4":
             (self.path / ".zgroup").write_text(json.dumps({"zarr_format": 2}))
             (self.path / ".zattrs").write_text(json.dumps(found, indent=1))
@@ -425,6 +455,10 @@ def coarser(pixels: np.ndarray, ratio: Sequence[int]) -> np.ndarray:
     n = int(np.prod(ratio))
     if n == 1:
         return pixels
+    if pixels.dtype.kind in "iu" and pixels.dtype.itemsize == 8:  # sums would not fit
+        limits, exact = np.iinfo(pixels.dtype), coarser(pixels.astype("f8"), ratio)
+        top = np.nextafter(float(limits.max), 0)
+        return np.asarray(np.clip(np.rint(exact), float(limits.min), top), pixels.dtype)
     odd = [(0, s % r) for s, r in zip(pixels.shape, ratio, strict=True)]
     if any(more for _, more in odd):
         pixels = np.pad(pixels, odd, mode="edge")

@@ -42,13 +42,13 @@ class Piece:
     """Its pixels are multiplied by this."""
 
     def covers(self) -> Box:
-        """Pixels of the volume that it can tell: those that lie between its own."""
-        start = [_ceil(p) for p in self.position]
-        stop = [_floor(p + n - 1) + 1 for p, n in zip(self.position, self.shape, strict=True)]
+        """Pixels of the volume that it can tell: those that lie in its own, or between them."""
+        start = [_ceil(p - 0.5) for p in self.position]
+        stop = [_ceil(p + n - 0.5) for p, n in zip(self.position, self.shape, strict=True)]
         return Box(tuple(start), tuple(map(max, start, stop)))
 
-    def pixels(self, box: Box) -> np.ndarray:
-        """Pixels of the volume in a box that it covers, float32, linearly interpolated."""
+    def pixels(self, box: Box, kind: str = "f4") -> np.ndarray:
+        """Pixels of the volume in a box that it covers, floats, linearly interpolated."""
         offsets = [p - round(p) if abs(p - round(p)) < WHOLE_PX else None for p in self.position]
         first = [
             a - round(p) if whole is not None else int(np.floor(a - p))
@@ -60,13 +60,21 @@ class Piece:
         ]
         more = [int(rest > 0) for rest in rests]
         stop = [f + n + m for f, n, m in zip(first, box.shape, more, strict=True)]
-        own = Box(tuple(first), tuple(stop))
-        values = np.asarray(self.read(own)).astype("f4")
+        own = Box(
+            tuple(max(f, 0) for f in first),
+            tuple(min(s, n) for s, n in zip(stop, self.shape, strict=True)),
+        )
+        values = np.asarray(self.read(own)).astype(kind)
+        beyond = [
+            (a - f, s - b) for f, s, a, b in zip(first, stop, own.start, own.stop, strict=True)
+        ]
+        if any(map(any, beyond)):  # half a pixel beyond the last one is as that
+            values = np.pad(values, beyond, mode="edge")
         for axis, rest in enumerate(rests):
             if rest:
-                values = _between(values, axis, np.float32(rest))
+                values = _between(values, axis, values.dtype.type(rest))
         if self.gain != 1.0:
-            values *= np.float32(self.gain)
+            values *= values.dtype.type(self.gain)
         return values
 
     def weights(self, box: Box, blend: Blend) -> list[np.ndarray]:
@@ -121,6 +129,8 @@ def fuse_block(
     if blend not in BLENDS:
         raise ValueError(f"blend={blend!r}: choose one of {', '.join(BLENDS)}")
     result = np.full(box.shape, blank, dtype)
+    if result.dtype.kind not in "iuf":
+        raise ValueError(f"pixels of type {result.dtype} cannot be blended: convert them to uint8")
     known = [(piece, piece.covers()) for piece in pieces]
     _fuse(box, known, result, box.start, blend)
     return result
@@ -140,7 +150,7 @@ def _fuse(
     partial = [covers for _, covers in pieces if not covers.contains(box)]
     target = result[box.shift([-o for o in origin]).slices]
     if not partial:
-        _put(target, _blended(box, [piece for piece, _ in pieces], blend))
+        _put(target, _blended(box, [piece for piece, _ in pieces], blend, _floats(target.dtype)))
     elif box.size <= SLIVER or len(pieces) == 1:
         _fuse_mixed(box, pieces, target, blend)
     else:
@@ -163,21 +173,26 @@ def _halves(box: Box, covers: Sequence[Box]) -> tuple[Box, Box]:
     return Box(box.start, tuple(near)), Box(tuple(far), box.stop)
 
 
-def _blended(box: Box, pieces: Sequence[Piece], blend: Blend) -> np.ndarray:
+def _floats(dtype: np.dtype) -> str:
+    """Floats that hold every pixel of a type exactly, or nearly so for 64 bits."""
+    return "f8" if dtype.itemsize > 2 and dtype != np.float32 else "f4"
+
+
+def _blended(box: Box, pieces: Sequence[Piece], blend: Blend, kind: str) -> np.ndarray:
     """A part that all of these tiles cover."""
     if len(pieces) == 1 or blend == "first":
-        return pieces[0].pixels(box)
+        return pieces[0].pixels(box, kind)
     if blend == "maximum":
-        values = pieces[0].pixels(box)
+        values = pieces[0].pixels(box, kind)
         for piece in pieces[1:]:
-            np.maximum(values, piece.pixels(box), out=values)
+            np.maximum(values, piece.pixels(box, kind), out=values)
         return values
     if blend == "none":
-        return _deepest(box, pieces)
-    total = np.zeros(box.shape, "f4")
+        return _deepest(box, pieces, kind)
+    total = np.zeros(box.shape, kind)
     weight = np.zeros(box.shape, "f4")
     for piece in pieces:
-        values, own = piece.pixels(box), _product(piece.weights(box, blend))
+        values, own = piece.pixels(box, kind), _product(piece.weights(box, blend))
         weight += own
         values *= own
         total += values
@@ -185,15 +200,15 @@ def _blended(box: Box, pieces: Sequence[Piece], blend: Blend) -> np.ndarray:
     return total
 
 
-def _deepest(box: Box, pieces: Sequence[Piece]) -> np.ndarray:
+def _deepest(box: Box, pieces: Sequence[Piece], kind: str) -> np.ndarray:
     """Each pixel of the tile of which it is deepest inside."""
     best = np.zeros(box.shape, "f4")
-    values = np.zeros(box.shape, "f4")
+    values = np.zeros(box.shape, kind)
     for piece in pieces:
         depth = np.broadcast_to(_product(piece.weights(box, "none")), box.shape)
         mine = depth > best
         if mine.any():
-            values[mine] = piece.pixels(box)[mine]
+            values[mine] = piece.pixels(box, kind)[mine]
             best = np.maximum(best, depth)
     return values
 
@@ -202,13 +217,14 @@ def _fuse_mixed(
     box: Box, pieces: Sequence[tuple[Piece, Box]], target: np.ndarray, blend: Blend
 ) -> None:
     """A small part that tiles cover in part."""
-    total = np.zeros(box.shape, "f4")
+    kind = _floats(target.dtype)
+    total = np.zeros(box.shape, kind)
     weight = np.zeros(box.shape, "f4")
     for piece, covers in pieces:
         part = box.intersect(covers)
         here = part.shift([-o for o in box.start]).slices
         own = np.broadcast_to(_product(piece.weights(part, blend)), part.shape)
-        values = piece.pixels(part)
+        values = piece.pixels(part, kind)
         if blend in ("cosine", "average"):
             total[here] += own * values
             weight[here] += own
@@ -240,9 +256,9 @@ def _put(target: np.ndarray, values: np.ndarray) -> None:
     if target.dtype.kind in "iu":
         limits = np.iinfo(target.dtype)
         np.rint(values, out=values)
-        np.clip(values, limits.min, limits.max, out=values)
-        if target.dtype.itemsize >= 4:  # the largest integers are no float32
-            values = np.minimum(values.astype("f8"), limits.max)
+        np.clip(values, float(limits.min), float(limits.max), out=values)
+        if target.dtype.itemsize == 8:  # the largest integers are no floats
+            values = np.minimum(values, np.nextafter(float(limits.max), 0))
     target[...] = values
 
 
@@ -259,10 +275,6 @@ def _between(values: np.ndarray, axis: int, rest: np.float32) -> np.ndarray:
 
 def _ceil(value: float) -> int:
     return round(value) if abs(value - round(value)) < WHOLE_PX else int(np.ceil(value))
-
-
-def _floor(value: float) -> int:
-    return round(value) if abs(value - round(value)) < WHOLE_PX else int(np.floor(value))
 
 
 __all__ = ["BLENDS", "Blend", "Piece", "fuse_block"]

@@ -45,6 +45,7 @@ def comparable(
     True
     """
     light = np.subtract(image, dark, dtype="f4")
+    np.nan_to_num(light, copy=False, nan=0.0)
     np.maximum(light, 0, out=light)
     if typical is None:
         typical = float(np.median(light))
@@ -61,10 +62,13 @@ def comparable(
 
 
 def unsaturated(image: np.ndarray, dims: Sequence[str]) -> np.ndarray | None:
-    """Pixels that are not saturated, nor mixed with such by filtering; None if all are."""
-    if image.dtype.kind not in "iu":
+    """Pixels that are neither saturated nor unknown, nor mixed with such; None if all are."""
+    if image.dtype.kind == "f":
+        full = ~np.isfinite(image)
+    elif image.dtype.kind in "iu":
+        full = image >= FULL * np.iinfo(image.dtype).max
+    else:
         return None
-    full = image >= FULL * np.iinfo(image.dtype).max
     if not full.any():
         return None
     reach = [int(LARGE_Z_PX if dim == "z" else LARGE_PX) for dim in dims]

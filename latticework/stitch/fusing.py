@@ -1,6 +1,7 @@
 """All tiles fused into one volume on disk, block by block."""
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from latticework.errors import LatticeError, StoreError
 from latticework.io.pyramid import Pyramid, Version
 from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
-from latticework.stitch.blending import Blend, Piece, fuse_block
+from latticework.stitch.blending import BLENDS, Blend, Piece, fuse_block
 from latticework.stitch.registration import read_tile, tile_shapes
 
 RAMP = 0.1
@@ -139,7 +141,17 @@ def fuse(
     Returns
     -------
     Pyramid
-        The image on disk.
+        The image on disk. It has its name only when it is complete.
+
+    Raises
+    ------
+    LatticeError
+        If the lattice has an axis that its tiles have not (a plane at a time can be fused), or
+        its pixels are no numbers.
+    ValueError
+        If an option makes no sense.
+    StoreError
+        If something is there already.
 
     Examples
     --------
@@ -150,11 +162,12 @@ def fuse(
     >>> image.dims, len(image.levels)
     (('y', 'x'), 1)
     """
-    plan = FusionPlan.of(lattice)
+    plan, path = FusionPlan.of(lattice), Path(path)
+    _check(lattice, path, blend, gains)
     count = lattice.tile_shape.get("c", 1)
     with_channels = "c" in lattice.tile_dims
     image = Pyramid.create(
-        path,
+        path.with_name(f"{path.name}.{os.getpid()}.part"),
         dims=(*(("c",) if with_channels else ()), *plan.dims),
         shape=(*((count,) if with_channels else ()), *plan.shape),
         dtype=lattice.dtype,
@@ -177,11 +190,38 @@ def fuse(
         pixels = fuse_block(inner, pieces, lattice.dtype, blend=blend)
         image.write_block(box, pixels[None] if with_channels else pixels)
 
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(make, blocks), 1):
-            progress(done, len(blocks))
-    image.finish(threads=threads)
-    return image
+    try:
+        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+            for done, _ in enumerate(pool.map(make, blocks), 1):
+                progress(done, len(blocks))
+        return image.finish(path, threads=threads)
+    except BaseException:
+        shutil.rmtree(image.path, ignore_errors=True)
+        raise
+
+
+def _check(lattice: Lattice, path: Path, blend: str, gains: Sequence[float] | None) -> None:
+    """Refuse before any work what cannot be done."""
+    others = [
+        dim
+        for dim in lattice.dims
+        if len(lattice.labels[dim]) > 1 and dim.removeprefix("tile_") not in lattice.tile_dims
+    ]
+    if others:
+        raise LatticeError(
+            f"the tiles have no pixels along {', '.join(others)}, so that these would be fused "
+            f"into one: fuse one at a time, as in lattice.sel({others[0]}=...)"
+        )
+    if lattice.dtype.kind not in "iuf":
+        raise LatticeError(
+            f"pixels of type {lattice.dtype} cannot be fused: convert them, as to uint8"
+        )
+    if blend not in BLENDS:
+        raise ValueError(f"blend={blend!r}: choose one of {', '.join(BLENDS)}")
+    if gains is not None and (len(gains) != len(lattice) or not np.isfinite(gains).all()):
+        raise ValueError(f"gains: give a finite number for each of the {len(lattice):,} tiles")
+    if path.exists():
+        raise StoreError(f"{path} exists already: remove it, or choose another name")
 
 
 __all__ = ["FusionPlan", "fuse"]

@@ -1,10 +1,13 @@
 """Tiles of different brightness made alike: a gain for each, from what neighbours both show.
 
 In each overlap the brightness of small patches is compared, above what the camera counts without
-light; the median of their ratios says by how much one tile is brighter. From all overlaps the gains
-that contradict them least are solved for (sparse least squares), with the mean of all kept at 1.
+light; the median of their ratios says by how much one tile is brighter. What all neighbours along
+an axis have in common is no matter of gains: uneven illumination makes every tile brighter at one
+edge than its neighbour is there, and would add up over the lattice. From the rest the gains that
+contradict it least are solved for (sparse least squares), with the mean of all kept at 1.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +24,14 @@ PATCH_PX = 8
 """Edge of the patches that are compared."""
 LEAST_PATCHES = 12
 """Patches from which an overlap tells something."""
-PRIOR = 1e-3
+LEAST_PAIRS = 6
+"""Neighbours along an axis from which on that what they have in common is taken out."""
+PRIOR = 1e-2
 """What holds gains at 1 where overlaps tell nothing, as a share of what a good overlap counts."""
-MOST = 4.0
-"""Gains beyond this, or its inverse, are taken for a failure of the estimate."""
+MOST = 2.0
+"""Gains beyond this, or its inverse, are no matter of the camera any more: it is said."""
+
+log = logging.getLogger(__name__)
 
 
 def estimate_gains(
@@ -61,7 +68,8 @@ def estimate_gains(
     size = np.array([lattice.pixel_size_um[dim] for dim in dims])
     positions = np.rint(lattice.position_um[:, columns] / size).astype(int)
     shapes = tile_shapes(lattice, dims)
-    pairs = np.concatenate([np.zeros((0, 2), np.int64), *pairs_of(lattice).values()])
+    along = pairs_of(lattice)
+    pairs = np.concatenate([np.zeros((0, 2), np.int64), *along.values()])
 
     def compare(pair: Sequence[int]) -> tuple[float, float]:
         a, b = (int(row) for row in pair)
@@ -75,7 +83,19 @@ def estimate_gains(
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         found = list(pool.map(compare, pairs.tolist()))
     ratios, weights = np.array(found, "f8").reshape(-1, 2).T
+    begin = 0
+    for of in along.values():
+        part = slice(begin, begin + len(of))
+        ratios[part] -= _in_common(ratios[part], weights[part])
+        begin += len(of)
     logs = _solve(len(lattice), pairs[:, 0], pairs[:, 1], ratios, weights)
+    far = np.flatnonzero(np.abs(logs) > np.log(MOST))
+    if len(far):
+        log.warning(
+            "gains of %d of %d tiles are beyond %g, as of %s: look whether these overlaps show the "
+            "same place, and correct uneven illumination first",
+            *(len(far), len(lattice), MOST, lattice.names[far[0]]),
+        )
     return np.asarray(np.exp(logs))
 
 
@@ -151,8 +171,17 @@ def _solve(
     np.add.at(right, second, -w * ratios)
     np.add.at(right, first, w * ratios)
     found = splu((matrix + PRIOR * sparse.eye(n)).tocsc()).solve(right)
-    found = np.clip(found - found.mean(), -np.log(MOST), np.log(MOST))
-    return np.asarray(found)
+    return np.asarray(found - found.mean())
+
+
+def _in_common(ratios: np.ndarray, weights: np.ndarray) -> float:
+    """What these log ratios have in common; 0 where they differ by more than that."""
+    known = ratios[weights > 0]
+    if len(known) < LEAST_PAIRS:
+        return 0.0
+    middle = float(np.median(known))
+    spread = 1.4826 * float(np.median(np.abs(known - middle)))
+    return middle if abs(middle) > spread else 0.0
 
 
 __all__ = ["estimate_gains", "log_ratio"]

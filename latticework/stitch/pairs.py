@@ -17,7 +17,7 @@ import numpy as np
 
 from latticework.lattice.geometry import Box
 from latticework.stitch.correlation import Correlation
-from latticework.stitch.filtering import comparable, unsaturated
+from latticework.stitch.filtering import SMALL_PX, SMALL_Z_PX, comparable, unsaturated
 
 REACH = 0.035
 """How far tiles may lie from where they should be, as a share of their size."""
@@ -25,6 +25,8 @@ LEAST_REACH_PX, LEAST_REACH_Z_PX = 16, 5
 """The same in pixels, at least."""
 CANDIDATES = 5
 """Peaks that are kept of each pair."""
+DOUBT = 1.3
+"""By how much noise may be worse than it should."""
 LEAST_OVERLAP = 0.2
 """Share of the nominal overlap that has to overlap at a shift that counts."""
 
@@ -39,6 +41,8 @@ class Candidate:
     """How well the two match there, at most 1."""
     overlap: float
     """Pixels that overlap, as a share of the nominal overlap."""
+    by_chance: float = 0.0
+    """Correlation that two views of nothing but noise reach somewhere within the reach."""
 
 
 def reach_px(shape: Sequence[int], dims: Sequence[str]) -> tuple[int, ...]:
@@ -51,6 +55,32 @@ def reach_px(shape: Sequence[int], dims: Sequence[str]) -> tuple[int, ...]:
     """
     least = [LEAST_REACH_Z_PX if dim == "z" else LEAST_REACH_PX for dim in dims]
     return tuple(max(m, round(REACH * n)) for m, n in zip(least, shape, strict=True))
+
+
+def noise_correlation(overlap: int, places: int, dims: Sequence[str]) -> float:
+    """Correlation that noise reaches at the best of many places.
+
+    Filtering makes neighbouring pixels alike, so that fewer of them count: one in each patch of the
+    area of the filter's autocorrelation. The largest of so many normal deviates is expected at
+    about the square root of twice the logarithm of their number.
+
+    Parameters
+    ----------
+    overlap
+        Pixels that overlap.
+    places
+        Shifts that were looked at.
+    dims
+        Of ``z y x``.
+
+    Examples
+    --------
+    >>> round(noise_correlation(512 * 51, 37 * 37, "yx"), 2)
+    0.09
+    """
+    patch = np.prod([np.sqrt(4 * np.pi) * (SMALL_Z_PX if d == "z" else SMALL_PX) for d in dims])
+    deviate = np.sqrt(2 * np.log(max(places / patch, 2.0)))
+    return float(min(1.0, DOUBT * deviate / np.sqrt(max(overlap / patch, 1.0))))
 
 
 def strips(
@@ -126,9 +156,11 @@ def match(
     if not all(box.size for box in boxes):
         return []
     pixels = first(boxes[0]), second(boxes[1])
+    if not all(np.isfinite(strip).any() for strip in pixels):
+        return []
     if dark is None:
-        dark = float(min(np.percentile(strip, 0.1) for strip in pixels))
-    typical = float(np.median([np.median(strip) for strip in pixels])) - dark
+        dark = float(min(np.nanpercentile(strip, 0.1) for strip in pixels))
+    typical = float(np.nanmedian([np.nanmedian(strip) for strip in pixels])) - dark
     views = [comparable(strip, dims, dark=dark, typical=typical) for strip in pixels]
     between = [a - b for a, b in zip(boxes[0].start, boxes[1].start, strict=True)]
     nominal = np.prod(
@@ -150,6 +182,7 @@ def match(
             tuple(s + b for s, b in zip(peak.shift, between, strict=True)),
             peak.correlation,
             float(peak.overlap / nominal),
+            noise_correlation(peak.overlap, found.values.size, dims),
         )
         for peak in found.peaks(CANDIDATES)
     ]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latticework.errors import LatticeError
 from latticework.lattice.lattice import Lattice
 from latticework.stitch.solving import solve
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 LEAST_DOUBT_PX = 1.5
 """Contradiction beyond which a link may count as an outlier."""
+DOUBTFUL, LEAST_DOUBTFUL = 0.2, 4
+"""Share of trusted links along an axis, of so many at least, below which that is said."""
 OUTLIER = 6.0
 """Contradiction, in robust standard deviations of all of them, beyond which it does."""
 
@@ -36,9 +39,22 @@ class Placement:
         trusted = self.links[self.links.trusted]
         rms = float(np.sqrt(np.square(trusted.residual_px).mean())) if len(trusted) else np.nan
         groups = self.tiles.group.nunique()
+        several = "groups" if groups != 1 else "group"
+        doubtful = [
+            axis
+            for axis, of in self.links[self.links.correlation.notna()].groupby("axis")
+            if len(of) >= LEAST_DOUBTFUL and of.trusted.mean() < DOUBTFUL
+        ]
+        doubt = (
+            f"; hardly a link along {' and '.join(map(str, doubtful))} is trusted: are order and "
+            "corner of the grid right?"
+            if doubtful
+            else ""
+        )
         return (
             f"<Placement of {n:,} tiles by {len(trusted):,} of {len(self.links):,} links, "
-            f"residual {rms:.2f} px; {alone:,} by the stage model alone, {groups:,} groups>"
+            f"residual {rms:.2f} px; {alone:,} by the stage model alone, {groups:,} {several}"
+            f"{doubt}>"
         )
 
 
@@ -77,9 +93,16 @@ def place(lattice: Lattice, links: "pd.DataFrame") -> Placement:
         links[[f"{what}_{dim}_px" for dim in dims]].to_numpy("f8") for what in ("offset", "model")
     )
     model = _joined(lattice, nominal, first, second, models)
-    correlation = links.correlation.to_numpy("f8")
+    correlation = np.clip(links.correlation.to_numpy("f8"), 0.03, 1.0)
     residuals = np.full(len(links), np.nan)
     trusted = links.trusted.to_numpy(bool).copy()
+    unknown = np.flatnonzero(trusted & ~(np.isfinite(offsets).all(axis=1) & (correlation > 0)))
+    if len(unknown):
+        row = links.iloc[unknown[0]]
+        raise LatticeError(
+            f"the link of tiles {row['first']} and {row['second']} is trusted and has no offset or "
+            "no correlation: give it both, or do not trust it"
+        )
     for _ in range(3):
         use = np.flatnonzero(trusted)
         weights = np.square(correlation[use]) / (1.05 - np.square(correlation[use]))

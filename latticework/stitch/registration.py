@@ -133,9 +133,9 @@ def register(
     )
     there = (overlap >= LEAST_OVERLAP_PX).all(axis=1)
 
-    def look(k: int) -> list[Candidate]:
+    def look(k: int) -> list[Candidate] | None:
         if not there[k]:
-            return []
+            return None
         first, second = (int(row) for row in pairs[k])
         return match(
             read_tile(lattice, first, channel),
@@ -165,7 +165,7 @@ def judge(
     pairs: np.ndarray,
     axes: Sequence[str],
     nominal: np.ndarray,
-    found: Sequence[Sequence[Candidate]],
+    found: Sequence[Sequence[Candidate] | None],
     dims: Sequence[str],
 ) -> "pd.DataFrame":
     """What to believe of the candidates of all pairs.
@@ -180,7 +180,7 @@ def judge(
     nominal
         (pairs, dims): nominal offsets in pixels.
     found
-        Candidates of each pair.
+        Candidates of each pair; None where they do not overlap.
     dims
         Spatial dims of the tiles.
 
@@ -195,14 +195,20 @@ def judge(
     import pandas as pd
 
     n = len(dims)
-    offsets = [np.reshape([c.offset_px for c in of], (-1, n)) for of in found]
-    correlations = [np.array([c.correlation for c in of]) for of in found]
+    apart = [of is None for of in found]
+    candidates: list[Sequence[Candidate]] = [of or () for of in found]
+    offsets = [np.reshape([c.offset_px for c in of], (-1, n)) for of in candidates]
+    correlations = [
+        np.array([c.correlation if c.correlation > c.by_chance else 0.0 for c in of])
+        for of in candidates
+    ]
     parities = _parities(lattice, pairs, axes)
     models = fit_steps(list(axes), parities, offsets, correlations, nominal)
     chance = _chance(offsets, correlations, models)
     records = []
-    for k, of in enumerate(found):
+    for k, of in enumerate(candidates):
         chosen, why = _chosen(of, correlations[k], models[k], chance)
+        why = "the tiles do not overlap" if apart[k] else why
         at = of[chosen] if chosen is not None else None
         others = np.delete(correlations[k], chosen if chosen is not None else [])
         record: dict[str, Any] = {
@@ -252,14 +258,14 @@ def _chosen(
 ) -> tuple[int | None, str]:
     """The candidate to go by, and why it is not to be trusted (empty if it is)."""
     if not found:
-        return None, "the tiles do not overlap"
+        return None, "nothing to compare: no contrast, or saturated"
     inside = [k for k, of in enumerate(found) if model.admits(of.offset_px)]
     if not inside:
         return 0, "contradicts the other pairs" if is_evident(correlations) else "nothing in common"
     best = inside[0]
     if best == 0 and is_evident(correlations):
         return 0, ""
-    if correlations[best] < LEAST_CORRELATION:
+    if correlations[best] < LEAST_CORRELATION:  # 0 where noise would do as well
         return best, "nothing in common"
     if not model.votes:
         return best, "ambiguous: no other pairs to go by"

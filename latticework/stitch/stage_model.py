@@ -17,6 +17,8 @@ WIDTH_PX = 1.5
 """How near two votes are to each other to count as the same, as a standard deviation."""
 LEAST_VOTES = 3
 """Pairs that have to agree for a model."""
+CHANCE = 1e-3
+"""Probability of a model where there is none."""
 RIVAL = 0.75
 """Votes for another place, as a share of those for the best, from which there is no model: the
 texture repeats."""
@@ -88,9 +90,9 @@ def fit_step(
     Examples
     --------
     >>> rng = np.random.default_rng(3)
-    >>> pairs = [np.array([[5.0, 92.0], *rng.uniform(-15, 15, (4, 2)) + [0, 90]]) for _ in range(9)]
-    >>> model = fit_step(pairs, [np.full(5, 0.1)] * 9, (0, 90))
-    >>> [round(float(s), 1) for s in model.step_px], model.votes >= 8
+    >>> pairs = [np.array([[5.0, 92.0], *rng.uniform(75, 105, (2, 2))]) for _ in range(12)]
+    >>> model = fit_step(pairs, [np.full(3, 0.1)] * 12, (0, 90))
+    >>> [round(float(s), 1) for s in model.step_px], model.votes >= 11
     ([5.0, 92.0], True)
     """
     n = len(nominal)
@@ -106,7 +108,7 @@ def fit_step(
     votes = np.concatenate([np.reshape(pair, (-1, n)) for pair in offsets])
     weight = np.clip(np.concatenate([np.asarray(c, "f8") for c in correlations]), 0, 1)
     best, support = _densest(votes, weight, owner)
-    if best is None or support < min(LEAST_VOTES, len(offsets)):
+    if best is None or support < LEAST_VOTES or _by_chance(support, votes[weight > 0]):
         return none
     centre, width = best, np.full(n, WIDTH_PX)
     for _ in range(20):
@@ -141,6 +143,21 @@ def _densest(
         return None, 0
     near = close[best]
     return votes[best], len(np.unique(owner[near[weight[near] > 0]]))
+
+
+def _by_chance(support: int, votes: np.ndarray) -> bool:
+    """Whether so many of these votes may lie together by chance, wherever that would be.
+
+    Scattered evenly, the number in a place is Poisson's; there are many places.
+    """
+    from scipy.special import gamma, gammainc
+
+    n = votes.shape[1]
+    room = float(np.prod(np.ptp(votes, axis=0) + 1))
+    place = np.pi ** (n / 2) / gamma(n / 2 + 1) * (3 * WIDTH_PX) ** n
+    expected = len(votes) * min(place / room, 1.0)
+    at_one = float(gammainc(support, expected))  # so many or more
+    return bool(at_one * max(room / place, 1.0) > CHANCE)
 
 
 def _one_each(near: np.ndarray, weight: np.ndarray, owner: np.ndarray) -> np.ndarray:

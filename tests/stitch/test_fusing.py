@@ -5,10 +5,11 @@ import pytest
 import zarr
 
 import latticework as lw
+from latticework.errors import LatticeError, StoreError
 from latticework.lattice import Lattice
 from latticework.stitch import fuse, place, register
 from latticework.stitch.fusing import FusionPlan
-from tests.stitch.test_registering import Tiles, cut
+from tests.stitch.test_registering import Tiles, cut, lattice_of
 
 
 @pytest.mark.parametrize("blend", ["none", "cosine"])
@@ -91,3 +92,67 @@ def test_gains_level_tiles_of_different_brightness(tmp_path):
     )
     image = fuse(lattice, tmp_path / "volume.ome.zarr", gains=[1.0, 1000 / 1200])
     assert (zarr.open_group(image.path, mode="r")["0"][...] == 1000).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"blend": "mean"}, ValueError, "cosine, average"),
+        ({"gains": [1.0]}, ValueError, "each of the 4 tiles"),
+        ({"gains": [1.0, np.nan, 1.0, 1.0]}, ValueError, "finite"),
+        ({"version": "0.3"}, StoreError, "0.5 or 0.4"),
+        ({"block": (0, 0)}, StoreError, "none"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_leaves_nothing(tmp_path, options, error, message):
+    tiles, _ = lw.simulate({"y": 2, "x": 2}, tile_shape={"y": 32, "x": 32}, seed=5)
+    with pytest.raises(error, match=message):
+        fuse(tiles, tmp_path / "volume.ome.zarr", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_image_has_its_name_only_when_it_is_whole(tmp_path):
+    tiles, _ = lw.simulate({"y": 2, "x": 2}, tile_shape={"y": 32, "x": 32}, seed=5)
+
+    class Breaks:
+        def read(self, tile, box):
+            if tile == 3:
+                raise OSError("the disk is gone")
+            return tiles.source.read(tile, box)
+
+        def fingerprints(self):
+            return tiles.source.fingerprints()
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        fuse(tiles.with_source(Breaks()), tmp_path / "volume.ome.zarr")
+    assert list(tmp_path.iterdir()) == []
+    assert fuse(tiles, tmp_path / "volume.ome.zarr").path == tmp_path / "volume.ome.zarr"
+    with pytest.raises(StoreError, match="exists already"):
+        fuse(tiles, tmp_path / "volume.ome.zarr")
+
+
+def test_planes_are_not_fused_into_one():
+    arrays = [np.full((16, 16), 100 * (k // 2 + 1), "u2") for k in range(6)]
+    lattice = lw.open_tiles(arrays, grid={"z": 3, "y": 1, "x": 2})
+    with pytest.raises(LatticeError, match="fuse one at a time"):
+        fuse(lattice, "nowhere.ome.zarr")
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u4", "i4", "i8", "u8", "f4", "f8"])
+def test_pixels_of_every_type_are_copied_where_tiles_lie_alone(tmp_path, dtype):
+    kind = np.dtype(dtype)
+    ends = (0, 2**52) if kind.itemsize == 8 else (0, 2**24 + 1)
+    if kind.kind in "iu":
+        ends = max(ends[0], np.iinfo(kind).min), min(ends[1], np.iinfo(kind).max)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(*ends, (40, 600), endpoint=True).astype(kind)
+    lattice = lattice_of([pixels], [(0, 0)], [(0, 0)])
+    image = fuse(lattice, tmp_path / "volume.ome.zarr")
+    np.testing.assert_array_equal(zarr.open_group(image.path, mode="r")["0"][...], pixels)
+
+
+def test_tiles_that_only_touch_between_pixels_leave_no_seam(tmp_path):
+    arrays = [np.full((32, 128), 500, "u2")] * 2
+    lattice = lattice_of(arrays, [(0, 0), (0, 1)], [(0, 0), (0, 128.5)])
+    image = fuse(lattice, tmp_path / "volume.ome.zarr")
+    assert (zarr.open_group(image.path, mode="r")["0"][:, :256] == 500).all()

@@ -42,3 +42,14 @@ def test_a_bright_speck_in_one_view_does_not_decide():
     other = scene.copy()
     other[:16, :16] = 65_000
     assert abs(log_ratio(scene, other, 0.0)[0]) < 0.01
+
+
+def test_uneven_illumination_does_not_add_up_over_the_lattice():
+    rng = np.random.default_rng(4)
+    lamp = np.linspace(0.7, 1.3, 160)[None, :] * np.ones((160, 1))
+    scene = scene_of((1000, 1300), rng)
+    lattice, truth = cut(scene, (6, 8), (160, 160), 140, (2, 2), rng)
+    for array in lattice.source.arrays:
+        array[...] = np.clip((array - 100.0) * lamp + 100, 0, 65535)
+    found = estimate_gains(lattice.replace(position_um=truth), dark=100.0)
+    assert np.abs(np.log(found)).max() < np.log(1.1)

@@ -8,6 +8,7 @@ import tifffile
 from scipy import ndimage
 
 import latticework as lw
+from latticework.errors import LatticeError
 from latticework.lattice import Lattice
 from latticework.stitch import place, register
 from latticework.stitch.stage_model import fit_steps
@@ -218,3 +219,48 @@ def test_links_can_be_corrected_by_hand():
     links.loc[0, "trusted"] = False
     found = place(tiles, links)
     assert found.tiles.placed_by.tolist() == ["stage model", "links", "links"]
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_tiles_of_nothing_but_noise_stay_where_they_are(n):
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        arrays = [rng.poisson(100, (128, 128)).astype("u2") for _ in range(n * n)]
+        places = list(np.ndindex(n, n))
+        nominal = [(108.0 * row, 108.0 * column) for row, column in places]
+        lattice = lattice_of(arrays, places, nominal)
+        links = register(lattice)
+        assert not links.trusted.any()
+        np.testing.assert_allclose(place(lattice, links).lattice.position_um, nominal, atol=1e-9)
+
+
+def test_pixels_that_are_not_known_do_not_count():
+    rng = np.random.default_rng(3)
+    scene = scene_of((200, 300), rng)
+    arrays = [scene[:160, :160].astype("f4"), scene[3:163, 118:278].astype("f4")]
+    arrays[0][40:44, 130:150] = np.nan
+    arrays[1][100, 5:9] = np.inf
+    lattice = lattice_of(arrays, [(0, 0), (0, 1)], [(0, 0), (0, 120)])
+    links = register(lattice)
+    assert links.trusted.all()
+    np.testing.assert_allclose(links[["offset_y_px", "offset_x_px"]], [[3, 118]], atol=0.05)
+    blank = [np.full((160, 160), np.nan, "f4"), arrays[1]]
+    links = register(lattice_of(blank, [(0, 0), (0, 1)], [(0, 0), (0, 120)]))
+    assert links.why.tolist() == ["nothing to compare: no contrast, or saturated"]
+
+
+def test_a_link_that_is_trusted_by_hand_needs_an_offset():
+    lattice = lattice_of([np.ones((64, 64), "u2")] * 2, [(0, 0), (0, 1)], [(0, 0), (0, 50)])
+    links = register(lattice)
+    links["trusted"] = True
+    with pytest.raises(LatticeError, match="no offset or no correlation"):
+        place(lattice, links)
+
+
+def test_a_wrong_corner_is_doubted():
+    tiles, _ = lw.simulate({"y": 3, "x": 3}, tile_shape={"y": 96, "x": 96}, seed=4)
+    arrays = [tiles.source.read(k, lw.Box.whole((96, 96))) for k in range(9)]
+    places = [(row, 2 - column) for row, column in np.ndindex(3, 3)]
+    nominal = [(80.0 * row, 80.0 * column) for row, column in places]
+    mirrored = lattice_of([np.asarray(a) for a in arrays], places, nominal)
+    assert "are order and corner of the grid right?" in repr(place(mirrored, register(mirrored)))
