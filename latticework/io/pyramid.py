@@ -11,7 +11,6 @@ end::
     level 3   ┌┐                   made by `finish`, from level 2
 """
 
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +19,18 @@ from functools import cached_property
 from itertools import product
 from math import gcd
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from latticework.errors import StoreError
 from latticework.io.handles import shared_context
+from latticework.io.ome_zarr import (
+    Version,
+    channel_attributes,
+    image_attributes,
+    write_attributes,
+)
 from latticework.lattice.geometry import Box
 
 CHUNK = {2: (512, 512), 3: (64, 64, 64)}
@@ -38,9 +43,6 @@ EVEN = 1.5
 """An axis is halved where its pixels are at most so many times the smallest ones of that level."""
 WINDOW = (1.0, 99.8)
 """Percentiles between which a viewer shows the image."""
-COLOURS = ("FFFFFF", "00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
-"""Of the channels; the first where there is one."""
-Version = Literal["0.5", "0.4"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,71 +372,28 @@ class Pyramid:
     def metadata(
         self, windows: Sequence[tuple[float, float]] | None, name: str | None = None
     ) -> dict[str, Any]:
-        """What OME-Zarr says of the image."""
-        axes = [
-            {"name": dim, "type": "channel"}
-            if dim == "c"
-            else {"name": dim, "type": "space", "unit": "micrometer"}
-            for dim in self.dims
+        """What OME-Zarr says of the image; see `latticework.io.ome_zarr.image_attributes`."""
+        scales = [
+            [
+                *(1.0 for dim in self.dims if dim == "c"),
+                *(
+                    s * level.factor[a]
+                    for a, s in zip(self.spatial, self.pixel_size_um, strict=True)
+                ),
+            ]
+            for level in self.levels
         ]
-        datasets = []
-        for level in self.levels:
-            scale, shift = [1.0] * len(self.dims), [0.0] * len(self.dims)
-            for axis, size, origin in zip(
-                self.spatial, self.pixel_size_um, self.origin_um, strict=True
-            ):
-                scale[axis] = size * level.factor[axis]
-                shift[axis] = origin + size * (level.factor[axis] - 1) / 2
-            datasets.append(
-                {
-                    "path": str(level.number),
-                    "coordinateTransformations": [
-                        {"type": "scale", "scale": scale},
-                        {"type": "translation", "translation": shift},
-                    ],
-                }
-            )
+        origin = [*(0.0 for dim in self.dims if dim == "c"), *self.origin_um]
         name = (name or self.path.name).removesuffix(".zarr").removesuffix(".ome")
-        image: dict[str, Any] = {"name": name, "axes": axes, "datasets": datasets}
-        if self.version == "0.4":
-            image["version"] = "0.4"
-        found: dict[str, Any] = {"multiscales": [{**image, "type": "mean"}]}
+        found = image_attributes(name, self.dims, scales, origin, version=self.version)
         if windows is not None:
-            found["omero"] = self._omero(windows)
+            found["omero"] = channel_attributes(self.channels, windows, np.dtype(self.dtype))
         return found
-
-    def _omero(self, windows: Sequence[tuple[float, float]]) -> dict[str, Any]:
-        kind = np.dtype(self.dtype)
-        ends = (
-            (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
-            if kind.kind in "iu"
-            else tuple(windows[0])
-        )
-        channels = [
-            {
-                "label": name,
-                "color": COLOURS[(k + (len(self.channels) > 1)) % len(COLOURS)],
-                "active": True,
-                "window": {"min": ends[0], "max": ends[1], "start": low, "end": high},
-            }
-            for k, (name, (low, high)) in enumerate(zip(self.channels, windows, strict=False))
-        ]
-        return {"channels": channels, "rdefs": {"model": "color"}}
 
     def _write_metadata(
         self, windows: Sequence[tuple[float, float]] | None, name: str | None = None
     ) -> None:
-        found = self.metadata(windows, name)
-        if self.version == "0.4":
-            (self.path / ".zgroup").write_text(json.dumps({"zarr_format": 2}))
-            (self.path / ".zattrs").write_text(json.dumps(found, indent=1))
-            return
-        group = {
-            "zarr_format": 3,
-            "node_type": "group",
-            "attributes": {"ome": {"version": "0.5", **found}},
-        }
-        (self.path / "zarr.json").write_text(json.dumps(group, indent=1))
+        write_attributes(self.path, self.metadata(windows, name), version=self.version)
 
 
 def _fitting(block: int, size: int) -> int:
@@ -479,4 +438,4 @@ def coarser(pixels: np.ndarray, ratio: Sequence[int]) -> np.ndarray:
     return total.astype(pixels.dtype)
 
 
-__all__ = ["Level", "Pyramid", "coarser"]
+__all__ = ["Level", "Pyramid", "Version", "coarser"]

@@ -15,7 +15,7 @@ from latticework.io.pyramid import Pyramid, Version
 from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
 from latticework.stitch.blending import BLENDS, Blend, Piece, fuse_block
-from latticework.stitch.registration import read_tile, tile_shapes
+from latticework.stitch.tiles import places_of, read_tile
 
 RAMP = 0.1
 """Share of a tile over which its weight grows from its edge, where tiles do not overlap by more."""
@@ -60,11 +60,7 @@ class FusionPlan:
         >>> plan.shape, plan.ramp
         ((180, 180), (20.0, 20.0))
         """
-        dims = tuple(dim for dim in lattice.tile_dims if dim != "c")
-        columns = [lattice.spatial_dims.index(dim) for dim in dims]
-        size = np.array([lattice.pixel_size_um[dim] for dim in dims])
-        positions = lattice.position_um[:, columns] / size
-        shapes = tile_shapes(lattice, dims)
+        dims, _, size, positions, shapes = places_of(lattice)
         origin = np.floor(positions.min(axis=0) + 1e-3)
         positions = positions - origin
         shape = np.ceil((positions + shapes).max(axis=0) - 1e-3).astype(int)

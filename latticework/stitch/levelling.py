@@ -18,7 +18,7 @@ from scipy.sparse.linalg import splu
 
 from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
-from latticework.stitch.registration import pairs_of, read_tile, tile_shapes
+from latticework.stitch.tiles import pairs_of, places_of, read_tile
 
 PATCH_PX = 8
 """Edge of the patches that are compared."""
@@ -63,11 +63,8 @@ def estimate_gains(
     >>> gains.shape, bool(np.abs(np.log(gains)).max() < 0.1)
     ((2,), True)
     """
-    dims = [dim for dim in lattice.tile_dims if dim != "c"]
-    columns = [lattice.spatial_dims.index(dim) for dim in dims]
-    size = np.array([lattice.pixel_size_um[dim] for dim in dims])
-    positions = np.rint(lattice.position_um[:, columns] / size).astype(int)
-    shapes = tile_shapes(lattice, dims)
+    places = places_of(lattice)
+    positions, shapes = np.rint(places.positions).astype(int), places.shapes
     along = pairs_of(lattice)
     pairs = np.concatenate([np.zeros((0, 2), np.int64), *along.values()])
 

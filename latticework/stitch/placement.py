@@ -1,5 +1,6 @@
 """Where all tiles lie, from links between pairs, with a report of each tile and each link."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import numpy as np
 from latticework.errors import LatticeError
 from latticework.lattice.lattice import Lattice
 from latticework.stitch.solving import solve
+from latticework.stitch.tiles import places_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,10 +85,7 @@ def place(lattice: Lattice, links: "pd.DataFrame") -> Placement:
     >>> set(found.tiles.placed_by), found.tiles.group.nunique()
     ({'links'}, 1)
     """
-    dims = [dim for dim in lattice.tile_dims if dim != "c"]
-    columns = [lattice.spatial_dims.index(dim) for dim in dims]
-    size = np.array([lattice.pixel_size_um[dim] for dim in dims])
-    nominal = lattice.position_um[:, columns] / size
+    dims, _, _, nominal, _ = places_of(lattice)
     links = links.copy()
     first, second = (lattice.rows_of(links[name]) for name in ("first", "second"))
     offsets, models = (
@@ -151,7 +150,7 @@ def _reported(
     positions: np.ndarray,
     group: np.ndarray,
     nominal: np.ndarray,
-    dims: list[str],
+    dims: Sequence[str],
 ) -> Placement:
     import pandas as pd
 

@@ -5,18 +5,17 @@ and why.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticework.errors import LatticeError
-from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.offsets import lattice_dim
 from latticework.stitch.pairs import Candidate, match
 from latticework.stitch.stage_model import StepModel, fit_steps, is_evident
+from latticework.stitch.tiles import pairs_of, places_of, read_tile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,57 +26,6 @@ LEAST_CORRELATION = 0.08
 """What is below has nothing in common."""
 CHANCE = 99.0
 """Percentile of the correlations of wrong places that a right one has to exceed."""
-
-
-def pairs_of(lattice: Lattice) -> dict[str, np.ndarray]:
-    """All pairs of neighbours along one axis, by axis: (pairs, 2) rows of the lattice.
-
-    Examples
-    --------
-    >>> lattice = Lattice.from_grid({"y": 2, "x": 2}, tile_shape={"y": 8, "x": 8}, dtype="u1")
-    >>> {axis: rows.tolist() for axis, rows in pairs_of(lattice).items()}
-    {'y': [[0, 2], [1, 3]], 'x': [[0, 1], [2, 3]]}
-    """
-    found = {}
-    for axis in lattice.spatial_dims:
-        if lattice_dim(axis) not in lattice.dims:
-            continue
-        other = lattice.neighbours(f"+{axis}")[:, 0]
-        there = np.flatnonzero(other >= 0)
-        found[axis] = np.stack([there, lattice.rows_of(other[there])], axis=1)
-    return found
-
-
-def read_tile(lattice: Lattice, row: int, channel: int = 0) -> Callable[[Box], np.ndarray]:
-    """A function that reads boxes of a tile, along its spatial dims.
-
-    Parameters
-    ----------
-    lattice
-        Whose source is read.
-    row
-        Of the tile.
-    channel
-        Number of the channel, where tiles have several.
-
-    Raises
-    ------
-    LatticeError
-        If the lattice has no pixels.
-    """
-    source, tile = lattice.source, int(lattice.ids[row])
-    if source is None:
-        raise LatticeError("this lattice has no pixels: open it with latticework.open_tiles")
-    dims = lattice.tile_dims
-
-    def read(box: Box) -> np.ndarray:
-        sides = iter(zip(box.start, box.stop, strict=True))
-        ends = [(channel, channel + 1) if dim == "c" else next(sides) for dim in dims]
-        whole = Box(tuple(a for a, _ in ends), tuple(b for _, b in ends))
-        pixels = np.asarray(source.read(tile, whole))
-        return pixels[tuple(0 if dim == "c" else slice(None) for dim in dims)]
-
-    return read
 
 
 def register(
@@ -117,11 +65,7 @@ def register(
     >>> len(links), bool(links.trusted.all())
     (7, True)
     """
-    dims = [dim for dim in lattice.tile_dims if dim != "c"]
-    columns = [lattice.spatial_dims.index(dim) for dim in dims]
-    size = np.array([lattice.pixel_size_um[dim] for dim in dims])
-    position = lattice.position_um[:, columns] / size
-    shapes = tile_shapes(lattice, dims)
+    dims, _, _, position, shapes = places_of(lattice)
     rows, axes = [], []
     for axis, pairs in pairs_of(lattice).items():
         rows.append(pairs)
@@ -150,14 +94,6 @@ def register(
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         found = list(pool.map(look, range(len(pairs))))
     return judge(lattice, pairs, axes, nominal, found, dims)
-
-
-def tile_shapes(lattice: Lattice, dims: Sequence[str]) -> np.ndarray:
-    """Pixels of each tile along spatial dims, (tiles, dims)."""
-    if lattice.shapes is not None:
-        columns = [lattice.tile_dims.index(dim) for dim in dims]
-        return np.asarray(lattice.shapes[:, columns], np.int64)
-    return np.tile([lattice.tile_shape[dim] for dim in dims], (len(lattice), 1))
 
 
 def judge(
@@ -274,4 +210,4 @@ def _chosen(
     return best, "no better than chance"
 
 
-__all__ = ["judge", "pairs_of", "read_tile", "register", "tile_shapes"]
+__all__ = ["judge", "register"]
