@@ -17,7 +17,7 @@ class Places(NamedTuple):
     Examples
     --------
     >>> lattice = Lattice.from_grid(
-    ...     {"x": 2}, tile_shape={"y": 8, "x": 9}, dtype="u1", pixel_size_um=0.5
+    ...     {"y": 1, "x": 2}, tile_shape={"y": 8, "x": 9}, dtype="u1", pixel_size_um=0.5
     ... )
     >>> places = places_of(lattice)
     >>> places.dims, places.positions.tolist(), places.shapes.tolist()
