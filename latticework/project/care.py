@@ -19,7 +19,7 @@ from latticework.lattice.states import State
 from latticework.project.delays import Delays
 from latticework.project.dispatch import Batch
 from latticework.project.events import Event, EventLog, Gathering, check_kind
-from latticework.project.ledger import CANCELLED, COMPLETE
+from latticework.project.ledger import CHARGED, COMPLETE
 from latticework.project.patience import Trials, patience_with
 from latticework.project.placing_work import Placing
 from latticework.project.settings import Settings
@@ -171,7 +171,7 @@ class Care:
     def came_back(self, node: "Node", units: np.ndarray, outcome: np.ndarray) -> None:
         """Units came back, and their states have been settled."""
         complete = outcome == COMPLETE
-        failed = units[~complete & (outcome != CANCELLED)]
+        failed = units[np.isin(outcome, CHARGED)]  # of others nobody is told: they just run again
         if not len(failed):
             self.trials.see(node.name, complete=int(complete.sum()), failed=0)
             return

@@ -50,6 +50,21 @@ def test_workers_that_find_the_disk_full_are_not_to_blame_and_the_run_goes_on_by
     assert not lw.open_project(project.path).outage
 
 
+def test_a_full_disk_is_no_first_failure(disk):
+    project = lw.create(disk / "run.lw", noise()[0])
+    project.add(steps.same)
+    told = []
+    project.on("first failure", told.append)
+    filler = fill(disk, leave=4 * 2**20)
+    run = Going(project)
+    run.wait_for_outage()
+    filler.unlink()
+    assert run.end()
+    project.hooks.wait()
+    assert FULL in outcomes(project)
+    assert not told
+
+
 def test_workers_on_a_cluster_find_the_disk_full(disk, local_client):
     lattice, pixels = noise()
     project = lw.create(disk / "run.lw", lattice)
