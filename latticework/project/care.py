@@ -10,6 +10,7 @@
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,8 @@ class Care:
         self.notes: list[str] = []
         """What whoever watches the run is to be told, in order."""
         self._log = EventLog(coordinator.journal)
+        self._unkept: deque[Event] = deque()
+        self._user_paused = coordinator.settings.paused
         self._failures = Gathering(FAILURES_EVERY_S, clock)
         self._lost = Gathering(LOST_EVERY_S, clock)
         self._failed_stages: set[str] = set()
@@ -74,8 +77,9 @@ class Care:
         host: str | None = None,
         counts: Mapping[str, int] | None = None,
         say: bool = False,
+        later: bool = False,
     ) -> None:
-        """Something has happened: it is kept in the journal, and hooks are told.
+        """Something has happened: hooks are told at once, and the journal when it can be written.
 
         Parameters
         ----------
@@ -87,6 +91,8 @@ class Care:
             Fields of `Event`.
         say
             Whether the progress display says it too.
+        later
+            Whether the journal cannot be written at this moment, as it is being written.
         """
         event = Event(
             check_kind(kind),
@@ -101,7 +107,32 @@ class Care:
         self._of.project.hooks.tell(event)
         if say:
             self.notes.append(message)
-        self._log.keep(event)  # last: where the disk is full, at least the others know
+        self._unkept.append(event)
+        if not later:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Write events to the journal, in order; while the disk is full they wait."""
+        while self._unkept and not self._of.outage.on:
+            self._log.keep(self._unkept[0])
+            self._unkept.popleft()
+
+    def outage_changed(self, text: str, counts: Mapping[str, int]) -> None:
+        """The project has paused itself because of this, or goes on if there is no such text."""
+        if text:
+            message = f"the project has paused itself: {text}"
+            self.emit("project paused", message, counts=counts, later=True)
+        else:
+            message = f"the project goes on by itself: {self._of.project.path} can be written again"
+            self.emit("project resumed", message, counts=counts, later=True)
+
+    def pauses_changed(self) -> None:
+        """Users have paused or resumed something; the whole project is told of."""
+        paused = self._of.settings.paused
+        if paused != self._user_paused:
+            self._user_paused = paused
+            kind, what = ("project paused", "paused") if paused else ("project resumed", "resumed")
+            self.emit(kind, f"the project was {what} by a user", counts=self._counts())
 
     # ---------------------------------------------------------------- a run
 
@@ -114,6 +145,7 @@ class Care:
     def look(self) -> None:
         """What is to be done now; costs next to nothing when nothing is."""
         self.delays.release()
+        self._keep()
         now = self._clock()
         if now < self._next_look <= now + LOOK_S:  # a clock may be set back
             return
@@ -132,6 +164,8 @@ class Care:
         counts = self._counts()
         said = ", ".join(f"{n:,} {state}" for state, n in counts.items()) or "nothing to do"
         self.emit("run ended", f"the run has ended: {said}", counts=counts)
+        while self._unkept:  # the disk is full still: what is in the journal's own room is kept
+            self._log.keep(self._unkept.popleft())
 
     def _counts(self) -> dict[str, int]:
         total: dict[str, int] = {}

@@ -25,7 +25,7 @@ import os
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,6 +144,8 @@ class Outage:
         """Whether the run was told to stop while something could not be written."""
         self.say: Callable[[str], None] = lambda _text: None
         """Where people are told, beside the log."""
+        self.happened: Callable[[str, Mapping[str, int]], None] = lambda _text, _counts: None
+        """Told when it begins, why, and when it ends, with no text; and bytes free and needed."""
 
     @property
     def on(self) -> bool:
@@ -207,6 +209,7 @@ class Outage:
 
     def _end(self) -> None:
         self._trouble = None
+        self._needed = None
         self._tell(f"resumed: {self._project} can be written to again")
 
     # ---------------------------------------------------------------- steps that must not fail
@@ -320,6 +323,8 @@ class Outage:
         self._told.put(self.text)
         log.warning(text)
         self.say(text)
+        room = {"bytes free": self._free(self._project), "bytes needed": self._needed}
+        self.happened(self.text, {name: n for name, n in room.items() if n is not None})
 
     def close(self) -> None:
         """The run ends."""

@@ -13,6 +13,7 @@ from latticework.io.memory import MemorySource
 from latticework.project import events, hooks
 from latticework.project.events import KINDS, Event, EventLog
 from latticework.project.hooks import Hook
+from latticework.project.steering import carry_out
 from latticework.stages.paths import journal_file
 from tests.project import steps
 from tests.project.running import numbered, run_here
@@ -163,6 +164,22 @@ def test_events_are_a_table_for_every_process(folder):
     assert len(project.events(since=-3600)) == 0
     with pytest.raises(ProjectError, match="there is no event 'end'; there are run begun"):
         project.events("end")
+
+
+def test_that_a_user_pauses_and_resumes_the_project_is_told_once_each(folder):
+    lw.create(folder / "p.lw", numbered((1, 2))[0])
+    session = Session(folder / "p.lw", slots=1)
+    session.project.add(steps.add)
+    told = heard(session.project, ["project paused", "project resumed"])
+    session.begin()
+    carry_out(session.coordinator, "pause", {})
+    carry_out(session.coordinator, "pause", {})
+    carry_out(session.coordinator, "resume", {})
+    carry_out(session.coordinator, "resume", {})
+    session.project.hooks.wait()
+    assert kinds(told) == ["project paused", "project resumed"]
+    assert told[0].message == "the project was paused by a user"
+    session.crash()
 
 
 def test_a_run_that_is_killed_leaves_the_events_that_were_committed(folder):

@@ -65,6 +65,29 @@ def test_a_full_disk_is_no_first_failure(disk):
     assert not told
 
 
+def test_a_full_disk_is_told_of_once_when_it_pauses_the_project_and_once_when_it_goes_on(disk):
+    project = lw.create(disk / "run.lw", noise()[0])
+    project.add(steps.same)
+    told = []
+    project.on(["project paused", "project resumed"], told.append)
+    filler = fill(disk, leave=4 * 2**20)
+    run = Going(project)
+    text = run.wait_for_outage()
+    until(lambda: told, alive=run)  # at once, though nothing can be written
+    filler.unlink()
+    assert run.end()
+    project.hooks.wait()
+    assert [event.kind for event in told] == ["project paused", "project resumed"]
+    assert told[0].message.startswith("the project has paused itself: the disk is full")
+    assert str(disk) in told[0].message
+    assert str(disk) in text
+    assert told[0].counts["bytes needed"] > told[0].counts["bytes free"]
+    kept = project.events()
+    kept = kept[kept.event.str.startswith("project ")]
+    assert kept.event.tolist() == ["project paused", "project resumed"]
+    assert kept.message.tolist() == [event.message for event in told]
+
+
 def test_workers_on_a_cluster_find_the_disk_full(disk, local_client):
     lattice, pixels = noise()
     project = lw.create(disk / "run.lw", lattice)
@@ -106,6 +129,9 @@ def test_a_disk_that_is_full_when_the_journal_commits_costs_nothing(disk, stage)
     assert "the disk is full" in run.wait_for_outage()
     (disk / "filler").unlink()
     assert run.end()
+    told = project.events().event.tolist()
+    assert {"project paused", "project resumed"} <= set(told)
+    assert told.count("project paused") == told.count("project resumed")
     assert set(outcomes(project)) <= {"complete", FULL}
     assert list(completions(project).values()) == [1] * 8
     assert lw.open_project(project.path).counts == project.counts
