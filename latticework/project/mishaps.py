@@ -258,6 +258,8 @@ class Mishaps:
                 of_unit = int(batch.fingerprints[batch.units == unit][0])
                 self.of.change_units(node, failed_for_good(of_unit), np.array([unit]))
                 continue
+            if outage.is_late(node.id, unit, failure.trouble):
+                continue
             tile = node.lattice.tile(unit)
             by = f"stage {node.name!r} for tile {tile.name} {tile.address} on {report.host}"
             if outage.begin(failure.trouble, by):

@@ -54,6 +54,8 @@ SLOWEST = 12
 """Times of `EVERY` between looks at most, where each look seems to help and then does not."""
 ROOMY = 4
 """Times the margin that are free where a full disk is another one, or a quota."""
+LATE = 2
+"""Times that a unit may find a disk full that has room by now, before that pauses the project."""
 STRIKES = 20
 """Times that a unit may find a disk full that has room, before it counts as failed."""
 PLACE_BYTES = 4096
@@ -140,6 +142,7 @@ class Outage:
         self._next = 0.0
         self._slow = 1
         self._strikes: defaultdict[tuple[int, int], int] = defaultdict(int)
+        self._late: defaultdict[tuple[int, int], int] = defaultdict(int)
         self.gave_up = False
         """Whether the run was told to stop while something could not be written."""
         self.say: Callable[[str], None] = lambda _text: None
@@ -206,6 +209,22 @@ class Outage:
             return False
         self._strikes[node, unit] += 1
         return self._strikes[node, unit] > STRIKES
+
+    def is_late(self, node: int, unit: int, trouble: Trouble) -> bool:
+        """Whether a unit found a disk full that has room by now: then it just runs again.
+
+        Not for ever: what is free may look otherwise from where it runs.
+        """
+        before = trouble.free_bytes
+        if self.on or before is None or not trouble.full or not self._is_ours(trouble):
+            return False
+        margin, now = self._margin(), self._free(self._project)
+        if before >= ROOMY * margin or now is None or now < before + margin:
+            return False
+        if not self._can_write(min(PROBE_BYTES, margin)):
+            return False
+        self._late[node, unit] += 1
+        return self._late[node, unit] <= LATE
 
     def _end(self) -> None:
         self._trouble = None
