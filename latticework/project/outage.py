@@ -145,8 +145,8 @@ class Outage:
         self._late: defaultdict[tuple[int, int], int] = defaultdict(int)
         self.gave_up = False
         """Whether the run was told to stop while something could not be written."""
-        self.say: Callable[[str], None] = lambda _text: None
-        """Where people are told, beside the log."""
+        self.say: Callable[[str], None] | None = None
+        """Where people are told; a warning in the log if nowhere."""
         self.happened: Callable[[str, Mapping[str, int]], None] = lambda _text, _counts: None
         """Told when it begins, why, and when it ends, with no text; and bytes free and needed."""
 
@@ -340,8 +340,11 @@ class Outage:
 
     def _tell(self, text: str) -> None:
         self._told.put(self.text)
-        log.warning(text)
-        self.say(text)
+        if self.say is None:
+            log.warning(text)
+        else:
+            log.info(text)
+            self.say(text)
         room = {"bytes free": self._free(self._project), "bytes needed": self._needed}
         self.happened(self.text, {name: n for name, n in room.items() if n is not None})
 

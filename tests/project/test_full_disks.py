@@ -88,6 +88,21 @@ def test_a_full_disk_is_told_of_once_when_it_pauses_the_project_and_once_when_it
     assert kept.message.tolist() == [event.message for event in told]
 
 
+@pytest.mark.parametrize("progress", ["lines", "none"])
+def test_that_it_waits_for_room_is_said_once_and_in_full(disk, capsys, caplog, progress):
+    project = lw.create(disk / "run.lw", noise()[0])
+    project.add(steps.same)
+    filler = fill(disk, leave=4 * 2**20)
+    run = Going(project, progress=progress)
+    run.wait_for_outage()
+    filler.unlink()
+    assert run.end()
+    said = [*capsys.readouterr().out.splitlines(), *(r.message for r in caplog.records)]
+    (paused,) = [line for line in said if line.startswith("paused: ")]
+    assert paused.endswith("nothing is lost")
+    assert len([line for line in said if line.startswith("resumed: ")]) == 1
+
+
 def test_workers_on_a_cluster_find_the_disk_full(disk, local_client):
     lattice, pixels = noise()
     project = lw.create(disk / "run.lw", lattice)
