@@ -198,12 +198,14 @@ def _judge(project: Project, *, uncertain: bool) -> dict[str, int]:
         if node.is_source:
             continue
         bad = {damage.unit for damage in damaged(project, node)}
+        desk.make_again(node, np.array(sorted(bad), dtype=np.int64))
+        younger: set[int] = set()
         if uncertain:
             units = np.flatnonzero(node.units.state == State.COMPLETE).tolist()
-            bad.update(_younger(project, node, [unit for unit in units if unit not in bad]))
-        if bad:
-            desk.change_units(node, "retry", np.array(sorted(bad), dtype=np.int64))
-            again[node.name] = len(bad)
+            younger.update(_younger(project, node, [unit for unit in units if unit not in bad]))
+            desk.change_units(node, "retry", np.array(sorted(younger), dtype=np.int64))
+        if bad or younger:
+            again[node.name] = len(bad) + len(younger)
     for node in project.pipeline:
         if not node.is_source:
             save_snapshot(project.writable_journal(), node)

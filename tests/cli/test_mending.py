@@ -30,6 +30,8 @@ def test_what_is_damaged_is_listed_and_made_again(typed, folder):
     assert "1 unit damaged" in text
     assert "latticework run" in text
     assert lw.open_project(folder).counts["same"] == {"complete": 3, "stale": 1}
+    text = typed("verify", folder, "--thorough", code=1)
+    assert "1 damaged unit waits to be made again; 'latticework run" in text
 
 
 def test_a_journal_that_is_gone_is_told_and_made_anew(typed, folder):
