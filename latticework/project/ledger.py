@@ -203,8 +203,8 @@ def _charge(node: Node, failed: dict[int, tuple[int, int, int]]) -> None:
 def apply_change(node: Node, what: str, ids: np.ndarray) -> None:
     """A change that is no attempt.
 
-    ``retry``, ``fail``, ``cancel`` or ``drop`` (outputs were removed); others only tell. Behind ``fail`` stands the
-    stamp of what failed (`failed_for_good`).
+    ``retry``, ``fail``, ``cancel`` or ``drop`` (outputs were removed); others only tell.
+    Behind ``fail`` stands the stamp of what failed (`failed_for_good`).
     """
     units = node.units
     if what == "retry":
