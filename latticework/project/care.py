@@ -260,9 +260,14 @@ class Care:
                 bad = np.flatnonzero(node.units.state == State.FAILED)
                 message += f", the last with {self._error(node, int(bad[-1]))}" if len(bad) else ""
             self.emit("units failed", message, stage=stage, tiles=tiles, counts={"failed": n})
-        for host, n, _ in self._lost.due(all_of_them=all_of_them):
+        for (host, cause), n, _ in self._lost.due(all_of_them=all_of_them):
             workers = "a worker was" if n == 1 else f"{n:,} workers were"
-            self.emit("worker lost", f"{workers} lost on {host}", host=host, counts={"lost": n})
+            message = f"{workers} lost on {host}"
+            if cause:
+                message += (
+                    f": SLURM ended the job ({cause}); nothing is charged, what ran is made again"
+                )
+            self.emit("worker lost", message, host=host, counts={"lost": n})
 
     def _error(self, node: "Node", unit: int) -> str:
         return self._of.project.last_error(node, unit)
@@ -292,11 +297,16 @@ class Care:
         """A worker died with what it had begun; its id in the journal, where it is known."""
         address = str(getattr(getattr(error, "last_worker", None), "address", "") or "")
         host = self.placing.host_of(address)
-        self._lost.add(host, [address])
+        self._lost.add((host, ""), [address])
         if self.placing.knows(address):  # else it would count for a host of another name
             self.placing.counts.failed(host, batch.node.id, batch.units)
             self._failed_on(host, None, batch.units)
         return self._of.record.worker(address, host) if address else None
+
+    def worker_taken(self, error: BaseException, cause: str) -> None:
+        """SLURM has ended the job of a worker with what it had begun: nobody is to blame."""
+        address = str(getattr(getattr(error, "last_worker", None), "address", "") or "")
+        self._lost.add((self.placing.host_of(address), cause), [address])
 
     def _failed_on(self, host: str, node: "Node | None", bad: np.ndarray) -> None:
         """Failures on a host that is set aside are not charged; others may show that it is bad."""

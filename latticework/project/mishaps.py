@@ -49,6 +49,8 @@ TAKEN_AWAY = {
     "ended": KILLED,
 }
 """What is kept of units whose worker had to go, for no fault of theirs."""
+OURS = "ended"
+"""Why a worker had to go that the run itself has ended: no news to anybody."""
 
 
 class Mishaps:
@@ -162,6 +164,8 @@ class Mishaps:
         if cause in TAKEN_AWAY:
             outcome = TAKEN_AWAY[cause]
             text = f"its worker was taken away by SLURM: {cause}"
+            if cause != OURS:
+                of.care.worker_taken(error, cause)
             self.give_up(batch, outcome, of.journal.error_id("KilledWorker", text, text))
             return
         message = "its worker died: out of memory, or its code crashed (the worker's log may tell)"

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,6 +114,49 @@ def test_a_lost_worker_and_the_unit_that_killed_it_are_told_of(folder):
     assert sum(event.counts["lost"] for event in lost) == 4
     assert "units failed" in kinds(told)
     session.crash()
+
+
+@pytest.mark.parametrize(
+    ("cause", "outcome"),
+    [("cancelled", "worker lost"), ("walltime", "walltime"), ("node failure", "node failure")],
+)
+def test_a_worker_whose_job_slurm_has_ended_is_told_of_and_nobody_is_charged(
+    folder, cause, outcome
+):
+    lost, told, project = _after_a_job_ended(folder, cause)
+    assert len(lost) == 1
+    assert f"SLURM ended the job ({cause})" in lost[0].message
+    assert lost[0].counts == {"lost": 1}
+    assert "first failure" not in kinds(told)
+    assert project.attempts().outcome.tolist()[0] == outcome
+    assert not project.pipeline["add"].units.tries.any()
+
+
+def test_a_worker_that_the_run_itself_has_ended_is_no_news(folder):
+    assert _after_a_job_ended(folder, "ended")[0] == []
+
+
+def _after_a_job_ended(folder, cause):
+    """Events of lost workers and all events, and the project, when a job has ended so."""
+    from distributed import KilledWorker
+
+    lw.create(folder / "p.lw", numbered((1, 2))[0])
+    session = Session(folder / "p.lw", slots=1)
+    session.project.add(steps.add)
+    told = heard(session.project)
+    session.begin()
+    session.send()
+    [(batch, future)] = session.out
+    batch.pool.scaler = SimpleNamespace(cause=lambda _worker: cause, pending=lambda: "")
+    batch.started = True
+    worker = SimpleNamespace(address="tcp://10.0.0.1:1", name="cpu-0")
+    future.become("error", KilledWorker("task", worker, 0))
+    session.take_in()
+    session.coordinator.care.end()
+    session.project.hooks.wait()
+    session.commit()
+    session.crash()
+    return [event for event in told if event.kind == "worker lost"], told, session.project
 
 
 def test_the_end_of_an_acquisition_is_told_and_stages_are_complete_only_then(folder):

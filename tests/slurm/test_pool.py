@@ -131,6 +131,7 @@ def test_a_week_of_failures_loses_nothing_and_does_nothing_twice(start, idle_slu
     assert set(made.values()) == {1}
     outcomes = set(project.attempts().outcome)
     assert not outcomes & {"exception", "memory"}, outcomes
+    assert "SLURM ended the job" in " ".join(project.events("worker lost").message)
     here = build(tmp_path / "here.lw", 0.0)
     assert run_here(here)
     for stage in ("slow", "edges", "sum"):
