@@ -323,11 +323,16 @@ class Mishaps:
         if output is not None and node.settled and output.kind in STAGED:
             good[: len(rows)] = rows["outcome"] == COMPLETE
         if not good.all():
-            self.give_up(before.only(~good), STOPPED)
+            self.give_up(before.only(~good), KILLED, self._lost_with_worker())
         if good.any():
             done = rows[good[: len(rows)]].tobytes()
             report = BatchReport(before.number, done, str(staging), output, (), (), *who)
             self.of.take_in(before.only(good), report)
+
+    def _lost_with_worker(self) -> int:
+        """Id of the error of units that were done, but not reported or not quite written."""
+        text = "it was done, but its worker ended before that was reported: it runs again"
+        return self.of.journal.error_id("KilledWorker", text, text)
 
     def _refused(self, node: Node, batch: Batch, error: BaseException | None) -> None:
         """The worker could not begin: every unit is charged with what it said."""
