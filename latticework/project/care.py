@@ -9,6 +9,7 @@
 """
 
 import contextlib
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -33,6 +34,8 @@ FAILURES_EVERY_S = 60.0
 """Seconds between two events about units of one stage that failed."""
 LOST_EVERY_S = 30.0
 """Seconds between two events about lost workers of one host."""
+_NUMBER = re.compile(r"\d+")
+"""Numbers of jobs make no other reason."""
 LOOK_S = 0.5
 """Seconds between two looks at what may have come to an end."""
 
@@ -56,6 +59,7 @@ class Care:
         self.notes: list[str] = []
         """What whoever watches the run is to be told, in order."""
         self._log = EventLog(coordinator.journal)
+        self._refused: set[tuple[str, str]] = set()
         self._unkept: deque[Event] = deque()
         self._user_paused = coordinator.settings.paused
         self._failures = Gathering(FAILURES_EVERY_S, clock)
@@ -152,10 +156,21 @@ class Care:
         self._next_look = now + LOOK_S
         self._tell_failures()
         self._see_ends()
+        self._see_refused()
         self.placing.ask_new(self._of.pools)
         for number in self.placing.stranded(self._of.flying):
             with contextlib.suppress(Exception):  # the scheduler may be gone
                 self._of.flying[number][1].cancel()
+
+    def _see_refused(self) -> None:
+        """Tell of pools that get no workers, once for each reason."""
+        for pool in self._of.pools:
+            why = pool.refused()
+            key = pool.name, _NUMBER.sub("#", why)
+            if why and key not in self._refused:
+                self._refused.add(key)
+                message = f"SLURM takes no job of pool {pool.name!r}: {why}; it is asked again"
+                self.emit("pool refused", message)
 
     def end(self) -> None:
         """The run is over; called before the journal is closed."""

@@ -25,6 +25,7 @@ KINDS = {
     "project paused": "the project has paused itself, as it cannot write, or a user has paused it",
     "project resumed": "the project goes on: it can write again, or a user has resumed it",
     "node set aside": "a host is given no more work, as it fails much more than the others",
+    "pool refused": "SLURM does not take the jobs of a pool: once for each reason",
     "worker lost": "a worker has died or left with units that it had begun",
     "acquisition ended": "no more tiles will come",
 }

@@ -270,6 +270,10 @@ class SlurmScaler:
             parts.append(f"{self._wanted} jobs wanted, not all of them have started")
         return "; ".join(parts)
 
+    def refused(self) -> str:
+        """Why SLURM takes no job; empty if it does."""
+        return self._trouble
+
     def cause(self, worker: str) -> str | None:
         """Why a worker has gone: ``"preempted"``, ``"walltime"``, ...; None if not known (yet)."""
         name = self._job_of(worker)

@@ -136,6 +136,26 @@ def test_a_worker_that_the_run_itself_has_ended_is_no_news(folder):
     assert _after_a_job_ended(folder, "ended")[0] == []
 
 
+def test_a_pool_that_slurm_refuses_is_told_of_once_for_each_reason(folder):
+    lw.create(folder / "p.lw", numbered((1, 2))[0])
+    session = Session(folder / "p.lw", slots=1)
+    told = heard(session.project, "pool refused")
+    session.begin()
+    care, now, why = session.coordinator.care, [1000.0], [""]
+    care._clock = lambda: now[0]
+    [pool] = session.coordinator.pools
+    pool.scaler = SimpleNamespace(refused=lambda: why[0], pending=lambda: why[0])
+    for reason in ("", "invalid partition: gpu", "invalid partition: gpu", "", "job 7", "job 8"):
+        why[0], now[0] = reason, now[0] + 1
+        care.look()
+    session.project.hooks.wait()
+    assert [event.message for event in told] == [
+        "SLURM takes no job of pool 'workers': invalid partition: gpu; it is asked again",
+        "SLURM takes no job of pool 'workers': job 7; it is asked again",
+    ]
+    session.crash()
+
+
 def _after_a_job_ended(folder, cause):
     """Events of lost workers and all events, and the project, when a job has ended so."""
     from distributed import KilledWorker
