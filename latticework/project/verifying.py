@@ -115,8 +115,9 @@ def not_mended(project: "ProjectFolder", node: Node) -> np.ndarray:
         if attempt > found.get(unit, attempt):
             del found[unit]
     units = np.array(sorted(found), dtype=np.int64)
-    there = (node.units.published[units] > 0) & (node.units.state[units] != State.ABSENT)
-    return units[there & (node.units.state[units] != State.COMPLETE)]
+    gone = np.isin(node.units.state[units], (State.ABSENT, State.COMPLETE))
+    waits: np.ndarray = units[(node.units.published[units] > 0) & ~gone]
+    return waits
 
 
 def _sizes(project: "ProjectFolder", node: Node) -> dict[int, int]:
