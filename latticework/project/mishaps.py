@@ -261,6 +261,7 @@ class Mishaps:
             if outage.strike(node.id, unit, failure.trouble):
                 of_unit = int(batch.fingerprints[batch.units == unit][0])
                 self.of.change_units(node, failed_for_good(of_unit), np.array([unit]))
+                self.of.care.failed_for_good(node, np.array([unit]))
                 continue
             if outage.is_late(node.id, unit, failure.trouble):
                 continue

@@ -131,6 +131,19 @@ def test_what_a_stage_writes_elsewhere_may_fill_a_disk_too(folder):
     assert not project.pipeline["save_beside"].units.tries.any()
 
 
+def test_a_unit_that_finds_another_disk_full_too_often_is_told_of_as_failed(folder, monkeypatch):
+    monkeypatch.setattr("latticework.project.outage.STRIKES", 0)
+    project = lw.create(folder / "run.lw", noise(2, 16)[0])
+    told = []
+    project.on("units failed", told.append)
+    with small_disk(folder, 1) as disk:
+        fill(disk)
+        project.add(steps.save_beside, folder=str(disk))
+        run_here(project)
+    project.hooks.wait()
+    assert sum(event.counts["failed"] for event in told) == 2
+
+
 @pytest.mark.parametrize("stage", [steps.same, steps.total, steps.table])
 def test_a_disk_that_is_full_when_the_journal_commits_costs_nothing(disk, stage):
     project = lw.create(disk / "run.lw", noise(8, 64)[0])
