@@ -124,8 +124,7 @@ class Care:
     def outage_changed(self, text: str, counts: Mapping[str, int]) -> None:
         """The project has paused itself because of this, or goes on if there is no such text."""
         if text:
-            message = f"the project has paused itself: {text}"
-            self.emit("project paused", message, counts=counts, later=True)
+            self.emit("project paused", _paused_itself(text), counts=counts, later=True)
         else:
             message = f"the project goes on by itself: {self._of.project.path} can be written again"
             self.emit("project resumed", message, counts=counts, later=True)
@@ -144,7 +143,18 @@ class Care:
         """The run begins, and all states are known."""
         self.delays.begin()
         self._complete = set(self._complete_now())
+        self._keep_what_the_last_run_could_not()
         self.emit("run begun", "a run has begun", counts=self._counts())
+
+    def _keep_what_the_last_run_could_not(self) -> None:
+        """That it had paused itself: hooks were told, but there was no room to keep it."""
+        if self._of.outage.before is None:
+            return
+        since, text = self._of.outage.before
+        sql = "select 1 from events where kind = 'project paused' and abs(at - ?) < 2"
+        if not self._of.journal.query(sql, (since,)):
+            message, path = _paused_itself(text), str(self._of.project.path)
+            self._unkept.append(Event("project paused", message, path, at=since))
 
     def look(self) -> None:
         """What is to be done now; costs next to nothing when nothing is."""
@@ -360,3 +370,7 @@ class Care:
             self.emit(
                 *("node set aside", message), host=host, counts={"tried again": again}, say=True
             )
+
+
+def _paused_itself(text: str) -> str:
+    return f"the project has paused itself: {text}"

@@ -28,6 +28,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dask.utils import format_bytes, parse_bytes, parse_timedelta
 
@@ -135,6 +136,8 @@ class Outage:
         self._project, self._staging, self._ends = project, staging, ends
         self._limits = limits or Limits.configured()
         self._clock, self._sleep, self._free = clock, sleep, free
+        self.before = left_by_last_run(project)
+        """Since when, and why, an earlier run could not write when it ended, if it was so."""
         self._told = _Told(outage_file(project))
         self._trouble: Trouble | None = None
         self._by = ""
@@ -349,8 +352,8 @@ class Outage:
         self.happened(self.text, {name: n for name, n in room.items() if n is not None})
 
     def close(self) -> None:
-        """The run ends."""
-        self._told.close()
+        """The run ends; where it cannot write still, the next one is told."""
+        self._told.close(still=self.on)
 
 
 class _Told:
@@ -359,19 +362,23 @@ class _Told:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: int | None = None
+        self._facts: dict[str, Any] = {}
         with contextlib.suppress(OSError):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             self.put("")
 
     def put(self, text: str) -> None:
-        facts = {"text": text, "since": time.time()} if text else {}
+        self._facts = {"text": text, "since": time.time()} if text else {}
+        self._write(self._facts)
+
+    def _write(self, facts: Mapping[str, Any]) -> None:
         content = json.dumps(facts).encode()[:PLACE_BYTES].ljust(PLACE_BYTES)
         with contextlib.suppress(OSError):
             if self._file is not None:
                 os.pwrite(self._file, content, 0)
 
-    def close(self) -> None:
-        self.put("")
+    def close(self, *, still: bool) -> None:
+        self._write({**self._facts, "over": True} if still else {})
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -385,10 +392,25 @@ def read_outage(project: Path) -> str:
     >>> read_outage(Path("no-such-project"))
     ''
     """
+    facts = _facts(project)
+    return "" if facts.get("over") else str(facts.get("text", ""))
+
+
+def left_by_last_run(project: Path) -> tuple[float, str] | None:
+    """Since when, and why, the last run of a project could not write when it ended."""
+    facts = _facts(project)
     try:
-        return str(json.loads(outage_file(project).read_text(encoding="utf-8")).get("text", ""))
-    except (OSError, ValueError, AttributeError):
-        return ""
+        return (float(facts["since"]), str(facts["text"])) if facts.get("text") else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _facts(project: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(outage_file(project).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _user() -> str:

@@ -223,8 +223,15 @@ def test_a_run_that_is_told_to_stop_while_the_disk_is_full_stops_and_can_be_repe
     (disk / "filler").unlink()
     again = lw.open_project(disk / "run.lw")
     assert again.counts["same"].get("complete", 0) == before < 6
+    assert not again.outage
     assert run_here(again)
     assert same(again, pixels)
+    told = again.events()  # there was no room to keep it when it happened
+    assert told.event.tolist().count("project paused") == 1
+    paused = told[told.event == "project paused"].iloc[0]
+    assert "has paused itself: the disk is full" in paused.message
+    assert run_here(lw.open_project(disk / "run.lw"))
+    assert again.events("project paused").shape[0] == 1
 
 
 def test_ctrl_c_ends_a_run_that_waits_for_room(disk):
