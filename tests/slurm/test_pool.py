@@ -66,6 +66,8 @@ def test_a_job_that_slurm_refuses_is_told_and_tried_again(tmp_path):
             what="the refusal",
         )
         assert "invalid partition" in why, why
+        until(lambda: len(project.events("pool refused")), what="the event")
+        assert "invalid partition" in project.events("pool refused").message[0]
     finally:
         run.stop()
         run.wait(60)
