@@ -27,6 +27,7 @@ def verify(
     """See whether all that was made is still there, and whole.
 
     What is damaged is stale from then on: the next run makes it again, and then what read it.
+    Until then it counts as damaged here.
 
     \b
     Examples:
@@ -47,8 +48,15 @@ def verify(
             click.echo(f"{row['stage']} {row['tile']}: {row['file']}: {row['problem']}")
         if len(table) > LISTED:
             click.echo(f"and {len(table) - LISTED:,} more")
-        then = "" if only_tell else f"; '{called()} run {typed_project()}' makes them again"
-        click.echo(f"{plural(len(table), 'unit')} damaged{then}")
+        wait = int(table["waits"].sum())
+        made = f"'{called()} run {typed_project()}' makes"
+        if len(table) > wait:
+            then = "" if only_tell else f"; {made} {'it' if len(table) == 1 else 'them'} again"
+            click.echo(f"{plural(len(table) - wait, 'unit')} damaged{then}")
+        if wait:
+            waits = f"{plural(wait, 'damaged unit')} {'waits' if wait == 1 else 'wait'}"
+            then = "" if len(table) > wait else f"; {made} {'it' if wait == 1 else 'them'}"
+            click.echo(f"{waits} to be made again{then}")
     if len(table):
         sys.exit(FAILED)
 

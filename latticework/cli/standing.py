@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +16,7 @@ from latticework.lattice.states import State
 from latticework.project.following import Following, read_following
 from latticework.project.gauging import tiles_so_far
 from latticework.project.pipeline import SOURCE
+from latticework.project.pool_facts import PoolFacts, pools_now
 from latticework.project.running import summarise
 from latticework.project.settings import Settings
 from latticework.project.summary import FailedTile
@@ -48,6 +49,8 @@ class Standing:
     """Who runs it now, if anybody."""
     outage: str
     """Why that run cannot write now, and what it waits for; empty if it can."""
+    pools: tuple[PoolFacts, ...]
+    """How the pools of that run stand."""
     counts: Mapping[str, Mapping[State, int]]
     """Units in each state, by stage, parents first."""
     failures: tuple[FailedTile, ...]
@@ -99,6 +102,7 @@ class Standing:
             "path": self.path,
             "run_by": self.run_by,
             "outage": self.outage,
+            "pools": [asdict(pool) for pool in self.pools],
             "complete": self.complete,
             "stages": stages,
             "failures": [*sources, *failures],
@@ -132,7 +136,7 @@ def look(project: "Project", stage: str | None = None) -> Standing:
     settings = project.settings
     live = settings.live and (settings.open or run_by is not None)
     return Standing(
-        *(project.name, str(project.path), run_by, project.outage),
+        *(project.name, str(project.path), run_by, project.outage, pools_now(project)),
         *(counts, failures, n_failures, settings),
         keeping_up=project.keeping_up() if live and counts else None,
         following=read_following(project.path) if live and run_by is not None else None,
@@ -222,9 +226,10 @@ def lines_below(now: Standing) -> list[str]:
 
     stale = {name: counts.get(State.STALE, 0) for name, counts in now.counts.items()}
     some = ", ".join(f"{name} {n:,}" for name, n in stale.items() if n)
-    lines = [f"Stale, they run again as what made them has changed: {some}"] if some else []
+    lines = [f"Stale, complete once and to be made again: {some}"] if some else []
     lines = [
         *([f"Paused by itself: {now.outage}"] if now.outage else []),
+        *(plain(f"Pool {pool}", 500) for pool in now.pools if pool.pending),
         *settings_lines(now.settings),
         *now.open_lines,
         *live_lines(now.keeping_up, now.following),

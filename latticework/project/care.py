@@ -9,7 +9,9 @@
 """
 
 import contextlib
+import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from latticework.lattice.states import State
 from latticework.project.delays import Delays
 from latticework.project.dispatch import Batch
 from latticework.project.events import Event, EventLog, Gathering, check_kind
-from latticework.project.ledger import CANCELLED, COMPLETE
+from latticework.project.ledger import CHARGED, COMPLETE
 from latticework.project.patience import Trials, patience_with
 from latticework.project.placing_work import Placing
 from latticework.project.settings import Settings
@@ -32,6 +34,8 @@ FAILURES_EVERY_S = 60.0
 """Seconds between two events about units of one stage that failed."""
 LOST_EVERY_S = 30.0
 """Seconds between two events about lost workers of one host."""
+_NUMBER = re.compile(r"\d+")
+"""Numbers of jobs make no other reason."""
 LOOK_S = 0.5
 """Seconds between two looks at what may have come to an end."""
 
@@ -55,6 +59,9 @@ class Care:
         self.notes: list[str] = []
         """What whoever watches the run is to be told, in order."""
         self._log = EventLog(coordinator.journal)
+        self._refused: set[tuple[str, str]] = set()
+        self._unkept: deque[Event] = deque()
+        self._user_paused = coordinator.settings.paused
         self._failures = Gathering(FAILURES_EVERY_S, clock)
         self._lost = Gathering(LOST_EVERY_S, clock)
         self._failed_stages: set[str] = set()
@@ -74,8 +81,9 @@ class Care:
         host: str | None = None,
         counts: Mapping[str, int] | None = None,
         say: bool = False,
+        later: bool = False,
     ) -> None:
-        """Something has happened: it is kept in the journal, and hooks are told.
+        """Something has happened: hooks are told at once, and the journal when it can be written.
 
         Parameters
         ----------
@@ -87,6 +95,8 @@ class Care:
             Fields of `Event`.
         say
             Whether the progress display says it too.
+        later
+            Whether the journal cannot be written at this moment, as it is being written.
         """
         event = Event(
             check_kind(kind),
@@ -101,7 +111,31 @@ class Care:
         self._of.project.hooks.tell(event)
         if say:
             self.notes.append(message)
-        self._log.keep(event)  # last: where the disk is full, at least the others know
+        self._unkept.append(event)
+        if not later:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Write events to the journal, in order; while the disk is full they wait."""
+        while self._unkept and not self._of.outage.on:
+            self._log.keep(self._unkept[0])
+            self._unkept.popleft()
+
+    def outage_changed(self, text: str, counts: Mapping[str, int]) -> None:
+        """The project has paused itself because of this, or goes on if there is no such text."""
+        if text:
+            self.emit("project paused", _paused_itself(text), counts=counts, later=True)
+        else:
+            message = f"the project goes on by itself: {self._of.project.path} can be written again"
+            self.emit("project resumed", message, counts=counts, later=True)
+
+    def pauses_changed(self) -> None:
+        """Users have paused or resumed something; the whole project is told of."""
+        paused = self._of.settings.paused
+        if paused != self._user_paused:
+            self._user_paused = paused
+            kind, what = ("project paused", "paused") if paused else ("project resumed", "resumed")
+            self.emit(kind, f"the project was {what} by a user", counts=self._counts())
 
     # ---------------------------------------------------------------- a run
 
@@ -109,21 +143,44 @@ class Care:
         """The run begins, and all states are known."""
         self.delays.begin()
         self._complete = set(self._complete_now())
+        self._keep_what_the_last_run_could_not()
         self.emit("run begun", "a run has begun", counts=self._counts())
+
+    def _keep_what_the_last_run_could_not(self) -> None:
+        """That it had paused itself: hooks were told, but there was no room to keep it."""
+        if self._of.outage.before is None:
+            return
+        since, text = self._of.outage.before
+        sql = "select 1 from events where kind = 'project paused' and abs(at - ?) < 2"
+        if not self._of.journal.query(sql, (since,)):
+            message, path = _paused_itself(text), str(self._of.project.path)
+            self._unkept.append(Event("project paused", message, path, at=since))
 
     def look(self) -> None:
         """What is to be done now; costs next to nothing when nothing is."""
         self.delays.release()
+        self._keep()
         now = self._clock()
         if now < self._next_look <= now + LOOK_S:  # a clock may be set back
             return
         self._next_look = now + LOOK_S
         self._tell_failures()
         self._see_ends()
+        self._see_refused()
         self.placing.ask_new(self._of.pools)
         for number in self.placing.stranded(self._of.flying):
             with contextlib.suppress(Exception):  # the scheduler may be gone
                 self._of.flying[number][1].cancel()
+
+    def _see_refused(self) -> None:
+        """Tell of pools that get no workers, once for each reason."""
+        for pool in self._of.pools:
+            why = pool.refused()
+            key = pool.name, _NUMBER.sub("#", why)
+            if why and key not in self._refused:
+                self._refused.add(key)
+                message = f"SLURM takes no job of pool {pool.name!r}: {why}; it is asked again"
+                self.emit("pool refused", message)
 
     def end(self) -> None:
         """The run is over; called before the journal is closed."""
@@ -132,6 +189,8 @@ class Care:
         counts = self._counts()
         said = ", ".join(f"{n:,} {state}" for state, n in counts.items()) or "nothing to do"
         self.emit("run ended", f"the run has ended: {said}", counts=counts)
+        while self._unkept:  # the disk is full still: what is in the journal's own room is kept
+            self._log.keep(self._unkept.popleft())
 
     def _counts(self) -> dict[str, int]:
         total: dict[str, int] = {}
@@ -171,7 +230,7 @@ class Care:
     def came_back(self, node: "Node", units: np.ndarray, outcome: np.ndarray) -> None:
         """Units came back, and their states have been settled."""
         complete = outcome == COMPLETE
-        failed = units[~complete & (outcome != CANCELLED)]
+        failed = units[np.isin(outcome, CHARGED)]  # of others nobody is told: they just run again
         if not len(failed):
             self.trials.see(node.name, complete=int(complete.sum()), failed=0)
             return
@@ -226,9 +285,14 @@ class Care:
                 bad = np.flatnonzero(node.units.state == State.FAILED)
                 message += f", the last with {self._error(node, int(bad[-1]))}" if len(bad) else ""
             self.emit("units failed", message, stage=stage, tiles=tiles, counts={"failed": n})
-        for host, n, _ in self._lost.due(all_of_them=all_of_them):
+        for (host, cause), n, _ in self._lost.due(all_of_them=all_of_them):
             workers = "a worker was" if n == 1 else f"{n:,} workers were"
-            self.emit("worker lost", f"{workers} lost on {host}", host=host, counts={"lost": n})
+            message = f"{workers} lost on {host}"
+            if cause:
+                message += (
+                    f": SLURM ended the job ({cause}); nothing is charged, what ran is made again"
+                )
+            self.emit("worker lost", message, host=host, counts={"lost": n})
 
     def _error(self, node: "Node", unit: int) -> str:
         return self._of.project.last_error(node, unit)
@@ -258,11 +322,16 @@ class Care:
         """A worker died with what it had begun; its id in the journal, where it is known."""
         address = str(getattr(getattr(error, "last_worker", None), "address", "") or "")
         host = self.placing.host_of(address)
-        self._lost.add(host, [address])
+        self._lost.add((host, ""), [address])
         if self.placing.knows(address):  # else it would count for a host of another name
             self.placing.counts.failed(host, batch.node.id, batch.units)
             self._failed_on(host, None, batch.units)
         return self._of.record.worker(address, host) if address else None
+
+    def worker_taken(self, error: BaseException, cause: str) -> None:
+        """SLURM has ended the job of a worker with what it had begun: nobody is to blame."""
+        address = str(getattr(getattr(error, "last_worker", None), "address", "") or "")
+        self._lost.add((self.placing.host_of(address), cause), [address])
 
     def _failed_on(self, host: str, node: "Node | None", bad: np.ndarray) -> None:
         """Failures on a host that is set aside are not charged; others may show that it is bad."""
@@ -301,3 +370,7 @@ class Care:
             self.emit(
                 *("node set aside", message), host=host, counts={"tried again": again}, say=True
             )
+
+
+def _paused_itself(text: str) -> str:
+    return f"the project has paused itself: {text}"

@@ -119,7 +119,7 @@ class Controls(ProjectFolder):
         -------
         pandas.DataFrame
             A row for each unit whose output is damaged: ``stage``, ``unit``, ``tile``, ``file``,
-            ``problem``.
+            ``problem``, and ``waits`` for damage that was found before: it waits to be made again.
         """
         from latticework.project.verifying import verify
 

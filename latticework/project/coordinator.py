@@ -101,6 +101,7 @@ class Coordinator(RunDesk):
         self.thread = threading.get_ident()
         self.stopping = False
         self.outage = Outage(project.path, self.staging, lambda: self.stopping)
+        self.outage.happened = self.care.outage_changed
         self.publisher.outage = self.outage
         self.journal.commit()
         self.journal.patience = self.outage.bear
@@ -230,7 +231,8 @@ class Coordinator(RunDesk):
                 with self.outage.let_go():
                     self.mishaps.give_up(batch, STOPPED)
         self.flying.clear()
-        self.care.end()
+        with self.outage.let_go():
+            self.care.end()
         if mine:
             self._keep_states()
         else:

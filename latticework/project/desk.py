@@ -15,7 +15,7 @@ import numpy as np
 from latticework.io.journal import Journal
 from latticework.lattice.states import ACTIVE, State
 from latticework.project.dispatch import ReadyUnits
-from latticework.project.ledger import apply_change
+from latticework.project.ledger import FOUND_DAMAGED, apply_change
 from latticework.project.pipeline import Node, Pipeline
 from latticework.project.propagation import Propagation, Touched
 from latticework.project.settings import Settings, check_settings, scope_of
@@ -58,6 +58,12 @@ class Desk:
         self.journal.add_change(node.id, what, units.astype("<i8").tobytes())
         apply_change(node, what, units)
         self.states.spread({node.name: units})
+
+    def make_again(self, node: Node, units: np.ndarray) -> None:
+        """What these units had made was found damaged: they run again, and it is kept why."""
+        if len(units):
+            self.change_units(node, "retry", units)
+            self.journal.add_change(node.id, FOUND_DAMAGED, units.astype("<i8").tobytes())
 
     def use(self, settings: Settings) -> None:
         """Keep other settings, and let everything follow that depends on them."""

@@ -22,9 +22,10 @@ KINDS = {
     "first failure": "an attempt of a stage has failed for the first time in this run",
     "units failed": "units have failed for good",
     "stage paused itself": "most of the first units of a stage have failed",
-    "project paused": "the project has paused itself, because of a full disk",
-    "project resumed": "the project goes on by itself, as there is room again",
+    "project paused": "the project has paused itself, as it cannot write, or a user has paused it",
+    "project resumed": "the project goes on: it can write again, or a user has resumed it",
     "node set aside": "a host is given no more work, as it fails much more than the others",
+    "pool refused": "SLURM does not take the jobs of a pool: once for each reason",
     "worker lost": "a worker has died or left with units that it had begun",
     "acquisition ended": "no more tiles will come",
 }

@@ -14,6 +14,7 @@ from latticework.project.pipeline import SOURCE, Edge, Node
 from latticework.project.pool_facts import what_it_waits_for
 from latticework.project.settings import inside
 from latticework.project.units import MOST_TRIES
+from latticework.project.verifying import not_mended
 from latticework.stages.lattices import TILES
 
 if TYPE_CHECKING:
@@ -151,12 +152,15 @@ def _stale(project: "ProjectFolder", node: Node, unit: int) -> str:
     if project.settings.holds(node.name):
         what = "the project" if project.settings.paused else f"stage {node.name!r}"
         return f"stale, and {what} is paused: it runs again when that is resumed"
-    if not node.units.fingerprint[unit]:
-        return "stale: it was told to run again, and will in the next run"
-    return (
-        "stale: its code, its parameters or something it read has changed since it was made; "
-        "it runs again in the next run"
-    )
+    if unit in not_mended(project, node):
+        reason = "its file was found damaged"
+    elif not node.units.fingerprint[unit]:
+        reason = "it was told to run again"
+    else:
+        reason = "its code, its parameters or something it read has changed since it was made"
+    if project.is_run():
+        return f"stale: {reason}; {what_it_waits_for(project, node.needs)}"
+    return f"stale: {reason}; it runs again in the next run"
 
 
 def _waiting(project: "ProjectFolder", node: Node, unit: int) -> str:

@@ -22,6 +22,8 @@ from latticework.stages.stage import Stage
 COMPLETE, CANCELLED = 1, 5
 CHARGED = (2, 3, 4, 6, 7, 8)
 """Outcomes that count against a unit's retries."""
+FOUND_DAMAGED = "damaged"
+"""A change that says why units were told to run again: what they had made is damaged."""
 
 Row = tuple[int, int, int, int, float | None, float | None, int | None, int | None]
 
@@ -201,8 +203,8 @@ def _charge(node: Node, failed: dict[int, tuple[int, int, int]]) -> None:
 def apply_change(node: Node, what: str, ids: np.ndarray) -> None:
     """A change that is no attempt.
 
-    ``retry``, ``fail``, ``cancel`` or ``drop`` (outputs were removed). Behind ``fail`` stands the
-    stamp of what failed (`failed_for_good`).
+    ``retry``, ``fail``, ``cancel`` or ``drop`` (outputs were removed); others only tell.
+    Behind ``fail`` stands the stamp of what failed (`failed_for_good`).
     """
     units = node.units
     if what == "retry":

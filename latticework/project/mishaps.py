@@ -49,6 +49,8 @@ TAKEN_AWAY = {
     "ended": KILLED,
 }
 """What is kept of units whose worker had to go, for no fault of theirs."""
+OURS = "ended"
+"""Why a worker had to go that the run itself has ended: no news to anybody."""
 
 
 class Mishaps:
@@ -162,6 +164,8 @@ class Mishaps:
         if cause in TAKEN_AWAY:
             outcome = TAKEN_AWAY[cause]
             text = f"its worker was taken away by SLURM: {cause}"
+            if cause != OURS:
+                of.care.worker_taken(error, cause)
             self.give_up(batch, outcome, of.journal.error_id("KilledWorker", text, text))
             return
         message = "its worker died: out of memory, or its code crashed (the worker's log may tell)"
@@ -257,6 +261,9 @@ class Mishaps:
             if outage.strike(node.id, unit, failure.trouble):
                 of_unit = int(batch.fingerprints[batch.units == unit][0])
                 self.of.change_units(node, failed_for_good(of_unit), np.array([unit]))
+                self.of.care.failed_for_good(node, np.array([unit]))
+                continue
+            if outage.is_late(node.id, unit, failure.trouble):
                 continue
             tile = node.lattice.tile(unit)
             by = f"stage {node.name!r} for tile {tile.name} {tile.address} on {report.host}"
@@ -317,11 +324,16 @@ class Mishaps:
         if output is not None and node.settled and output.kind in STAGED:
             good[: len(rows)] = rows["outcome"] == COMPLETE
         if not good.all():
-            self.give_up(before.only(~good), STOPPED)
+            self.give_up(before.only(~good), KILLED, self._lost_with_worker())
         if good.any():
             done = rows[good[: len(rows)]].tobytes()
             report = BatchReport(before.number, done, str(staging), output, (), (), *who)
             self.of.take_in(before.only(good), report)
+
+    def _lost_with_worker(self) -> int:
+        """Id of the error of units that were done, but not reported or not quite written."""
+        text = "it was done, but its worker ended before that was reported: it runs again"
+        return self.of.journal.error_id("KilledWorker", text, text)
 
     def _refused(self, node: Node, batch: Batch, error: BaseException | None) -> None:
         """The worker could not begin: every unit is charged with what it said."""

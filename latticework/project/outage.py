@@ -25,9 +25,10 @@ import os
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dask.utils import format_bytes, parse_bytes, parse_timedelta
 
@@ -54,6 +55,8 @@ SLOWEST = 12
 """Times of `EVERY` between looks at most, where each look seems to help and then does not."""
 ROOMY = 4
 """Times the margin that are free where a full disk is another one, or a quota."""
+LATE = 2
+"""Times that a unit may find a disk full that has room by now, before that pauses the project."""
 STRIKES = 20
 """Times that a unit may find a disk full that has room, before it counts as failed."""
 PLACE_BYTES = 4096
@@ -133,6 +136,8 @@ class Outage:
         self._project, self._staging, self._ends = project, staging, ends
         self._limits = limits or Limits.configured()
         self._clock, self._sleep, self._free = clock, sleep, free
+        self.before = left_by_last_run(project)
+        """Since when, and why, an earlier run could not write when it ended, if it was so."""
         self._told = _Told(outage_file(project))
         self._trouble: Trouble | None = None
         self._by = ""
@@ -140,10 +145,13 @@ class Outage:
         self._next = 0.0
         self._slow = 1
         self._strikes: defaultdict[tuple[int, int], int] = defaultdict(int)
+        self._late: defaultdict[tuple[int, int], int] = defaultdict(int)
         self.gave_up = False
         """Whether the run was told to stop while something could not be written."""
-        self.say: Callable[[str], None] = lambda _text: None
-        """Where people are told, beside the log."""
+        self.say: Callable[[str], None] | None = None
+        """Where people are told; a warning in the log if nowhere."""
+        self.happened: Callable[[str, Mapping[str, int]], None] = lambda _text, _counts: None
+        """Told when it begins, why, and when it ends, with no text; and bytes free and needed."""
 
     @property
     def on(self) -> bool:
@@ -205,8 +213,25 @@ class Outage:
         self._strikes[node, unit] += 1
         return self._strikes[node, unit] > STRIKES
 
+    def is_late(self, node: int, unit: int, trouble: Trouble) -> bool:
+        """Whether a unit found a disk full that has room by now: then it just runs again.
+
+        Not for ever: what is free may look otherwise from where it runs.
+        """
+        before = trouble.free_bytes
+        if self.on or before is None or not trouble.full or not self._is_ours(trouble):
+            return False
+        margin, now = self._margin(), self._free(self._project)
+        if before >= ROOMY * margin or now is None or now < before + margin:
+            return False
+        if not self._can_write(min(PROBE_BYTES, margin)):
+            return False
+        self._late[node, unit] += 1
+        return self._late[node, unit] <= LATE
+
     def _end(self) -> None:
         self._trouble = None
+        self._needed = None
         self._tell(f"resumed: {self._project} can be written to again")
 
     # ---------------------------------------------------------------- steps that must not fail
@@ -318,12 +343,17 @@ class Outage:
 
     def _tell(self, text: str) -> None:
         self._told.put(self.text)
-        log.warning(text)
-        self.say(text)
+        if self.say is None:
+            log.warning(text)
+        else:
+            log.info(text)
+            self.say(text)
+        room = {"bytes free": self._free(self._project), "bytes needed": self._needed}
+        self.happened(self.text, {name: n for name, n in room.items() if n is not None})
 
     def close(self) -> None:
-        """The run ends."""
-        self._told.close()
+        """The run ends; where it cannot write still, the next one is told."""
+        self._told.close(still=self.on)
 
 
 class _Told:
@@ -332,19 +362,23 @@ class _Told:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: int | None = None
+        self._facts: dict[str, Any] = {}
         with contextlib.suppress(OSError):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             self.put("")
 
     def put(self, text: str) -> None:
-        facts = {"text": text, "since": time.time()} if text else {}
+        self._facts = {"text": text, "since": time.time()} if text else {}
+        self._write(self._facts)
+
+    def _write(self, facts: Mapping[str, Any]) -> None:
         content = json.dumps(facts).encode()[:PLACE_BYTES].ljust(PLACE_BYTES)
         with contextlib.suppress(OSError):
             if self._file is not None:
                 os.pwrite(self._file, content, 0)
 
-    def close(self) -> None:
-        self.put("")
+    def close(self, *, still: bool) -> None:
+        self._write({**self._facts, "over": True} if still else {})
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -358,10 +392,25 @@ def read_outage(project: Path) -> str:
     >>> read_outage(Path("no-such-project"))
     ''
     """
+    facts = _facts(project)
+    return "" if facts.get("over") else str(facts.get("text", ""))
+
+
+def left_by_last_run(project: Path) -> tuple[float, str] | None:
+    """Since when, and why, the last run of a project could not write when it ended."""
+    facts = _facts(project)
     try:
-        return str(json.loads(outage_file(project).read_text(encoding="utf-8")).get("text", ""))
-    except (OSError, ValueError, AttributeError):
-        return ""
+        return (float(facts["since"]), str(facts["text"])) if facts.get("text") else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _facts(project: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(outage_file(project).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _user() -> str:

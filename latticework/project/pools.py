@@ -55,6 +55,9 @@ class Scaler(Protocol):
     def pending(self) -> str:
         """Why workers that were asked for are not there, in words; empty if all are."""
 
+    def refused(self) -> str:
+        """Why the last workers that were asked for were refused; empty if they were not."""
+
     def cause(self, worker: str) -> str | None:
         """Why a worker has gone, by its name: None if it is not known."""
 
@@ -168,6 +171,10 @@ class Pool:
         """There is work for so many slots now."""
         if self.scaler is not None:
             self.scaler.scale(slots)
+
+    def refused(self) -> str:
+        """Why it is refused workers; empty if it is not."""
+        return "" if self.scaler is None else self.scaler.refused()
 
     def facts(self) -> PoolFacts:
         """How it stands."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from latticework.errors import LatticeworkError, ProjectError
 from latticework.project.pool_kinds import local
+from latticework.project.pool_options import check_options, named_options
 from latticework.project.slurm_pool import slurm
 
 KINDS = ("slurm", "local", "scheduler")
@@ -73,6 +74,7 @@ def _pool(path: Path, name: str, given: Any, site: Any) -> Any:
     chosen = {str(key).replace("-", "_"): value for key, value in (options or {}).items()}
     try:
         if kind == "local":
+            check_options(chosen, named_options(local))
             return local(name=name, **chosen)
         return slurm(name=name, site=site, **chosen)
     except (LatticeworkError, TypeError) as error:

@@ -58,8 +58,10 @@ class Recovered:
     """Units that had been complete and will be made again, by stage."""
 
     def __str__(self) -> str:
-        kept = ", ".join(f"{n:,} {table}" for table, n in self.rows.items() if n)
+        kept = ", ".join(_rows(table, n) for table, n in self.rows.items() if n)
         lines = [f"recovered: {kept or 'nothing'}"]
+        if self.lost and not self.rows.get("stages"):
+            lines.append("no stage is known: add the stages again, then run")
         if self.lost:
             lines.append(f"rows are lost of: {', '.join(self.lost)}")
         for stage in sorted({*self.complete, *self.again}):
@@ -69,6 +71,11 @@ class Recovered:
         if self.aside is not None:
             lines.append(f"the damaged journal is kept in {self.aside}")
         return "\n".join(lines)
+
+
+def _rows(table: str, n: int) -> str:
+    one = "batch" if table == "batches" else table.removesuffix("s")
+    return f"1 {one}" if n == 1 else f"{n:,} {table}"
 
 
 def recover(path: Path | str) -> Recovered:
@@ -100,6 +107,7 @@ def recover(path: Path | str) -> Recovered:
     >>> (project.path / "journal.sqlite").unlink()
     >>> print(lw.recover(project.path))
     recovered: nothing
+    no stage is known: add the stages again, then run
     rows are lost of: attempts, changes
     """
     path = Path(path).expanduser().resolve()
@@ -198,12 +206,14 @@ def _judge(project: Project, *, uncertain: bool) -> dict[str, int]:
         if node.is_source:
             continue
         bad = {damage.unit for damage in damaged(project, node)}
+        desk.make_again(node, np.array(sorted(bad), dtype=np.int64))
+        younger: set[int] = set()
         if uncertain:
             units = np.flatnonzero(node.units.state == State.COMPLETE).tolist()
-            bad.update(_younger(project, node, [unit for unit in units if unit not in bad]))
-        if bad:
-            desk.change_units(node, "retry", np.array(sorted(bad), dtype=np.int64))
-            again[node.name] = len(bad)
+            younger.update(_younger(project, node, [unit for unit in units if unit not in bad]))
+            desk.change_units(node, "retry", np.array(sorted(younger), dtype=np.int64))
+        if bad or younger:
+            again[node.name] = len(bad) + len(younger)
     for node in project.pipeline:
         if not node.is_source:
             save_snapshot(project.writable_journal(), node)

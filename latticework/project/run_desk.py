@@ -129,6 +129,7 @@ class RunDesk(Desk):
         for batch, future in self.flying.values():
             if self.settings.holds(batch.stage):
                 self.mishaps.hand_back(batch, future)
+        self.care.pauses_changed()
 
     def waits_for(self, held: set[str]) -> bool:
         """Whether the run goes on for stages that are held back: not for what gave up itself."""

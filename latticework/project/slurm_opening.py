@@ -66,10 +66,14 @@ def open_slurm_pool(spec: SlurmPool, folder: Path) -> Iterator[Pool]:
             if spec.outlive_s and scaler.jobs:
                 cluster.leave()
                 log.warning(
-                    "pool %r: the run has failed; its %d jobs wait for the next run for %g minutes",
-                    *(spec.name, len(scaler.jobs), spec.outlive_s / 60),
+                    "pool %r: the run has failed; %s for the next run, for %g minutes",
+                    *(spec.name, _jobs_wait(len(scaler.jobs)), spec.outlive_s / 60),
                 )
             raise
+
+
+def _jobs_wait(n: int) -> str:
+    return "its job waits" if n == 1 else f"its {n} jobs wait"
 
 
 def _lasting(spec: SlurmPool, folder: Path) -> Lasting | None:

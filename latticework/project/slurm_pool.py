@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from latticework.errors import ProjectError
+from latticework.project.pool_options import check_options, jobqueue_options, named_options
 from latticework.project.pools import Pool
 from latticework.stages.needs import bytes_of
 
@@ -269,6 +270,8 @@ def slurm(
     >>> pool.name, pool.processes, pool.memory_bytes // 2**30, pool.walltime_s
     ('slurm', 8, 32, 14400.0)
     """
+    if options:  # else there is no need to load dask-jobqueue yet
+        check_options(options, [*named_options(slurm), *jobqueue_options()])
     settings = {**site_options(site), **options}
     cores = _whole("cores", settings.pop("cores", 1) if cores is None else cores, least=1)
     settings.pop("cores", None)

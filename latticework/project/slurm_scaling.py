@@ -267,8 +267,14 @@ class SlurmScaler:
         if self._trouble:
             parts.append(f"SLURM takes no job: {self._trouble}")
         if not parts and self._wanted > len(self._names()):
-            parts.append(f"{self._wanted} jobs wanted, not all of them have started")
+            one = "1 job wanted, which has not started"
+            many = f"{self._wanted} jobs wanted, not all of them have started"
+            parts.append(one if self._wanted == 1 else many)
         return "; ".join(parts)
+
+    def refused(self) -> str:
+        """Why SLURM takes no job; empty if it does."""
+        return self._trouble
 
     def cause(self, worker: str) -> str | None:
         """Why a worker has gone: ``"preempted"``, ``"walltime"``, ...; None if not known (yet)."""

@@ -112,7 +112,7 @@ def make_again(desk: "Desk", arguments: Arguments) -> int:
     for name, ids in arguments["units"].items():
         meant = {"stages": name, "units": ids}
         for node, units in chosen_units(desk.pipeline, meant, [State.COMPLETE]):
-            desk.change_units(node, "retry", units)
+            desk.make_again(node, units)
             total += len(units)
     return total
 

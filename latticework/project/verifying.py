@@ -16,6 +16,7 @@ from latticework.errors import StoreError
 from latticework.io.tables import read_tables, table_key
 from latticework.io.tile_array import TileArray
 from latticework.lattice.states import State
+from latticework.project.ledger import FOUND_DAMAGED
 from latticework.project.pipeline import Node
 from latticework.stages.command_files import size_of
 from latticework.stages.paths import array_folder, files_folder, table_folder, tile_folder
@@ -39,6 +40,8 @@ class Damage:
     """The file or folder."""
     problem: str
     """What is wrong with it."""
+    waits: bool = False
+    """Whether that was found before: it waits to be made again."""
 
 
 Look = Callable[[int, int | None], tuple[Path, str] | None]
@@ -56,18 +59,23 @@ def verify(
     names = [node.name for node in project.pipeline if not node.is_source]
     nodes = [project.pipeline[name] for name in (names if stages is None else stages)]
     found = [damage for node in nodes for damage in damaged(project, node, thorough=thorough)]
-    if mark and found:
-        units: dict[str, list[int]] = {}
-        for damage in found:
+    units: dict[str, list[int]] = {}
+    for damage in found:
+        if not damage.waits:
             units.setdefault(damage.stage, []).append(damage.unit)
+    if mark and units:
         project.ask("make again", {"units": units})
     return _table(project, found)
 
 
 def damaged(project: "ProjectFolder", node: Node, *, thorough: bool = False) -> Iterator[Damage]:
-    """What is wrong with the outputs of a stage's complete units."""
-    units = np.flatnonzero(node.units.state == State.COMPLETE)
-    if node.is_source or node.output is None or not len(units):
+    """What is wrong with the outputs of a stage's complete units, and of those found before."""
+    if node.is_source or node.output is None:
+        return
+    before = set(not_mended(project, node).tolist())
+    complete = np.flatnonzero(node.units.state == State.COMPLETE)
+    units = np.union1d(complete, np.array(sorted(before), dtype=np.int64))
+    if not len(units):
         return
     try:
         look = _LOOKS[node.output.kind](project, node, units, thorough)
@@ -82,8 +90,34 @@ def damaged(project: "ProjectFolder", node: Node, *, thorough: bool = False) -> 
     sizes = _sizes(project, node)
     for unit in units.tolist():
         found = look(unit, sizes.get(unit))
+        if found is None and unit in before:  # a look may see less than the one that found it
+            files = published_files(project, node)(unit)
+            found = (files[0] if files else project.path), "it was found damaged before"
         if found is not None:
-            yield Damage(node.name, unit, str(found[0]), found[1])
+            yield Damage(node.name, unit, str(found[0]), found[1], unit in before)
+
+
+def not_mended(project: "ProjectFolder", node: Node) -> np.ndarray:
+    """Units of which the output was found damaged, and has not been made again since."""
+    rows = project.query(
+        "select after, units from changes where stage = ? and what = ? order by id",
+        (node.id, FOUND_DAMAGED),
+    )
+    found = {unit: after for after, ids in rows for unit in np.frombuffer(ids, "<i8").tolist()}
+    if not found:
+        return np.zeros(0, dtype=np.int64)
+    made = project.query(
+        "select unit, max(id) from attempts where stage = ? and outcome = 1 and id > ? "
+        "group by unit",
+        (node.id, min(found.values())),
+    )
+    for unit, attempt in made:
+        if attempt > found.get(unit, attempt):
+            del found[unit]
+    units = np.array(sorted(found), dtype=np.int64)
+    gone = np.isin(node.units.state[units], (State.ABSENT, State.COMPLETE))
+    waits: np.ndarray = units[(node.units.published[units] > 0) & ~gone]
+    return waits
 
 
 def _sizes(project: "ProjectFolder", node: Node) -> dict[int, int]:
@@ -212,5 +246,5 @@ def _table(project: "ProjectFolder", found: list[Damage]) -> "pd.DataFrame":
         node = project.pipeline[damage.stage]
         tile = node.lattice.tile(damage.unit)
         named = "" if node.reduction else f"{tile.name} {tile.address}"
-        rows.append((damage.stage, damage.unit, named, damage.file, damage.problem))
-    return pd.DataFrame(rows, columns=["stage", "unit", "tile", "file", "problem"])
+        rows.append((damage.stage, damage.unit, named, damage.file, damage.problem, damage.waits))
+    return pd.DataFrame(rows, columns=["stage", "unit", "tile", "file", "problem", "waits"])

@@ -9,6 +9,9 @@ from latticework.viz.progress import ShownProgress, StageView
 from latticework.viz.states import counts_text
 from latticework.viz.words import percent, plain, plural, rate, time_left
 
+MOST_SAID = 2000
+"""Characters of what is said, at most: what is said last is often what to do."""
+
 
 class LineProgress(ShownProgress):
     """One line per stage that changed, at most every `every_s` seconds; a sign of life each minute.
@@ -56,7 +59,7 @@ class LineProgress(ShownProgress):
         file.flush()
 
     def _tell(self, text: str) -> None:
-        self._print(plain(text, 200))
+        self._print(plain(text, MOST_SAID))
 
     def _begin(self) -> None:
         self._last_round = self._clock()

@@ -5,6 +5,7 @@ import json
 import pytest
 
 import latticework as lw
+from latticework.project.pool_facts import PoolFacts, write_pools
 from latticework.testing import simulate
 from tests.project import steps
 from tests.project.running import run_here
@@ -30,6 +31,8 @@ def test_what_is_damaged_is_listed_and_made_again(typed, folder):
     assert "1 unit damaged" in text
     assert "latticework run" in text
     assert lw.open_project(folder).counts["same"] == {"complete": 3, "stale": 1}
+    text = typed("verify", folder, "--thorough", code=1)
+    assert "1 damaged unit waits to be made again; 'latticework run" in text
 
 
 def test_a_journal_that_is_gone_is_told_and_made_anew(typed, folder):
@@ -48,3 +51,21 @@ def test_status_says_that_a_run_waits_for_room(typed, folder):
         assert "Paused by itself: the disk is full" in typed("status", folder)
         assert json.loads(typed("status", folder, "--json"))["outage"]
     assert "Paused by itself" not in typed("status", folder)
+
+
+def test_while_a_run_goes_on_status_and_why_say_what_its_pools_lack(typed, folder):
+    project = lw.open_project(folder)
+    project.retry("same", 1, failed=False)
+    waiting = "3 jobs wait in SLURM: Priority (jobs with a higher priority go first)"
+    with project.lock().held():
+        write_pools(folder, [PoolFacts("cpu", 0, 0, 0, None, 0, waiting)])
+        text = typed("status", folder)
+        assert f"Pool cpu: 0 workers, {waiting}" in text
+        [pool] = json.loads(typed("status", folder, "--json"))["pools"]
+        assert pool["pending"] == waiting
+        assert lw.open_project(folder).why("same", 1) == (
+            f"stale: it was told to run again; pool 'cpu' has no workers yet: {waiting}"
+        )
+    text = typed("status", folder, code=1)
+    assert "SLURM" not in text
+    assert "Stale, complete once and to be made again: same 1" in text

@@ -61,12 +61,12 @@ class HereClient:
             return Done(None, error)
 
 
-def run_here(project, stages=None, client=None):
+def run_here(project, stages=None, client=None, progress="none"):
     """`Project.run` without a cluster."""
     with project.lock().held(patience_s=5):  # somebody may just be looking whether it is taken
         running.refresh_code(project)
         chosen = running.chosen_nodes(project, stages)
-        return running.run_nodes(project, client or HereClient(), chosen, "none", only=stages)
+        return running.run_nodes(project, client or HereClient(), chosen, progress, only=stages)
 
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

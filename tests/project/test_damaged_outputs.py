@@ -72,6 +72,36 @@ def test_a_damaged_tile_is_found_and_made_again_with_what_read_it(project, probl
     assert not len(project.verify(thorough=True))
 
 
+@pytest.mark.parametrize("problem", DAMAGE)
+def test_what_was_found_damaged_counts_as_damaged_until_it_is_made_again(project, problem):
+    file = shard(project, 4)
+    DAMAGE[problem](file)
+    project.verify()
+    changes = project.query("select count(*) from changes")
+    for thorough in (False, True):
+        [row] = lw.open_project(project.path).verify(thorough=thorough).to_dict("records")
+        assert (row["stage"], row["unit"], row["file"]) == ("same", 4, str(file))
+        assert problem in row["problem"]
+        assert row["waits"]
+    assert project.query("select count(*) from changes") == changes
+    assert project.why("same", 4).startswith("stale: its file was found damaged; it runs again in")
+    if file.is_dir():
+        file.rmdir()
+    assert run_here(project)
+    assert not len(project.verify(thorough=True))
+    project.ask("retry", {"stages": ["same"], "unit": 4, "states": ["complete"]})
+    assert project.why("same", 4).startswith("stale: it was told to run again; it runs again in")
+    assert not len(project.verify(thorough=True))
+
+
+def test_damage_that_only_decoding_shows_is_not_forgotten_by_a_quick_look(project):
+    flip(shard(project, 2), -20)
+    assert len(project.verify("same", thorough=True)) == 1
+    [row] = project.verify().to_dict("records")
+    assert (row["unit"], row["waits"]) == (2, True)
+    assert row["problem"] == "it was found damaged before"
+
+
 def test_what_only_decoding_shows_is_found_when_asked_for(project):
     flip(shard(project, 2), -20)
     assert not len(project.verify())

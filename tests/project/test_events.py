@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from latticework.io.memory import MemorySource
 from latticework.project import events, hooks
 from latticework.project.events import KINDS, Event, EventLog
 from latticework.project.hooks import Hook
+from latticework.project.steering import carry_out
 from latticework.stages.paths import journal_file
 from tests.project import steps
 from tests.project.running import numbered, run_here
@@ -114,6 +116,69 @@ def test_a_lost_worker_and_the_unit_that_killed_it_are_told_of(folder):
     session.crash()
 
 
+@pytest.mark.parametrize(
+    ("cause", "outcome"),
+    [("cancelled", "worker lost"), ("walltime", "walltime"), ("node failure", "node failure")],
+)
+def test_a_worker_whose_job_slurm_has_ended_is_told_of_and_nobody_is_charged(
+    folder, cause, outcome
+):
+    lost, told, project = _after_a_job_ended(folder, cause)
+    assert len(lost) == 1
+    assert f"SLURM ended the job ({cause})" in lost[0].message
+    assert lost[0].counts == {"lost": 1}
+    assert "first failure" not in kinds(told)
+    assert project.attempts().outcome.tolist()[0] == outcome
+    assert not project.pipeline["add"].units.tries.any()
+
+
+def test_a_worker_that_the_run_itself_has_ended_is_no_news(folder):
+    assert _after_a_job_ended(folder, "ended")[0] == []
+
+
+def test_a_pool_that_slurm_refuses_is_told_of_once_for_each_reason(folder):
+    lw.create(folder / "p.lw", numbered((1, 2))[0])
+    session = Session(folder / "p.lw", slots=1)
+    told = heard(session.project, "pool refused")
+    session.begin()
+    care, now, why = session.coordinator.care, [1000.0], [""]
+    care._clock = lambda: now[0]
+    [pool] = session.coordinator.pools
+    pool.scaler = SimpleNamespace(refused=lambda: why[0], pending=lambda: why[0])
+    for reason in ("", "invalid partition: gpu", "invalid partition: gpu", "", "job 7", "job 8"):
+        why[0], now[0] = reason, now[0] + 1
+        care.look()
+    session.project.hooks.wait()
+    assert [event.message for event in told] == [
+        "SLURM takes no job of pool 'workers': invalid partition: gpu; it is asked again",
+        "SLURM takes no job of pool 'workers': job 7; it is asked again",
+    ]
+    session.crash()
+
+
+def _after_a_job_ended(folder, cause):
+    """Events of lost workers and all events, and the project, when a job has ended so."""
+    from distributed import KilledWorker
+
+    lw.create(folder / "p.lw", numbered((1, 2))[0])
+    session = Session(folder / "p.lw", slots=1)
+    session.project.add(steps.add)
+    told = heard(session.project)
+    session.begin()
+    session.send()
+    [(batch, future)] = session.out
+    batch.pool.scaler = SimpleNamespace(cause=lambda _worker: cause, pending=lambda: "")
+    batch.started = True
+    worker = SimpleNamespace(address="tcp://10.0.0.1:1", name="cpu-0")
+    future.become("error", KilledWorker("task", worker, 0))
+    session.take_in()
+    session.coordinator.care.end()
+    session.project.hooks.wait()
+    session.commit()
+    session.crash()
+    return [event for event in told if event.kind == "worker lost"], told, session.project
+
+
 def test_the_end_of_an_acquisition_is_told_and_stages_are_complete_only_then(folder):
     tiles = lw.Lattice.from_positions(
         [[0, 0], [0, 8]],
@@ -163,6 +228,22 @@ def test_events_are_a_table_for_every_process(folder):
     assert len(project.events(since=-3600)) == 0
     with pytest.raises(ProjectError, match="there is no event 'end'; there are run begun"):
         project.events("end")
+
+
+def test_that_a_user_pauses_and_resumes_the_project_is_told_once_each(folder):
+    lw.create(folder / "p.lw", numbered((1, 2))[0])
+    session = Session(folder / "p.lw", slots=1)
+    session.project.add(steps.add)
+    told = heard(session.project, ["project paused", "project resumed"])
+    session.begin()
+    carry_out(session.coordinator, "pause", {})
+    carry_out(session.coordinator, "pause", {})
+    carry_out(session.coordinator, "resume", {})
+    carry_out(session.coordinator, "resume", {})
+    session.project.hooks.wait()
+    assert kinds(told) == ["project paused", "project resumed"]
+    assert told[0].message == "the project was paused by a user"
+    session.crash()
 
 
 def test_a_run_that_is_killed_leaves_the_events_that_were_committed(folder):

@@ -50,6 +50,59 @@ def test_workers_that_find_the_disk_full_are_not_to_blame_and_the_run_goes_on_by
     assert not lw.open_project(project.path).outage
 
 
+def test_a_full_disk_is_no_first_failure(disk):
+    project = lw.create(disk / "run.lw", noise()[0])
+    project.add(steps.same)
+    told = []
+    project.on("first failure", told.append)
+    filler = fill(disk, leave=4 * 2**20)
+    run = Going(project)
+    run.wait_for_outage()
+    filler.unlink()
+    assert run.end()
+    project.hooks.wait()
+    assert FULL in outcomes(project)
+    assert not told
+
+
+def test_a_full_disk_is_told_of_once_when_it_pauses_the_project_and_once_when_it_goes_on(disk):
+    project = lw.create(disk / "run.lw", noise()[0])
+    project.add(steps.same)
+    told = []
+    project.on(["project paused", "project resumed"], told.append)
+    filler = fill(disk, leave=4 * 2**20)
+    run = Going(project)
+    text = run.wait_for_outage()
+    until(lambda: told, alive=run)  # at once, though nothing can be written
+    filler.unlink()
+    assert run.end()
+    project.hooks.wait()
+    assert [event.kind for event in told] == ["project paused", "project resumed"]
+    assert told[0].message.startswith("the project has paused itself: the disk is full")
+    assert str(disk) in told[0].message
+    assert str(disk) in text
+    assert told[0].counts["bytes needed"] > told[0].counts["bytes free"]
+    kept = project.events()
+    kept = kept[kept.event.str.startswith("project ")]
+    assert kept.event.tolist() == ["project paused", "project resumed"]
+    assert kept.message.tolist() == [event.message for event in told]
+
+
+@pytest.mark.parametrize("progress", ["lines", "none"])
+def test_that_it_waits_for_room_is_said_once_and_in_full(disk, capsys, caplog, progress):
+    project = lw.create(disk / "run.lw", noise()[0])
+    project.add(steps.same)
+    filler = fill(disk, leave=4 * 2**20)
+    run = Going(project, progress=progress)
+    run.wait_for_outage()
+    filler.unlink()
+    assert run.end()
+    said = [*capsys.readouterr().out.splitlines(), *(r.message for r in caplog.records)]
+    (paused,) = [line for line in said if line.startswith("paused: ")]
+    assert paused.endswith("nothing is lost")
+    assert len([line for line in said if line.startswith("resumed: ")]) == 1
+
+
 def test_workers_on_a_cluster_find_the_disk_full(disk, local_client):
     lattice, pixels = noise()
     project = lw.create(disk / "run.lw", lattice)
@@ -78,6 +131,19 @@ def test_what_a_stage_writes_elsewhere_may_fill_a_disk_too(folder):
     assert not project.pipeline["save_beside"].units.tries.any()
 
 
+def test_a_unit_that_finds_another_disk_full_too_often_is_told_of_as_failed(folder, monkeypatch):
+    monkeypatch.setattr("latticework.project.outage.STRIKES", 0)
+    project = lw.create(folder / "run.lw", noise(2, 16)[0])
+    told = []
+    project.on("units failed", told.append)
+    with small_disk(folder, 1) as disk:
+        fill(disk)
+        project.add(steps.save_beside, folder=str(disk))
+        run_here(project)
+    project.hooks.wait()
+    assert sum(event.counts["failed"] for event in told) == 2
+
+
 @pytest.mark.parametrize("stage", [steps.same, steps.total, steps.table])
 def test_a_disk_that_is_full_when_the_journal_commits_costs_nothing(disk, stage):
     project = lw.create(disk / "run.lw", noise(8, 64)[0])
@@ -91,6 +157,9 @@ def test_a_disk_that_is_full_when_the_journal_commits_costs_nothing(disk, stage)
     assert "the disk is full" in run.wait_for_outage()
     (disk / "filler").unlink()
     assert run.end()
+    told = project.events().event.tolist()
+    assert {"project paused", "project resumed"} <= set(told)
+    assert told.count("project paused") == told.count("project resumed")
     assert set(outcomes(project)) <= {"complete", FULL}
     assert list(completions(project).values()) == [1] * 8
     assert lw.open_project(project.path).counts == project.counts
@@ -154,8 +223,15 @@ def test_a_run_that_is_told_to_stop_while_the_disk_is_full_stops_and_can_be_repe
     (disk / "filler").unlink()
     again = lw.open_project(disk / "run.lw")
     assert again.counts["same"].get("complete", 0) == before < 6
+    assert not again.outage
     assert run_here(again)
     assert same(again, pixels)
+    told = again.events()  # there was no room to keep it when it happened
+    assert told.event.tolist().count("project paused") == 1
+    paused = told[told.event == "project paused"].iloc[0]
+    assert "has paused itself: the disk is full" in paused.message
+    assert run_here(lw.open_project(disk / "run.lw"))
+    assert again.events("project paused").shape[0] == 1
 
 
 def test_ctrl_c_ends_a_run_that_waits_for_room(disk):

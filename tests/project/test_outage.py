@@ -88,6 +88,19 @@ def test_nobody_is_blamed_for_a_full_disk_but_whoever_finds_one_where_there_is_r
     assert not any(world.outage.strike(1, 9, closed) for _ in range(10 * STRIKES))
 
 
+def test_a_late_report_of_a_disk_that_has_room_by_now_pauses_nothing(world):
+    full = world.full(free=10)
+    assert not world.outage.is_late(1, 7, full)  # it has none now, either
+    world.free = 10 + 2 * world.margin
+    assert world.outage.is_late(1, 7, full)
+    assert not world.outage.is_late(1, 7, world.full("/scratch/of/a/node"))
+    assert world.outage.is_late(1, 7, full)
+    assert not world.outage.is_late(1, 7, full)  # it looks otherwise where it runs
+    assert world.outage.is_late(1, 8, full)
+    world.outage.begin(world.full(free=world.free))
+    assert not world.outage.is_late(1, 9, full)
+
+
 def test_a_step_waits_for_room_and_is_tried_again(world):
     def make_room():
         world.free = 10**12 if world.now > 60 else 10

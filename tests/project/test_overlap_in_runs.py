@@ -80,7 +80,7 @@ def test_a_unit_whose_output_was_being_written_runs_again_and_is_not_to_blame(fo
     outcomes = project.attempts().groupby("tile_y").outcome.apply(list).to_dict()
     computing, written = map(int, (folder / "mark").read_text().split())
     assert outcomes.pop(computing) == ["worker lost", "complete"]
-    assert outcomes.pop(written) == ["stopped", "complete"]
+    assert outcomes.pop(written) == ["worker lost", "complete"]
     assert set(map(tuple, outcomes.values())) == {("complete",)}
     assert not project.pipeline["die_once"].units.tries.any()
     assert list((project.path / "staging").iterdir()) == []

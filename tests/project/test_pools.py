@@ -195,6 +195,16 @@ def test_tiles_that_need_more_memory_finish_in_the_larger_pool(folder, small_and
     np.testing.assert_array_equal(project["add"].data.to_numpy(), array + 2)
 
 
+def test_a_tile_that_goes_to_a_larger_pool_by_itself_is_no_first_failure(folder, small_and_large):
+    project = lw.create(folder / "p.lw", numbered((2, 2))[0])
+    project.add(hungry.take_memory, name="hungry", ids=[2], megabytes=700, retries=0)
+    told = []
+    project.on("first failure", told.append)
+    assert project.run(small_and_large, progress="none")
+    assert "memory" in set(project.attempts("hungry").outcome)
+    assert not told
+
+
 def test_the_next_run_knows_which_tiles_need_the_larger_pool(folder, small_and_large):
     lattice, array = numbered((4, 4))
     project = lw.create(folder / "p.lw", lattice)

@@ -86,3 +86,20 @@ def test_a_project_runs_in_the_pools_of_a_file(folder):
     project.add(steps.add, needs="here")
     text = "pools: {here: {local: {workers: 1, memory: 1GiB}}, there: {local: {workers: 1}}}"
     assert project.run(read_pools_file(written(folder, text)), progress="none")
+
+
+def test_an_option_that_there_is_not_is_named_with_the_one_that_was_meant(tmp_path):
+    with pytest.raises(ProjectError) as caught:
+        lw.slurm(wall_time="4h")
+    assert str(caught.value).startswith(
+        "there is no 'wall_time'; did you mean 'walltime'? There is account, "
+    )
+    for name in ("maximum", "outlive", "job_extra_directives", "queue", "interface"):
+        assert name in str(caught.value)
+    assert "job_cls" not in str(caught.value)
+    file = written(tmp_path, "pools: {cpu: {slurm: {cores: 2, wall_time: 4h}}}")
+    with pytest.raises(ProjectError, match="pool 'cpu': there is no 'wall_time'; did you mean"):
+        read_pools_file(file)
+    file = written(tmp_path, "pools: {here: {local: {worker: 2}}}")
+    with pytest.raises(ProjectError, match="pool 'here': there is no 'worker'; did you mean 'work"):
+        read_pools_file(file)

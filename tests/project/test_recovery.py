@@ -13,6 +13,7 @@ from latticework.errors import LatticeworkError, ProjectLockedError, StoreError
 from latticework.io.journal import Journal
 from latticework.io.salvage import salvage
 from latticework.project import status_writer
+from latticework.project.recovering import Recovered
 from tests.project import steps
 from tests.project.running import attempts_since, completions, numbered, run_here
 
@@ -261,3 +262,11 @@ def test_a_file_in_the_place_of_the_staging_folder_is_named(copy):
     with pytest.raises(LatticeworkError, match="remove the file that is in its way") as caught:
         run_here(project)
     assert str(copy / "staging") in str(caught.value)
+
+
+def test_what_is_recovered_is_counted_in_words_and_nothing_says_what_to_do():
+    one = Recovered(None, {"stages": 1, "batches": 1, "attempts": 1200}, (), {}, {})
+    assert str(one) == "recovered: 1 stage, 1 batch, 1,200 attempts"
+    nothing = Recovered(None, {}, ("attempts",), {}, {})
+    assert str(nothing).startswith("recovered: nothing\nno stage is known: add the stages again")
+    assert str(Recovered(None, {}, (), {}, {})) == "recovered: nothing"

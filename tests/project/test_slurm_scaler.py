@@ -137,6 +137,15 @@ def test_why_a_worker_has_gone_is_known_when_its_job_is_gone(processes, worker):
     assert scaler.cause(worker) == "preempted"
 
 
+@pytest.mark.parametrize(
+    ("slots", "words"), [(1, "1 job wanted, which"), (3, "3 jobs wanted, not")]
+)
+def test_jobs_that_are_not_there_yet_are_counted_in_words(slots, words):
+    scaler, _, _ = made(FakeCluster())
+    scaler.scale(slots)
+    assert scaler.pending().startswith(words)
+
+
 def test_jobs_of_several_processes_are_counted_as_jobs():
     cluster = FakeCluster()
     scaler, _, _ = made(cluster, cores=8)

@@ -66,6 +66,8 @@ def test_a_job_that_slurm_refuses_is_told_and_tried_again(tmp_path):
             what="the refusal",
         )
         assert "invalid partition" in why, why
+        until(lambda: len(project.events("pool refused")), what="the event")
+        assert "invalid partition" in project.events("pool refused").message[0]
     finally:
         run.stop()
         run.wait(60)
@@ -131,6 +133,7 @@ def test_a_week_of_failures_loses_nothing_and_does_nothing_twice(start, idle_slu
     assert set(made.values()) == {1}
     outcomes = set(project.attempts().outcome)
     assert not outcomes & {"exception", "memory"}, outcomes
+    assert "SLURM ended the job" in " ".join(project.events("worker lost").message)
     here = build(tmp_path / "here.lw", 0.0)
     assert run_here(here)
     for stage in ("slow", "edges", "sum"):
