@@ -36,7 +36,7 @@ def open_handle(
     spec = {
         "driver": "zarr3",
         "kvstore": {"driver": "file", "path": f"{os.path.abspath(folder)}/"},  # noqa: PTH100
-        "metadata": _tensorstore_metadata(layout),
+        "metadata": _tensorstore_metadata(layout, layout.separator),
         "recheck_cached_data": cached,
         "fill_missing_data_reads": lenient,
         "store_data_equal_to_fill_value": True,  # a blank tile is a file like any other
@@ -45,8 +45,10 @@ def open_handle(
 
 
 @lru_cache(maxsize=256)
-def _tensorstore_metadata(layout: ArrayLayout) -> dict[str, Any]:
+def _tensorstore_metadata(layout: ArrayLayout, _separator: str) -> dict[str, Any]:
     """What tensorstore needs of the metadata: attributes only cost time.
+
+    Layouts that differ in nothing but their separator are equal: hence that is told apart here.
 
     A list has room for any id here, so that who has it open sees tiles that are added later.
     """

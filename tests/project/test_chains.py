@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from latticework.project import nearness
 from latticework.project.nearness import Nearness
 from latticework.stages.recent_here import recent_here
 from tests.project.running import HereClient, numbered, run_here, temporary_project
@@ -91,7 +92,8 @@ class Recording(HereClient):
         return super().submit(function, *arguments, **options)
 
 
-def test_units_are_sent_where_their_inputs_were_made_but_may_run_elsewhere():
+def test_units_are_sent_where_their_inputs_were_made_but_may_run_elsewhere(monkeypatch):
+    monkeypatch.setattr(nearness, "QUEUED", 100)
     tiles, _ = numbered()
     with temporary_project(tiles) as project:
         chain_of_three(project)
@@ -108,6 +110,17 @@ def test_units_are_sent_where_their_inputs_were_made_but_may_run_elsewhere():
             )
         depth = {stage: found[0]["priority"] for stage, found in by_stage.items()}
         assert depth["add_one"] < depth["times"] < depth["mean"]
+
+
+def test_a_worker_with_a_full_queue_gets_no_more_because_it_is_near(monkeypatch):
+    monkeypatch.setattr(nearness, "QUEUED", 1)
+    tiles, _ = numbered()
+    with temporary_project(tiles) as project:
+        chain_of_three(project)
+        client = Recording()
+        run_here(project, client=client)
+        near = [options for options in client.options if "workers" in options]
+        assert 0 < len(near) < len(client.options)
 
 
 def test_units_of_many_makers_are_sent_anywhere():
