@@ -36,9 +36,9 @@ class FusionPlan:
     dims: tuple[str, ...]
     """Spatial dims of the volume."""
     positions: np.ndarray
-    """(tiles, dims): of each tile's first pixel, in pixels of the volume."""
+    """Of each tile's first pixel, in pixels of the volume; shape (tiles, dims)."""
     shapes: np.ndarray
-    """(tiles, dims): pixels of each tile."""
+    """Pixels of each tile; shape (tiles, dims)."""
     shape: tuple[int, ...]
     """Pixels of the volume."""
     origin_um: tuple[float, ...]

@@ -27,13 +27,13 @@ class Solution:
     """Where all tiles lie."""
 
     positions_px: np.ndarray
-    """(tiles, axes), in pixels."""
+    """In pixels; shape (tiles, axes)."""
     residuals_px: np.ndarray
-    """(links,): how far each link is from being fulfilled."""
+    """How far each link is from being fulfilled; shape (links,)."""
     weights: np.ndarray
-    """(links,): what each link counts in the end, as a share of what it counted at first."""
+    """What each link counts in the end, as a share of what it counted at first; shape (links,)."""
     group: np.ndarray
-    """(tiles,): number of the group of tiles that links join."""
+    """Number of the group of tiles that links join; shape (tiles,)."""
 
 
 def solve(

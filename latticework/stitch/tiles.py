@@ -29,11 +29,11 @@ class Places(NamedTuple):
     columns: list[int]
     """Which columns of the lattice's positions these are."""
     size_um: np.ndarray
-    """(dims,): size of a pixel."""
+    """Size of a pixel; shape (dims,)."""
     positions: np.ndarray
-    """(tiles, dims): of each tile's first pixel."""
+    """Of each tile's first pixel; shape (tiles, dims)."""
     shapes: np.ndarray
-    """(tiles, dims): pixels of each tile."""
+    """Pixels of each tile; shape (tiles, dims)."""
 
 
 def places_of(lattice: Lattice) -> Places:
