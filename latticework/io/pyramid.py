@@ -15,7 +15,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from math import gcd
 from pathlib import Path
@@ -298,21 +298,17 @@ class Pyramid:
         """
         for level in self.levels[: self.by_blocks]:
             if level.number:
-                above = self.levels[level.number - 1]
-                pixels = coarser(
-                    pixels, [a // b for a, b in zip(level.factor, above.factor, strict=True)]
-                )
-                box = Box(
-                    tuple(
-                        s * a // b
-                        for s, a, b in zip(box.start, above.factor, level.factor, strict=True)
-                    ),
-                    tuple(
-                        -(-s * a // b)
-                        for s, a, b in zip(box.stop, above.factor, level.factor, strict=True)
-                    ),
-                )
+                ratio = self._ratio(level)
+                pixels = coarser(pixels, ratio)
+                start = tuple(s // r for s, r in zip(box.start, ratio, strict=True))
+                stop = tuple(-(-s // r) for s, r in zip(box.stop, ratio, strict=True))
+                box = Box(start, stop)
             self._handles[level.number][box.slices].write(np.ascontiguousarray(pixels)).result()
+
+    def _ratio(self, level: Level) -> tuple[int, ...]:
+        """How many pixels of the level above one of its pixels covers, by axis."""
+        above = self.levels[level.number - 1]
+        return tuple(a // b for a, b in zip(level.factor, above.factor, strict=True))
 
     def finish(self, path: Path | None = None, *, threads: int | None = None) -> "Pyramid":
         """Make the coarsest levels, and say between which values the image is to be shown.
@@ -331,12 +327,7 @@ class Pyramid:
         """
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
             for level in self.levels[self.by_blocks :]:
-                for _ in pool.map(
-                    self._coarsen,
-                    [level] * len(self.blocks(level.number)),
-                    self.blocks(level.number),
-                ):
-                    pass
+                list(pool.map(partial(self._coarsen, level), self.blocks(level.number)))
         done = self if path is None else replace(self, path=path)
         self._write_metadata(self._windows(), done.path.name)
         if path is not None:
@@ -344,8 +335,7 @@ class Pyramid:
         return done
 
     def _coarsen(self, level: Level, box: Box) -> None:
-        above = self.levels[level.number - 1]
-        ratio = [a // b for a, b in zip(level.factor, above.factor, strict=True)]
+        above, ratio = self.levels[level.number - 1], self._ratio(level)
         region = tuple(
             slice(s * r, min(e * r, n))
             for s, e, r, n in zip(box.start, box.stop, ratio, above.shape, strict=True)

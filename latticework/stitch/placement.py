@@ -95,7 +95,8 @@ def place(lattice: Lattice, links: "pd.DataFrame") -> Placement:
     correlation = np.clip(links.correlation.to_numpy("f8"), 0.03, 1.0)
     residuals = np.full(len(links), np.nan)
     trusted = links.trusted.to_numpy(bool).copy()
-    unknown = np.flatnonzero(trusted & ~(np.isfinite(offsets).all(axis=1) & (correlation > 0)))
+    known = np.isfinite(offsets).all(axis=1) & np.isfinite(correlation)
+    unknown = np.flatnonzero(trusted & ~known)
     if len(unknown):
         row = links.iloc[unknown[0]]
         raise LatticeError(
