@@ -320,8 +320,8 @@ class Pace:
         by_share = math.ceil(max(share_s, LEAST_S) / seconds)
         known = max(1, GROWTH * self.seen)
         size = max(1, min(int(TARGET_S / seconds), by_share, LARGEST, known))
-        whole = ready <= CRUMBS * size and ready * seconds <= TARGET_S and ready <= known
-        return max(1, ready if whole else min(size, ready))
+        all_of_them = ready <= min(CRUMBS * size, TARGET_S / seconds, LARGEST, known)
+        return max(1, ready if all_of_them else min(size, ready))
 
 
 def turns_s(started: np.ndarray, ended: np.ndarray) -> np.ndarray:

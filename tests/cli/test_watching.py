@@ -12,6 +12,7 @@ from rich.console import Console
 
 import latticework as lw
 from latticework.lattice.states import State
+from latticework.project.following import read_following
 from latticework.testing import simulate, write_pattern
 from latticework.testing.live import LiveMicroscope
 from latticework.viz.progress_lines import LineProgress
@@ -74,10 +75,14 @@ def test_status_says_since_when_the_folder_is_gone(
     away = incoming.with_name("away")
     incoming.rename(away)
 
+    def troubled():
+        following = read_following(project_folder)
+        return following is not None and following.troubles
+
     def said():
         return typed("status", project_folder, code=1)
 
-    wait_for(lambda: "cannot be looked into" in said())
+    wait_for(troubled)  # the project is there before its run is, and looks all right until then
     [line] = [line for line in said().splitlines() if "cannot be looked into" in line]
     assert re.match(r"Since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(for .*\): ", line), line
     assert str(incoming) in line

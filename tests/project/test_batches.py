@@ -47,6 +47,11 @@ def test_units_that_are_hardly_any_work_are_not_divided():
     assert Pace(1e-6, seen=10**9).batch_size(1000, 64) == 1000
 
 
+@pytest.mark.parametrize("ready", [LARGEST, LARGEST + 1, int(1.4 * LARGEST)])
+def test_crumbs_do_not_make_a_batch_larger_than_the_largest(ready):
+    assert Pace(1e-5, seen=10**9).batch_size(ready, 1) == LARGEST
+
+
 class Nobody:
     """A client without workers."""
 
