@@ -11,6 +11,16 @@
 from latticework.stitch.fusing import fuse
 from latticework.stitch.levelling import estimate_gains
 from latticework.stitch.placement import Placement, place
+from latticework.stitch.point_links import register_points
+from latticework.stitch.points import match_points
 from latticework.stitch.registration import register
 
-__all__ = ["Placement", "estimate_gains", "fuse", "place", "register"]
+__all__ = [
+    "Placement",
+    "estimate_gains",
+    "fuse",
+    "match_points",
+    "place",
+    "register",
+    "register_points",
+]
