@@ -45,6 +45,9 @@ def solve(
     model: tuple[np.ndarray, np.ndarray, np.ndarray],
     *,
     scale: float = SCALE_PX,
+    firm: np.ndarray | None = None,
+    held: tuple[np.ndarray, np.ndarray] | None = None,
+    unlikely: np.ndarray | None = None,
 ) -> Solution:
     """Solve for the positions.
 
@@ -63,6 +66,14 @@ def solve(
         the links do not. They must join all tiles.
     scale
         Contradiction, in pixels, at which a link has lost half of its weight.
+    firm
+        (links,): which links keep their weight whatever contradicts them.
+    held
+        Rows of tiles whose positions are known, and these, (held tiles, axes), in pixels. If there
+        are any, all positions are in their frame; else the first tile is at 0.
+    unlikely
+        (links,): how far each is from what the stage should have done, in pixels, if that is known:
+        where to begin, which the result forgets unless links contradict each other badly.
 
     Examples
     --------
@@ -74,31 +85,50 @@ def solve(
     """
     graph = sparse.coo_matrix((np.ones(len(first)), (first, second)), (n, n))
     n_groups, group = connected_components(graph, directed=False)
-    w, positions = weights.astype("f8"), np.zeros((n, offsets.shape[1]))
-    residuals = np.zeros(len(first))
+    positions = np.zeros((n, offsets.shape[1]))
+    residuals = np.zeros(len(first)) if unlikely is None else unlikely
+    loose = np.ones(len(first)) if firm is None else (~firm).astype("f8")
+    w = _weights(weights, loose, residuals, scale)
+    known = np.zeros(n, bool)
+    if held is not None:
+        known[held[0]] = True
+        positions[held[0]] = held[1]
+    pinned = known.copy()  # where no tile of a group is held, its first is at 0 for the time being
+    free_groups = np.setdiff1d(group, group[known])
+    pinned[np.unique(group, return_index=True)[1][free_groups]] = True
     for _ in range(ROUNDS if len(first) else 0):
         before = w
-        positions = _least_squares(n, first, second, offsets, w, group, positions)
+        positions = _least_squares(first, second, offsets, w, pinned, positions)
         residuals = np.linalg.norm(positions[second] - positions[first] - offsets, axis=1)
-        w = weights / (1 + (residuals / scale) ** 2)
+        w = _weights(weights, loose, residuals, scale)
         if np.abs(w - before).max() < 1e-4 * weights.max():
             break
     if n_groups > 1:
-        positions = positions + _between_groups(group, n_groups, positions, model)
+        positions = positions + _between_groups(group, n_groups, positions, model, group[known])
     share = np.divide(w, weights, out=np.ones_like(w), where=weights > 0)
     return Solution(positions, residuals, share, group)
 
 
+def _weights(
+    weights: np.ndarray, loose: np.ndarray, residuals: np.ndarray, scale: float
+) -> np.ndarray:
+    """What links count, given how much each is contradicted: the scale follows most of them."""
+    if not len(residuals):
+        return weights.astype("f8")
+    usual = max(scale, 1.4826 * float(np.median(residuals)))
+    return np.asarray(weights / (1 + loose * (residuals / usual) ** 2))
+
+
 def _least_squares(
-    n: int,
     first: np.ndarray,
     second: np.ndarray,
     offsets: np.ndarray,
     w: np.ndarray,
-    group: np.ndarray,
+    pinned: np.ndarray,
     start: np.ndarray,
 ) -> np.ndarray:
-    """Positions for given weights; the first tile of each group stays at 0."""
+    """Positions for given weights; what is pinned stays where it is at the start."""
+    n = len(start)
     weighted = w[:, None] * offsets
     right = np.zeros((n, offsets.shape[1]))
     np.add.at(right, second, weighted)
@@ -106,21 +136,19 @@ def _least_squares(
     rows = np.concatenate([first, second, first, second])
     columns = np.concatenate([second, first, first, second])
     laplacian = sparse.csr_matrix((np.concatenate([-w, -w, w, w]), (rows, columns)), (n, n))
-    free = np.ones(n, bool)
-    free[np.unique(group, return_index=True)[1]] = False
-    inner = np.flatnonzero(free)
-    found = np.zeros_like(right)
+    found = start.copy()
+    inner = np.flatnonzero(~pinned)
     if not len(inner):
         return found
+    right = right[inner] - laplacian[inner][:, np.flatnonzero(pinned)] @ start[pinned]
     matrix = laplacian[inner][:, inner]
     if len(inner) <= SMALL:
-        found[inner] = splu(matrix.tocsc()).solve(right[inner])
+        found[inner] = splu(matrix.tocsc()).solve(right)
         return found
     scaled = sparse.diags(1 / matrix.diagonal())
     for axis in range(right.shape[1]):
-        guess = start[inner, axis]
         found[inner, axis], _ = cg(
-            matrix, right[inner, axis], x0=guess, rtol=1e-8, maxiter=5000, M=scaled
+            matrix, right[:, axis], x0=start[inner, axis], rtol=1e-8, maxiter=5000, M=scaled
         )
     return found
 
@@ -130,6 +158,7 @@ def _between_groups(
     n_groups: int,
     positions: np.ndarray,
     model: tuple[np.ndarray, np.ndarray, np.ndarray],
+    held: np.ndarray,
 ) -> np.ndarray:
     """What is to be added to the positions of each tile's group, so that groups lie as modelled."""
     first, second, offsets = model
@@ -138,12 +167,13 @@ def _between_groups(
     gaps = offsets[across] - (positions[b] - positions[a])
     moved = np.zeros((n_groups, positions.shape[1]))
     w = np.ones(len(a))
-    whole = np.zeros(n_groups, np.int64)
+    pinned = np.zeros(n_groups, bool)
+    pinned[held if len(held) else 0] = True
     for _ in range(ROUNDS):
-        moved = _least_squares(n_groups, group[a], group[b], gaps, w, whole, moved)
+        moved = _least_squares(group[a], group[b], gaps, w, pinned, moved)
         left = np.linalg.norm(moved[group[b]] - moved[group[a]] - gaps, axis=1)
         w_new = 1 / (1 + (left / 5.0) ** 2)
-        if np.abs(w_new - w).max() < 1e-3:
+        if np.abs(w_new - w).max(initial=0) < 1e-3:
             break
         w = w_new
     return np.asarray(moved[group])
