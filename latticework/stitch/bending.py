@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from latticework.errors import LatticeError
 from latticework.lattice.lattice import Lattice
@@ -30,10 +31,12 @@ USUAL_CONTROL, USUAL_CONTROL_Z = 5, 4
 """Control points along y and x, and along z, if none are given."""
 STEPS = 4
 """Times that a turn is found anew: it is no linear function of its angles."""
-MOVE_PX, EDGE_PX, ALIKE_PX = 10.0, 5.0, 3.0
-"""What is usual (standard deviations): how far a tile moves from where links alone put it; by how
-much it is bent at its edge; by how much more or less than its neighbour."""
-STEP_PX, KINK_PX = 4.0, 2.0
+MOVE_PX, PAIR_PX, EDGE_PX, ALIKE_PX = 10.0, 1.0, 1.0, 2.0
+"""What costs little (standard deviations): how far a tile moves from where links alone put it, and
+two neighbours against each other; by how much it is bent at its edge, and by how much more or less
+than its neighbour. All tiles together can be stretched at hardly any cost in contradiction: that
+they are not, these see to. Against what some points say about a tile they have no weight."""
+STEP_PX, KINK_PX = 2.0, 1.5
 """The same for the difference of two neighbouring control points, and how much this changes."""
 
 
@@ -110,6 +113,8 @@ def bend(
     else:
         moved, warps = _rigid(matched, still)
     positions = positions_px + moved
+    if model != "rigid":
+        positions, warps = _without_common(matched, positions, warps, still)
     table = points.copy()
     table["left_px"] = _left(matched, positions, warps)
     return Bent(positions, warps, table, matched.rows)
@@ -189,6 +194,7 @@ def _affine(matched: _Matched, held: np.ndarray) -> tuple[np.ndarray, tuple[Warp
 
     rows: list[Row] = [(np.arange(n)[:, None] * per, [1.0], MOVE_PX)]
     rows.append((held[:, None] * per, [1.0], 1e-3))
+    rows.append((matched.pairs * per, [1.0, -1.0], PAIR_PX))
     for slope in range(1, per):
         rows.append((np.arange(n)[:, None] * per + slope, [1.0], EDGE_PX))
         rows.append((matched.pairs * per + slope, [1.0, -1.0], ALIKE_PX))
@@ -213,6 +219,7 @@ def _rigid(matched: _Matched, held: np.ndarray) -> tuple[np.ndarray, tuple[Warp,
     matrices, total = np.tile(np.eye(dims), (n, 1, 1)), np.zeros((n, per))
     rows: list[Row] = [(held[:, None] * per + axis, [1.0], 1e-3) for axis in range(dims)]
     rows += [(np.arange(n)[:, None] * per + axis, [1.0], MOVE_PX) for axis in range(dims)]
+    rows += [(matched.pairs * per + axis, [1.0, -1.0], PAIR_PX) for axis in range(dims)]
     for turn in range(dims, per):
         rows.append((np.arange(n)[:, None] * per + turn, [1.0], EDGE_PX))
         rows.append((matched.pairs * per + turn, [1.0, -1.0], ALIKE_PX))
@@ -259,6 +266,8 @@ def _warped(
         (grid.reshape(n, per), np.full(per, 1 / per), MOVE_PX),
         (grid.reshape(n, per)[held], np.full(per, 1 / per), 1e-3),
     ]
+    both = grid.reshape(n, per)[matched.pairs].reshape(-1, 2 * per)
+    rows.append((both, np.repeat([1 / per, -1 / per], per), PAIR_PX))
     for axis in range(1, dims + 1):
         moved = np.moveaxis(grid, axis, 0)
         steps = np.stack([moved[:-1].ravel(), moved[1:].ravel()], axis=1)
@@ -282,6 +291,55 @@ def _warped(
         for shape, grid, there in zip(matched.shapes.tolist(), grids, has_points, strict=True)
     )
     return moved, warps
+
+
+def _without_common(
+    matched: _Matched, positions: np.ndarray, warps: Sequence[Warp], held: np.ndarray
+) -> tuple[np.ndarray, tuple[Warp, ...]]:
+    """The same without what all tiles that points join are stretched and sheared by on average.
+
+    Of that points say nothing: it would be as if the volume were another one. (Least squares would
+    even shrink it, as that makes all contradictions smaller.) Where several tiles are held, these
+    say how large the volume is.
+    """
+    n = len(positions)
+    pairs = matched.pairs
+    graph = sparse.coo_matrix((np.ones(len(pairs)), tuple(pairs.T)), (n, n))
+    _, group = connected_components(graph, directed=False)
+    anchors = np.bincount(group[held], minlength=n)
+    positions, result = positions.copy(), list(warps)
+    for number in np.unique(group[pairs.ravel()]):
+        rows = np.flatnonzero(group == number)
+        if anchors[number] > 1:
+            continue
+        common = np.mean([_slope(warps[row]) for row in rows], axis=0)
+        back = np.linalg.inv(common)
+        centres = positions[rows] + matched.centre[rows]
+        fixed = held[group[held] == number]
+        middle = positions[fixed[0]] + matched.centre[fixed[0]] if len(fixed) else centres.mean(0)
+        positions[rows] = middle + (centres - middle) @ back.T - matched.centre[rows]
+        for row in rows:
+            grid = warps[row].grid_px
+            turned = None if grid is None else np.einsum("ij,j...->i...", back, grid)
+            result[row] = Warp(warps[row].shape, back @ warps[row].matrix, turned)
+    return positions, tuple(result)
+
+
+def _slope(warp: Warp) -> np.ndarray:
+    """The matrix that is nearest to a warp; (dims, dims)."""
+    if warp.grid_px is None:
+        return warp.matrix
+    ends = [
+        np.linspace(0, n - 1, count)
+        for n, count in zip(warp.shape, warp.grid_px.shape[1:], strict=True)
+    ]
+    nodes = np.stack([a.ravel() for a in np.meshgrid(*ends, indexing="ij")], axis=1)
+    away = nodes - nodes.mean(axis=0)
+    there = warp.forward(nodes)
+    slopes = np.linalg.lstsq(away, there - there.mean(axis=0), rcond=None)[0].T
+    flat = np.array([n < 2 for n in warp.shape])
+    slopes[flat, flat] = 1.0  # along an axis of one pixel nothing has a slope
+    return np.asarray(slopes)
 
 
 # ------------------------------------------------------------------ parts of these

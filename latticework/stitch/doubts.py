@@ -66,11 +66,10 @@ class Doubts:
         trusted: np.ndarray,
         residuals: np.ndarray,
         held: np.ndarray,
+        *,
+        loops: bool = True,
     ) -> dict[str, np.ndarray]:
         """Rows of the trusted links that are in doubt, by the reason; empty if none is.
-
-        Of links that contradict the others, those that do so more than any other at their two tiles
-        come first: a wrong one makes right ones beside it look wrong as well.
 
         A link that is part of no loop is contradicted by nothing. It is believed if it stands out
         among what was found for its pair, or lies where the stage model has it: otherwise the tile
@@ -84,16 +83,12 @@ class Doubts:
             Of all links; residuals in pixels.
         held
             Rows of tiles whose positions are known: they close loops, too.
+        loops
+            Whether links that contradict others are in doubt.
         """
-        left = residuals[trusted]
-        limit = max(LEAST_DOUBT_PX, OUTLIER * 1.4826 * float(np.median(left))) if len(left) else 0.0
-        wrong = np.flatnonzero(trusted & ~self.firm & (residuals > limit))
-        if len(wrong):
-            worst = np.zeros(n)
-            for end in (first[wrong], second[wrong]):
-                np.maximum.at(worst, end, residuals[wrong])
-            least = np.maximum(worst[first[wrong]], worst[second[wrong]])
-            return {CONTRADICTS: wrong[residuals[wrong] >= least]}
+        wrong = contradicting(n, first, second, trusted, residuals, self.firm)
+        if loops and len(wrong):
+            return {CONTRADICTS: wrong}
         use = np.flatnonzero(trusted)
         chain = held[:-1], held[1:]
         alone = in_no_loop(
@@ -102,6 +97,37 @@ class Doubts:
         rows = use[alone[: len(use)]]
         rows = rows[~(self.firm | self.stands_out | self.near_model)[rows]]
         return {ALONE: rows} if len(rows) else {}
+
+
+def contradicting(
+    n: int,
+    first: np.ndarray,
+    second: np.ndarray,
+    trusted: np.ndarray,
+    residuals: np.ndarray,
+    firm: np.ndarray,
+) -> np.ndarray:
+    """Rows of trusted links that contradict the others, more than any other at their two tiles.
+
+    A wrong one makes right ones beside it look wrong as well, so the worst come first.
+
+    Parameters
+    ----------
+    n
+        Number of tiles.
+    first, second, trusted, residuals, firm
+        Of all links.
+    """
+    left = residuals[trusted]
+    if not len(left):
+        return np.zeros(0, np.int64)
+    limit = max(LEAST_DOUBT_PX, OUTLIER * 1.4826 * float(np.median(left)))
+    wrong = np.flatnonzero(trusted & ~firm)
+    wrong = wrong[residuals[wrong] > limit]
+    worst = np.zeros(n)
+    for end in (first[wrong], second[wrong]):
+        np.maximum.at(worst, end, residuals[wrong])
+    return wrong[residuals[wrong] >= np.maximum(worst[first[wrong]], worst[second[wrong]])]
 
 
 def _near_model(links: "pd.DataFrame", from_model: np.ndarray) -> np.ndarray:
@@ -117,4 +143,4 @@ def _near_model(links: "pd.DataFrame", from_model: np.ndarray) -> np.ndarray:
     return near
 
 
-__all__ = ["BY_HAND", "Doubts", "by_hand"]
+__all__ = ["BY_HAND", "CONTRADICTS", "Doubts", "by_hand", "contradicting"]

@@ -1,7 +1,7 @@
 """Where all tiles lie, from links between pairs, with a report of each tile and each link."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from latticework.errors import LatticeError
 from latticework.lattice.lattice import Lattice
 from latticework.stitch.bending import Bent, bend
-from latticework.stitch.doubts import BY_HAND, Doubts, by_hand
+from latticework.stitch.doubts import BY_HAND, CONTRADICTS, Doubts, by_hand, contradicting
 from latticework.stitch.solving import Solution, solve
 from latticework.stitch.tiles import Places, places_of
 from latticework.stitch.warps import Warp
@@ -184,23 +184,64 @@ def place(
     places = places_of(lattice)
     held = _held(lattice, places, anchors or {})
     links = links.copy()
-    found = _solved(lattice, links, places, held)
-    positions = found.positions_px
-    if not len(held[0]) and len(lattice):
-        anchor = int(np.flatnonzero(found.group == np.bincount(found.group).argmax())[0])
-        positions = positions - positions[anchor] + places.positions[anchor]
-    bent: Bent | None = None
-    if points is not None and model != "translation":
+    if points is None or model == "translation":
+        found = _solved(lattice, links, places, held)
+        return _reported(lattice, links, _in_frame(found, places, held[0]), found, places, held[0])
+    for _ in range(ROUNDS):
+        found = _solved(lattice, links, places, held, bent=True)
+        positions = _in_frame(found, places, held[0])
         chosen = _of_trusted(points, links)
         bent = bend(lattice, positions, chosen, model=model, held=held[0], control=control)
-        positions = bent.positions_px
-    return _reported(lattice, links, positions, found.group, places, held[0], bent)
+        if not _doubted(lattice, links, bent):
+            break
+    if not len(held[0]) and len(lattice):
+        first = _first_of_largest(found)
+        moved = positions[first] - bent.positions_px[first]
+        bent = replace(bent, positions_px=bent.positions_px + moved)
+    return _reported(lattice, links, bent.positions_px, found, places, held[0], bent)
+
+
+def _first_of_largest(found: Solution) -> int:
+    """Row of the first tile of the largest group."""
+    return int(np.flatnonzero(found.group == np.bincount(found.group).argmax())[0])
+
+
+def _in_frame(found: Solution, places: Places, held: np.ndarray) -> np.ndarray:
+    """Positions in the frame of the anchors, or else in that of the nominal positions."""
+    positions = found.positions_px
+    if len(held) or not len(positions):
+        return positions
+    first = _first_of_largest(found)
+    return np.asarray(positions - positions[first] + places.positions[first])
+
+
+def _doubted(lattice: Lattice, links: "pd.DataFrame", bent: Bent) -> bool:
+    """Leave out links whose points are still apart where tiles are bent; whether there were any."""
+    left = bent.points.groupby(["first", "second"]).left_px.median()
+    pairs = list(zip(links["first"], links["second"], strict=True))
+    residuals = np.array([left.get(pair, np.nan) for pair in pairs], "f8")
+    known = np.isfinite(residuals)
+    links.loc[links.index[known], "residual_px"] = residuals[known]
+    first, second = (lattice.rows_of(links[name]) for name in ("first", "second"))
+    trusted = links.trusted.to_numpy(bool)
+    rows = contradicting(len(lattice), first, second, trusted & known, residuals, by_hand(links))
+    links.loc[links.index[rows], "trusted"] = False
+    links.loc[links.index[rows], "why"] = CONTRADICTS
+    return len(rows) > 0
 
 
 def _solved(
-    lattice: Lattice, links: "pd.DataFrame", places: Places, held: tuple[np.ndarray, np.ndarray]
+    lattice: Lattice,
+    links: "pd.DataFrame",
+    places: Places,
+    held: tuple[np.ndarray, np.ndarray],
+    *,
+    bent: bool = False,
 ) -> Solution:
-    """Positions from links that do not contradict each other; the table of links says which."""
+    """Positions from links that do not contradict each other; the table of links says which.
+
+    Links of tiles that are bent contradict each other a little even if all of them are right.
+    """
     dims = places.dims
     first, second = (lattice.rows_of(links[name]) for name in ("first", "second"))
     offsets, models = (
@@ -210,6 +251,7 @@ def _solved(
     firm = by_hand(links)
     weights = _weights(links, offsets, firm)
     doubts = Doubts(links, offsets - models, firm)
+    start: np.ndarray | None = None
     unlikely = np.linalg.norm(offsets - models, axis=1)
     trusted = links.trusted.to_numpy(bool).copy()
     for last in [*[False] * ROUNDS, True]:
@@ -224,10 +266,14 @@ def _solved(
             firm=firm[use],
             held=held,
             unlikely=unlikely[use],
+            start=start,
         )
         apart = found.positions_px[second] - found.positions_px[first] - offsets
         residuals = np.linalg.norm(apart, axis=1)
-        left_out = doubts.of(len(lattice), first, second, trusted, residuals, held[0])
+        start, unlikely = found.positions_px, residuals  # near what comes next
+        left_out = doubts.of(
+            len(lattice), first, second, trusted, residuals, held[0], loops=not bent
+        )
         if last or not left_out:
             break
         for why, rows in left_out.items():
@@ -307,10 +353,10 @@ def _reported(
     lattice: Lattice,
     links: "pd.DataFrame",
     positions: np.ndarray,
-    group: np.ndarray,
+    found: Solution,
     places: Places,
     held: np.ndarray,
-    bent: Bent | None,
+    bent: Bent | None = None,
 ) -> Placement:
     import pandas as pd
 
@@ -325,7 +371,7 @@ def _reported(
             "tile": lattice.ids,
             "name": lattice.names,
             "links": counts,
-            "group": group,
+            "group": found.group,
             "placed_by": placed_by,
         }
     )

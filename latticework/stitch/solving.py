@@ -20,6 +20,10 @@ ROUNDS = 50
 """Times that weights are set anew, at most."""
 SMALL = 4000
 """Tiles up to which equations are solved directly."""
+LARGE, FLAT = 200_000, 2.3
+"""The same for tiles that have hardly more links than those of a plane have: so many for each."""
+ENOUGH_PX, STILL_PX = 1e-5, 1e-3
+"""What is left undone of each equation, and a change of positions that is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ def solve(
     firm: np.ndarray | None = None,
     held: tuple[np.ndarray, np.ndarray] | None = None,
     unlikely: np.ndarray | None = None,
+    start: np.ndarray | None = None,
 ) -> Solution:
     """Solve for the positions.
 
@@ -74,6 +79,8 @@ def solve(
     unlikely
         (links,): how far each is from what the stage should have done, in pixels, if that is known:
         where to begin, which the result forgets unless links contradict each other badly.
+    start
+        Positions near those that are sought, (tiles, axes), if there are any.
 
     Examples
     --------
@@ -85,7 +92,7 @@ def solve(
     """
     graph = sparse.coo_matrix((np.ones(len(first)), (first, second)), (n, n))
     n_groups, group = connected_components(graph, directed=False)
-    positions = np.zeros((n, offsets.shape[1]))
+    positions = np.zeros((n, offsets.shape[1])) if start is None else start.astype("f8")
     residuals = np.zeros(len(first)) if unlikely is None else unlikely
     loose = np.ones(len(first)) if firm is None else (~firm).astype("f8")
     w = _weights(weights, loose, residuals, scale)
@@ -97,11 +104,11 @@ def solve(
     free_groups = np.setdiff1d(group, group[known])
     pinned[np.unique(group, return_index=True)[1][free_groups]] = True
     for _ in range(ROUNDS if len(first) else 0):
-        before = w
+        before = positions
         positions = _least_squares(first, second, offsets, w, pinned, positions)
         residuals = np.linalg.norm(positions[second] - positions[first] - offsets, axis=1)
         w = _weights(weights, loose, residuals, scale)
-        if np.abs(w - before).max() < 1e-4 * weights.max():
+        if np.abs(positions - before).max() < STILL_PX:
             break
     if n_groups > 1:
         positions = positions + _between_groups(group, n_groups, positions, model, group[known])
@@ -140,16 +147,18 @@ def _least_squares(
     inner = np.flatnonzero(~pinned)
     if not len(inner):
         return found
-    right = right[inner] - laplacian[inner][:, np.flatnonzero(pinned)] @ start[pinned]
-    matrix = laplacian[inner][:, inner]
-    if len(inner) <= SMALL:
-        found[inner] = splu(matrix.tocsc()).solve(right)
+    matrix = laplacian[inner][:, inner].tocsc()
+    right = right[inner] - (laplacian @ start)[inner]  # what is left to be done: it is small
+    if len(inner) <= SMALL or (len(first) < FLAT * n and len(inner) <= LARGE):
+        factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+        found[inner] += factors.solve(right)
         return found
     scaled = sparse.diags(1 / matrix.diagonal())
+    enough = ENOUGH_PX * np.sqrt(len(inner)) * float(np.median(w))
     for axis in range(right.shape[1]):
-        found[inner, axis], _ = cg(
-            matrix, right[:, axis], x0=start[inner, axis], rtol=1e-8, maxiter=5000, M=scaled
-        )
+        found[inner, axis] += cg(
+            matrix, right[:, axis], rtol=1e-8, atol=enough, maxiter=5000, M=scaled
+        )[0]
     return found
 
 
