@@ -11,7 +11,7 @@ and smoothly: what no point asks for costs something.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,10 +61,7 @@ class Bent:
         order = np.argsort(rows, kind="stable")
         ends = np.searchsorted(rows[order], np.arange(n + 1))
         ordered = left[order]
-        typical = [
-            float(np.median(ordered[a:b])) if b > a else np.nan
-            for a, b in zip(ends[:-1], ends[1:], strict=True)
-        ]
+        typical = [float(np.median(ordered[a:b])) if b > a else np.nan for a, b in pairwise(ends)]
         return {
             "points": np.diff(ends),
             "points_residual_px": np.array(typical),
@@ -126,7 +123,7 @@ class _Matched:
 
     rows: tuple[np.ndarray, np.ndarray]
     """Rows of the two tiles; (points,) each."""
-    at: tuple[np.ndarray, np.ndarray]
+    places: tuple[np.ndarray, np.ndarray]
     """Places in the two tiles, in their pixels; (points, dims) each."""
     weight: np.ndarray
     positions: np.ndarray
@@ -165,18 +162,18 @@ class _Matched:
     @property
     def half(self) -> np.ndarray:
         """Half of the length of each tile; (tiles, dims)."""
-        return np.maximum(self.centre, 1.0)
+        return np.asarray(np.maximum(self.centre, 1.0))
 
     @property
     def apart(self) -> np.ndarray:
         """What is missing from the first place to the second, as tiles lie; (points, dims)."""
-        first, second = (self.positions[r] + p for r, p in zip(self.rows, self.at, strict=True))
+        first, second = (self.positions[r] + p for r, p in zip(self.rows, self.places, strict=True))
         return np.asarray(second - first)
 
     @property
     def pairs(self) -> np.ndarray:
         """Pairs of tiles that have points; (pairs, 2)."""
-        return np.unique(np.stack(self.rows, axis=1), axis=0)
+        return np.asarray(np.unique(np.stack(self.rows, axis=1), axis=0))
 
 
 # ------------------------------------------------------------------ the models
@@ -187,7 +184,7 @@ def _affine(matched: _Matched, held: np.ndarray) -> tuple[np.ndarray, tuple[Warp
     per = dims + 1  # a move, and a slope along each axis
 
     def values(side: int) -> tuple[np.ndarray, np.ndarray]:
-        row, at = matched.rows[side], matched.at[side]
+        row, at = matched.rows[side], matched.places[side]
         away = (at - matched.centre[row]) / matched.half[row]
         basis = np.concatenate([np.ones((len(row), 1)), away], axis=1)
         return row[:, None] * per + np.arange(per), basis
@@ -226,7 +223,7 @@ def _rigid(matched: _Matched, held: np.ndarray) -> tuple[np.ndarray, tuple[Warp,
     calm = penalties(rows, n * per)
     for _ in range(STEPS):
         sides, places = [], []
-        for row, at in zip(matched.rows, matched.at, strict=True):
+        for row, at in zip(matched.rows, matched.places, strict=True):
             away = np.einsum("pij,pj->pi", matrices[row], at - matched.centre[row])
             turned = np.einsum("tij,pj->pit", turns, away) / length[row, None, None]
             basis = np.concatenate([np.tile(np.eye(dims), (len(row), 1, 1)), turned], axis=2)
@@ -257,7 +254,7 @@ def _warped(
     per = int(np.prod(counts))
 
     def values(side: int) -> tuple[np.ndarray, np.ndarray]:
-        row, at = matched.rows[side], matched.at[side]
+        row, at = matched.rows[side], matched.places[side]
         index, share = _interpolated(at, matched.shapes[row], counts)
         return row[:, None] * per + index, share
 
@@ -312,13 +309,13 @@ def _without_common(
         rows = np.flatnonzero(group == number)
         if anchors[number] > 1:
             continue
-        common = np.mean([_slope(warps[row]) for row in rows], axis=0)
+        common = np.mean([_slope(warps[row]) for row in rows.tolist()], axis=0)
         back = np.linalg.inv(common)
         centres = positions[rows] + matched.centre[rows]
         fixed = held[group[held] == number]
         middle = positions[fixed[0]] + matched.centre[fixed[0]] if len(fixed) else centres.mean(0)
         positions[rows] = middle + (centres - middle) @ back.T - matched.centre[rows]
-        for row in rows:
+        for row in rows.tolist():
             grid = warps[row].grid_px
             turned = None if grid is None else np.einsum("ij,j...->i...", back, grid)
             result[row] = Warp(warps[row].shape, back @ warps[row].matrix, turned)
@@ -404,11 +401,11 @@ def _with_matrices(shapes: np.ndarray, matrices: np.ndarray) -> tuple[Warp, ...]
 def _left(matched: _Matched, positions: np.ndarray, warps: Sequence[Warp]) -> np.ndarray:
     """How far the two places of each point are apart once tiles are bent, in pixels."""
     places = []
-    for row, at in zip(matched.rows, matched.at, strict=True):
+    for row, at in zip(matched.rows, matched.places, strict=True):
         found = np.zeros_like(at)
         order = np.argsort(row, kind="stable")
         ends = np.searchsorted(row[order], np.arange(len(warps) + 1))
-        for tile, (a, b) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
+        for tile, (a, b) in enumerate(pairwise(ends)):
             if b > a:
                 own = order[a:b]
                 found[own] = positions[tile] + warps[tile].forward(at[own])

@@ -127,7 +127,8 @@ def contradicting(
     worst = np.zeros(n)
     for end in (first[wrong], second[wrong]):
         np.maximum.at(worst, end, residuals[wrong])
-    return wrong[residuals[wrong] >= np.maximum(worst[first[wrong]], worst[second[wrong]])]
+    least = np.maximum(worst[first[wrong]], worst[second[wrong]])
+    return np.asarray(wrong[residuals[wrong] >= least])
 
 
 def _near_model(links: "pd.DataFrame", from_model: np.ndarray) -> np.ndarray:

@@ -94,7 +94,7 @@ class Scene:
         return np.concatenate(found)
 
 
-def still(tile, at):
+def still(_tile, at):
     return np.zeros_like(at)
 
 
@@ -242,11 +242,13 @@ def test_a_bent_scene_is_placed_from_its_pictures():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["affine", "warp"])
-def test_a_hundred_thousand_points_are_solved_in_seconds(model):
-    scene = Scene((20, 20), (300, 300), bent, spots=132)
+@pytest.mark.parametrize(
+    ("bend", "model"), [(sheared, "affine"), (turned, "rigid"), (bent, "warp")]
+)
+def test_a_hundred_thousand_points_are_solved_in_seconds(bend, model):
+    scene = Scene((20, 20), (300, 300), bend, spots=132)
     assert len(scene.points) > 100_000
     began = time.monotonic()
     found = place(scene.lattice, scene.links, model=model, points=scene.points)
-    assert time.monotonic() - began < 60
-    assert np.median(scene.apart(found, 20)) < 1
+    assert time.monotonic() - began < 60  # on a busy machine
+    assert np.median(scene.apart(found, 20)) < 0.5
