@@ -12,5 +12,6 @@ from latticework.stitch.fusing import fuse
 from latticework.stitch.levelling import estimate_gains
 from latticework.stitch.placement import Placement, place
 from latticework.stitch.registration import register
+from latticework.stitch.stitching import Stitched, stitch
 
-__all__ = ["Placement", "estimate_gains", "fuse", "place", "register"]
+__all__ = ["Placement", "Stitched", "estimate_gains", "fuse", "place", "register", "stitch"]

@@ -196,8 +196,14 @@ def fuse(
         raise
 
 
-def _check(lattice: Lattice, path: Path, blend: str, gains: Sequence[float] | None) -> None:
-    """Refuse before any work what cannot be done."""
+def check_fusible(lattice: Lattice) -> None:
+    """Refuse tiles that cannot be one volume.
+
+    Raises
+    ------
+    LatticeError
+        Saying what about them is in the way.
+    """
     others = [
         dim
         for dim in lattice.dims
@@ -212,6 +218,11 @@ def _check(lattice: Lattice, path: Path, blend: str, gains: Sequence[float] | No
         raise LatticeError(
             f"pixels of type {lattice.dtype} cannot be fused: convert them, as to uint8"
         )
+
+
+def _check(lattice: Lattice, path: Path, blend: str, gains: Sequence[float] | None) -> None:
+    """Refuse before any work what cannot be done."""
+    check_fusible(lattice)
     if blend not in BLENDS:
         raise ValueError(f"blend={blend!r}: choose one of {', '.join(BLENDS)}")
     if gains is not None and (len(gains) != len(lattice) or not np.isfinite(gains).all()):
@@ -220,4 +231,4 @@ def _check(lattice: Lattice, path: Path, blend: str, gains: Sequence[float] | No
         raise StoreError(f"{path} exists already: remove it, or choose another name")
 
 
-__all__ = ["FusionPlan", "fuse"]
+__all__ = ["FusionPlan", "check_fusible", "fuse"]

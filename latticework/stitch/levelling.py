@@ -80,12 +80,8 @@ def estimate_gains(
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         found = list(pool.map(compare, pairs.tolist()))
     ratios, weights = np.array(found, "f8").reshape(-1, 2).T
-    begin = 0
-    for of in along.values():
-        part = slice(begin, begin + len(of))
-        ratios[part] -= _in_common(ratios[part], weights[part])
-        begin += len(of)
-    logs = _solve(len(lattice), pairs[:, 0], pairs[:, 1], ratios, weights)
+    axes = np.repeat(list(along), [len(of) for of in along.values()])
+    logs = gains_of(len(lattice), pairs[:, 0], pairs[:, 1], ratios, weights, axes)
     far = np.flatnonzero(np.abs(logs) > np.log(MOST))
     if len(far):
         log.warning(
@@ -94,6 +90,34 @@ def estimate_gains(
             *(len(far), len(lattice), MOST, lattice.names[far[0]]),
         )
     return np.asarray(np.exp(logs))
+
+
+def gains_of(
+    n: int,
+    first: np.ndarray,
+    second: np.ndarray,
+    ratios: np.ndarray,
+    weights: np.ndarray,
+    axes: np.ndarray,
+) -> np.ndarray:
+    """Logarithms of the gains that make pairs alike, without what all along an axis share.
+
+    Parameters
+    ----------
+    n
+        Number of tiles.
+    first, second
+        (pairs,): their rows.
+    ratios, weights
+        (pairs,): logarithm of how much brighter the second is, and what that counts.
+    axes
+        (pairs,): along which axis they are neighbours.
+    """
+    ratios = ratios.copy()
+    for axis in np.unique(axes):
+        part = axes == axis
+        ratios[part] -= _in_common(ratios[part], weights[part])
+    return _solve(n, first, second, ratios, weights)
 
 
 def _common(
@@ -128,7 +152,7 @@ def log_ratio(
     >>> round(float(np.exp(ratio)), 3), weight > 0
     (1.2, True)
     """
-    a, b = _patches(first), _patches(second)
+    a, b = patch_means(first), patch_means(second)
     if a.size < LEAST_PATCHES:
         return 0.0, 0.0
     if dark is None:
@@ -144,8 +168,8 @@ def log_ratio(
     return middle, float(1 / (spread**2 / lit.sum() + 1e-5))
 
 
-def _patches(image: np.ndarray) -> np.ndarray:
-    """Mean brightness of patches."""
+def patch_means(image: np.ndarray) -> np.ndarray:
+    """Mean brightness of the patches of an image, one after the other."""
     sides = [min(PATCH_PX, n) for n in image.shape]
     cut = image[tuple(slice(0, n // s * s) for n, s in zip(image.shape, sides, strict=True))]
     shape = [part for n, s in zip(cut.shape, sides, strict=True) for part in (n // s, s)]
@@ -181,4 +205,4 @@ def _in_common(ratios: np.ndarray, weights: np.ndarray) -> float:
     return middle if abs(middle) > spread else 0.0
 
 
-__all__ = ["estimate_gains", "log_ratio"]
+__all__ = ["estimate_gains", "gains_of", "log_ratio", "patch_means"]

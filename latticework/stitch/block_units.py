@@ -1,0 +1,265 @@
+"""Stage of a pipeline: each block of the volume, fused from the tiles that meet it.
+
+What a block needs to know beyond its tiles' pixels lies in a folder, the *plan*: where the tiles
+lie, what makes them even, how they are blended, and where the image is written. A plan is named
+after all that it says, so another placement is another plan and another image in the making. A
+block writes its shards of the finest levels into that image: whoever writes a block of a plan
+writes the same bytes, so a unit that runs twice, or comes back late, does no harm.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latticework.errors import StageError
+from latticework.io.lattice_store import load_lattice, save_lattice
+from latticework.io.pyramid import Pyramid, Version
+from latticework.lattice.geometry import Box
+from latticework.lattice.lattice import Lattice
+from latticework.stages.collections import Tiles
+from latticework.stitch.blending import Blend, fuse_block
+from latticework.stitch.evening import Even
+from latticework.stitch.fusing import FusionPlan
+
+FACTS = "plan.json"
+ARRAYS = "plan.npz"
+
+
+@dataclass(frozen=True)
+class VolumePlan:
+    """Everything that decides the pixels of the volume, beside those of the tiles."""
+
+    lattice: Lattice
+    """Tiles at their final positions; no source."""
+    image: Path
+    """Where the image is when it is complete."""
+    gains: np.ndarray
+    """By tile."""
+    even: Even
+    """What makes pixels even."""
+    blend: Blend = "cosine"
+    """How several pixels become one."""
+    version: Version = "0.5"
+    """Of OME-Zarr."""
+    block: tuple[int, ...] | None = None
+    """Pixels of a block along the spatial dims; found if None."""
+
+    @cached_property
+    def fusion(self) -> FusionPlan:
+        """Which tiles meet which block."""
+        return FusionPlan.of(self.lattice)
+
+    @cached_property
+    def meeting(self) -> Mapping[tuple[int, ...], list[int]]:
+        """Rows of the tiles that meet each block, by the block's place in the grid."""
+        return self.fusion.meeting(self.pyramid.block[-len(self.fusion.dims) :])
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of everything that decides the pixels."""
+        about = (self.blend, self.version, self.block, self.lattice.dtype.name, self.even.dark)
+        digest = hashlib.blake2b(repr(about).encode(), digest_size=8)
+        lattice = self.lattice
+        light = self.even.light
+        for array in (lattice.ids, lattice.position_um, lattice.shapes, self.gains, light):
+            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def part(self) -> Path:
+        """Folder of the image as long as it is being made."""
+        return self.image.with_name(f"{self.image.name}.{self.key}.part")
+
+    @cached_property
+    def pyramid(self) -> Pyramid:
+        """The image in the making; its metadata need not be there yet."""
+        lattice, fusion = self.lattice, self.fusion
+        channels = (lattice.tile_shape["c"],) if "c" in lattice.tile_dims else ()
+        return Pyramid.plan(
+            self.part,
+            dims=(*("c" for _ in channels), *fusion.dims),
+            shape=(*channels, *fusion.shape),
+            dtype=lattice.dtype,
+            pixel_size_um=[lattice.pixel_size_um[dim] for dim in fusion.dims],
+            origin_um=fusion.origin_um,
+            block=self.block,
+            channels=lattice.channels,
+            version=self.version,
+        )
+
+    def blocks(self) -> Lattice:
+        """The lattice of the blocks: the units of the stage."""
+        fusion = self.fusion
+        pixels = np.broadcast_to(np.zeros((), self.lattice.dtype), fusion.shape)
+        sides = dict(zip(fusion.dims, self.pyramid.block[-len(fusion.dims) :], strict=True))
+        size = {dim: self.lattice.pixel_size_um[dim] for dim in fusion.dims}
+        blocks = Lattice.from_array(pixels, block=sides, dims=fusion.dims, pixel_size_um=size)
+        origin = dict(zip(fusion.dims, fusion.origin_um, strict=True))
+        shift = [origin.get(axis, 0.0) for axis in blocks.spatial_dims]
+        return blocks.replace(position_um=blocks.position_um + shift, source=None)
+
+    # ---------------------------------------------------------------- on disk
+
+    def save(self, folder: Path) -> Path:
+        """Write the plan to a folder of its own in `folder`; where it is."""
+        path = folder / self.key
+        if (path / FACTS).exists():
+            return path
+        path.mkdir(parents=True, exist_ok=True)
+        save_lattice(self.lattice, path)
+        none = np.zeros(0, "f4")
+        light = none if self.even.light is None else self.even.light
+        np.savez(path / ARRAYS, gains=self.gains, light=light)
+        facts = {"image": str(self.image), "dark": self.even.dark, "blend": self.blend}
+        facts |= {"version": self.version, "block": self.block}
+        (path / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> "VolumePlan":
+        """The plan in a folder.
+
+        Raises
+        ------
+        StageError
+            If it is not there, or damaged.
+        """
+        try:
+            facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
+            with np.load(path / ARRAYS, allow_pickle=False) as arrays:
+                gains, light = arrays["gains"], arrays["light"]
+            block = None if facts["block"] is None else tuple(facts["block"])
+            return cls(
+                *(
+                    load_lattice(path),
+                    Path(facts["image"]),
+                    gains,
+                    Even(light if light.size else None, facts["dark"]),
+                ),
+                *(facts["blend"], facts["version"], block),
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise StageError(
+                f"the plan of the volume at {path} cannot be read ({error}): plan it again"
+            ) from error
+
+
+@lru_cache(maxsize=2)
+def _known_plan(path: str) -> VolumePlan:
+    return VolumePlan.load(Path(path))
+
+
+class _Pixels:
+    """Tiles that a unit reads, made even, as the source of a lattice."""
+
+    def __init__(self, tiles: Tiles, even: Even) -> None:
+        self._tiles, self._even = tiles, even
+
+    def read(self, tile: int, box: Box) -> np.ndarray:
+        return self._even(np.asarray(self._tiles.read(tile, box)), box)
+
+
+def fuse_unit(tiles: Tiles, settled: Mapping[str, Any], *, plan: str) -> dict[str, Any]:
+    """Fuse a block of the volume and write it into the image; a stage.
+
+    Parameters
+    ----------
+    tiles
+        Those that meet the block, and a margin around it.
+    settled
+        ``places``: a hash of the positions that the tiles have now.
+    plan
+        Folder of the plan.
+
+    Returns
+    -------
+    dict
+        ``tiles``: how many tiles it was fused from.
+
+    Raises
+    ------
+    StageError
+        If tiles lie elsewhere than the plan has them.
+    """
+    known = _known_plan(plan)
+    if settled["key"] != Path(plan).parent.name:
+        raise StageError(
+            f"block {tiles.unit.name}: tiles or their brightness have been settled anew since this "
+            "volume was planned: stitch again, which plans it anew"
+        )
+    there, lattice = set(tiles.present), known.lattice
+    meeting = known.meeting.get(tiles.unit.index, [])
+    rows = [row for row in meeting if _readable(lattice, row, there)]
+    fusion = replace(known.fusion, lattice=lattice.replace(source=_Pixels(tiles, known.even)))
+    pyramid = known.pyramid
+    sides = pyramid.block[-len(fusion.dims) :]
+    start = tuple(i * b for i, b in zip(tiles.unit.index, sides, strict=True))
+    stop = tuple(min(s + b, n) for s, b, n in zip(start, sides, fusion.shape, strict=True))
+    with_channels = "c" in lattice.tile_dims
+    for channel in range(pyramid.shape[0] if with_channels else 1):
+        pieces = [fusion.piece(row, channel, float(known.gains[row])) for row in rows]
+        pixels = fuse_block(Box(start, stop), pieces, lattice.dtype, blend=known.blend)
+        if with_channels:
+            box = Box((channel, *start), (channel + 1, *stop))
+            pyramid.write_block(box, pixels[None])
+        else:
+            pyramid.write_block(Box(start, stop), pixels)
+    return {"tiles": len(rows)}
+
+
+def _readable(lattice: Lattice, row: int, there: set[Any]) -> bool:
+    """Whether a tile is to be fused: not one that was acquired badly, or is not there."""
+    id = int(lattice.ids[row])
+    return id in there and id not in lattice.problems
+
+
+def finish_image(units: Any, *, plan: str) -> dict[str, Any]:
+    """Make the coarsest levels of the image, and give it its name; a reduction over its blocks.
+
+    Parameters
+    ----------
+    units
+        What the blocks said.
+    plan
+        Folder of the plan.
+
+    Returns
+    -------
+    dict
+        ``image``: where it is; ``blocks``: of how many blocks.
+    """
+    known = _known_plan(plan)
+    if known.part.exists():
+        if known.image.exists():
+            shutil.rmtree(known.image)  # its plan was allowed to replace what was there
+        for left in known.part.rglob("*.__lock"):
+            left.unlink(missing_ok=True)  # of writers that were killed
+        known.pyramid.finish(known.image, about={"latticework": {"plan": known.key}})
+    elif plan_of(known.image) != known.key:
+        raise StageError(
+            f"{known.part} is not there, and {known.image} is another image: make it again, with "
+            "project.retry('volume', failed=False)"
+        )
+    return {"image": str(known.image), "blocks": len(units)}
+
+
+def plan_of(image: Path) -> str | None:
+    """Key of the plan that an image was made by; None if it was not, or there is none."""
+    for name in ("zarr.json", ".zattrs"):
+        try:
+            found = json.loads((image / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        about = found.get("attributes", found).get("latticework", {})
+        return str(about["plan"]) if "plan" in about else None
+    return None
+
+
+__all__: Sequence[str] = ("VolumePlan", "finish_image", "fuse_unit", "plan_of")

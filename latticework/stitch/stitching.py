@@ -1,0 +1,347 @@
+"""From tiles to a volume in one call, as stages of a project.
+
+::
+
+    source ─┬─ pairs ── links ── places ─┐                     each tile, then all of them
+            ├─ dark ── light ────────────┼─ seams ── levels    the light, each tile, all of them
+            └────────────────────────────┴─ settled ── volume ── image
+                                                       each block, all of them
+
+The volume's blocks are known when the tiles' places are, so the project runs twice: up to
+``settled``, and then the rest. Everything that is done is kept: the same call goes on after
+Ctrl-C, a crash or a power cut.
+"""
+
+import hashlib
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from latticework.errors import ProjectError, StoreError
+from latticework.io.open_tiles import open_tiles
+from latticework.io.pyramid import Version
+from latticework.lattice.lattice import Lattice
+from latticework.project.creating import create
+from latticework.project.project import Project
+from latticework.stages.reads import all_tiles, intersecting
+from latticework.stitch.blending import BLENDS, Blend
+from latticework.stitch.block_units import VolumePlan, finish_image, fuse_unit, plan_of
+from latticework.stitch.comparing import (
+    compare_tile,
+    judge_links,
+    next_tiles,
+    place_tiles,
+    with_places,
+)
+from latticework.stitch.evening import (
+    Even,
+    dark_of,
+    estimate_light,
+    level_tiles,
+    measure_seams,
+)
+from latticework.stitch.fusing import check_fusible
+from latticework.stitch.placement import Placement
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from latticework.project.summary import RunSummary
+
+Choice = Literal["auto", "yes", "no"]
+MEASURING = ("pairs", "links", "places", "dark", "light", "seams", "levels", "settled")
+"""Stages up to where it is known where all tiles lie."""
+MAKING = ("volume", "image")
+"""Stages that make the volume."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How tiles are stitched; see `stitch`."""
+
+    channel: int = 0
+    reach: tuple[float, ...] | None = None
+    light: Choice = "auto"
+    gains: Choice = "auto"
+    blend: Blend = "cosine"
+    version: Version = "0.5"
+    block: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        choices = {"light": get_args(Choice), "gains": get_args(Choice)}
+        choices |= {"blend": BLENDS, "version": get_args(Version)}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: choose one of {', '.join(allowed)}"
+                )
+
+
+@dataclass(frozen=True)
+class Stitched:
+    """What `stitch` made."""
+
+    project: Project
+    """With every step: states, attempts, tables."""
+    image: Path | None
+    """The volume, an OME-Zarr image; None if it could not be made whole."""
+    placement: Placement
+    """Where the tiles lie, and which links say so."""
+    levels: "pd.DataFrame"
+    """Gains by tile, and whether the flat-field was used; see
+    `latticework.stitch.evening.level_tiles`."""
+    report: Path | None
+    """A page with pictures of all that."""
+    summary: "RunSummary"
+    """Of the run that made the volume."""
+
+    def __bool__(self) -> bool:
+        return self.image is not None
+
+    def __repr__(self) -> str:
+        where = "no volume: see why with project.why()" if self.image is None else str(self.image)
+        return f"<Stitched {where}\n  {self.placement!r}\n  project {self.project.path}>"
+
+
+def stitch(
+    tiles: Lattice | Path | str,
+    out: Path | str,
+    *,
+    project: Path | str | None = None,
+    where: Any = None,
+    channel: int = 0,
+    reach: Sequence[float] | None = None,
+    light: Choice = "auto",
+    gains: Choice = "auto",
+    blend: Blend = "cosine",
+    version: Version = "0.5",
+    block: Sequence[int] | None = None,
+    overwrite: bool = False,
+    report: bool = True,
+    progress: Any = "auto",
+) -> Stitched:
+    """Stitch an acquisition into one OME-Zarr image.
+
+    Parameters
+    ----------
+    tiles
+        What `latticework.open_tiles` gives, or a folder that it opens without more to say.
+    out
+        Folder of the image, such as ``brain.ome.zarr``.
+    project
+        Folder of the project in which every step is kept; ``brain.lw`` beside the image if not
+        given. If it is there, it goes on.
+    where
+        Where it runs; as for `latticework.Project.run`.
+    channel
+        Number of the channel that is compared.
+    reach
+        How far tiles may lie from their nominal offsets, in pixels along their spatial dims; see
+        `latticework.stitch.pairs.reach_px`.
+    light
+        Whether uneven light, estimated from all tiles, is taken out: ``"auto"`` if that makes
+        neighbours more alike, ``"yes"`` or ``"no"``.
+    gains
+        The same of a gain for each tile.
+    blend, version, block
+        As for `latticework.stitch.fuse`.
+    overwrite
+        Whether an image that is there already is replaced.
+    report
+        Whether a page with pictures is written beside the image.
+    progress
+        As for `latticework.Project.run`.
+
+    Returns
+    -------
+    Stitched
+        True if there is an image now.
+
+    Raises
+    ------
+    StoreError
+        If something else is at `out`.
+    ProjectError
+        If positions could not be found.
+    LatticeError
+        If the tiles cannot be one volume.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import latticework as lw
+    >>> from latticework.stitch import stitch
+    >>> tiles, truth = lw.simulate({"y": 2, "x": 2}, tile_shape={"y": 96, "x": 96}, seed=2)
+    >>> done = stitch(tiles, tempfile.mkdtemp() + "/brain.ome.zarr", progress="none")
+    >>> bool(done), done.image.name, done.report.name
+    (True, 'brain.ome.zarr', 'brain.html')
+    """
+    settings = Settings(
+        *(channel, None if reach is None else tuple(map(float, reach)), light, gains),
+        *(blend, version, None if block is None else tuple(map(int, block))),
+    )
+    image = Path(out).expanduser().resolve()
+    lattice = tiles if isinstance(tiles, Lattice) else open_tiles(tiles)
+    check_fusible(lattice)
+    opened = _project(lattice, beside(image, ".lw") if project is None else Path(project))
+    add_measuring(opened, settings)
+    measured = opened.run(where, stages=MEASURING, progress=progress)
+    if not measured:
+        raise _unfinished(opened, measured)
+    plan = planned(opened, settings, image)
+    prepare(opened, plan, overwrite=overwrite)
+    add_making(opened, plan)
+    made = opened.run(where, stages=MAKING, progress=progress)
+    page = None
+    if made and report:
+        from latticework.stitch.report import write_report
+
+        page = write_report(opened, beside(image, ".html"))
+    return Stitched(
+        *(opened, image if made else None, placement_in(opened), opened["levels"].data, page, made)
+    )
+
+
+def beside(image: Path, ending: str) -> Path:
+    """A path beside an image, with another ending.
+
+    Examples
+    --------
+    >>> beside(Path("/data/brain.ome.zarr"), ".lw").name
+    'brain.lw'
+    """
+    return image.with_name(image.name.removesuffix(".zarr").removesuffix(".ome") + ending)
+
+
+def _project(lattice: Lattice, path: Path) -> Project:
+    return create(path, lattice, exist_ok=True)
+
+
+def _unfinished(project: Project, summary: "RunSummary") -> ProjectError:
+    return ProjectError(
+        f"where the tiles lie could not be found: {summary}. See "
+        f"latticework.open_project({str(project.path)!r}).why(...); what is done is kept"
+    )
+
+
+# -------------------------------------------------------------------- the stages
+
+
+def add_measuring(project: Project, settings: Settings) -> None:
+    """Add the stages up to where it is known where all tiles lie, and how bright they are."""
+    lattice, source, every = project.lattice, project.source, all_tiles(missing="run")
+    strips = next_tiles(lattice)
+    seen = {"channel": settings.channel}
+    reach = None if settings.reach is None else list(settings.reach)
+    pairs = project.add(
+        compare_tile, name="pairs", reads=strips, params={**seen, "reach": reach}, numpy=True
+    )
+    links = project.add(judge_links, name="links", after=pairs, reads=every)
+    places = project.add(place_tiles, name="places", after=[pairs, links], reads=every)
+    dark = project.add(dark_of, name="dark", reads=every)
+    parents = [source, places, dark]
+    if settings.light != "no" and lattice.shapes is None:
+        read = [source, dark]
+        parents.append(project.add(estimate_light, name="light", after=read, reads=every))
+    seams = project.add(
+        measure_seams,
+        name="seams",
+        after=parents,
+        reads={"source": strips},
+        params=seen,
+        numpy=True,
+    )
+    levels = project.add(
+        level_tiles,
+        name="levels",
+        after=[places, seams],
+        reads=every,
+        params={"light": settings.light, "gains": settings.gains},
+    )
+    project.add(settle, name="settled", after=[places, levels], reads=every)
+
+
+def settle(places: "pd.DataFrame", levels: "pd.DataFrame") -> dict[str, str]:
+    """A hash of where the tiles lie and how bright they are; a reduction."""
+    digest = hashlib.blake2b(digest_size=8)
+    for table in (places, levels):
+        digest.update(table.to_csv(index=False, float_format="%.6g").encode())
+    return {"key": digest.hexdigest()}
+
+
+def planned(project: Project, settings: Settings, image: Path) -> VolumePlan:
+    """The plan of the volume, from what was measured."""
+    levels = project["levels"].data
+    lattice = with_places(project.lattice, project["places"].data)
+    gains = np.ones(len(lattice))
+    gains[lattice.rows_of(levels["id"].to_numpy(np.int64))] = levels["gain"].to_numpy("f8")
+    even = Even()
+    if len(levels) and bool(levels["even"].iloc[0]):
+        light = np.asarray(project["light"].data, np.float32)
+        even = Even(light, float(project["dark"].data["dark"]))
+    return VolumePlan(
+        *(lattice.replace(source=None), image, gains, even),
+        *(settings.blend, settings.version, settings.block),
+    )
+
+
+def prepare(project: Project, plan: VolumePlan, *, overwrite: bool) -> None:
+    """See to it that the blocks of a plan can be written, and that those that are gone are again.
+
+    Raises
+    ------
+    StoreError
+        If there is something else where the image belongs.
+    """
+    image = plan.image
+    if image.exists():
+        if plan_of(image) == plan.key:
+            return
+        if not overwrite:
+            raise StoreError(
+                f"{image} exists, and is not what these tiles and options give: remove it, allow "
+                "it to be replaced (overwrite=True), or choose another name"
+            )
+    for other in image.parent.glob(f"{image.name}.*.part"):
+        if other != plan.part:
+            shutil.rmtree(other, ignore_errors=True)  # of a plan that is none any more
+    if not plan.part.exists():
+        plan.pyramid.begin()
+        if "volume" in project.stages and project["volume"].path is not None:
+            project.retry("volume", failed=False)
+
+
+def add_making(project: Project, plan: VolumePlan) -> None:
+    """Add the stages that make the volume."""
+    settled = project["settled"].data["key"]
+    path = str(plan.save(project.path / "plans" / settled))
+    nominal, size = project.lattice.position_um, plan.lattice.position_um
+    moved = np.abs(size - nominal).max(axis=0, initial=0.0)
+    margin = {
+        axis: 1 + math.ceil(um / plan.lattice.pixel_size_um[axis])
+        for axis, um in zip(plan.lattice.spatial_dims, moved.tolist(), strict=True)
+    }
+    volume = project.add(
+        fuse_unit,
+        name="volume",
+        after=[project.source, "settled"],
+        reads={"source": intersecting(plan.blocks(), missing="run")},
+        overlap=margin,
+        params={"plan": path},
+        numpy=True,
+    )
+    project.add(finish_image, name="image", after=volume, reads=all_tiles(), params={"plan": path})
+
+
+def placement_in(project: Project) -> Placement:
+    """Where the tiles of a project lie."""
+    places = project["places"].data
+    return Placement(with_places(project.lattice, places), places, project["links"].data)
+
+
+__all__: Sequence[str] = ("Settings", "Stitched", "placement_in", "stitch")
