@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload, runtime_che
 import numpy as np
 
 from latticework.errors import SourceError, StoreError
-from latticework.lattice.source import BlockSource, TileSource
+from latticework.lattice.source import BlockSource, SelectedSource, TileSource
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +23,7 @@ SPEC = "source.json"
 VERSION = 1
 
 _KINDS = {
+    "selection": "latticework.io.selected_source:SavableSelection",
     "parts": "latticework.io.parts_source:PartsSource",
     "simulated": "latticework.testing.simulated:SimulatedSource",
     "tile-blocks": "latticework.io.tile_blocks:TileBlockSource",
@@ -111,6 +112,11 @@ def saved_form(source: TileSource) -> SavableSource:
         from latticework.io.memory import as_savable_blocks
 
         return as_savable_blocks(source)
+    if type(source) is SelectedSource:
+        from latticework.io.selected_source import SavableSelection
+
+        saved_form(source.inner)
+        return SavableSelection(source.inner, source.tiles)
     if not isinstance(source, SavableSource):
         raise SourceError(
             f"a {type(source).__name__} cannot be written to a project; expected a source of "

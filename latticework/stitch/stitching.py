@@ -16,9 +16,10 @@ import hashlib
 import math
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -190,13 +191,14 @@ def stitch(
     check_fusible(lattice)
     opened = _project(lattice, beside(image, ".lw") if project is None else Path(project))
     add_measuring(opened, settings)
-    measured = opened.run(where, stages=MEASURING, progress=progress)
-    if not measured:
-        raise _unfinished(opened, measured)
-    plan = planned(opened, settings, image)
-    prepare(opened, plan, overwrite=overwrite)
-    add_making(opened, plan)
-    made = opened.run(where, stages=MAKING, progress=progress)
+    with Place(where) as place:
+        measured = _run(opened, place, MEASURING, progress)
+        if not measured:
+            raise _unfinished(opened, measured)
+        plan = planned(opened, settings, image)
+        prepare(opened, plan, overwrite=overwrite)
+        add_making(opened, plan)
+        made = _run(opened, place, MAKING, progress)
     page = None
     if made and report:
         from latticework.stitch.report import write_report
@@ -220,6 +222,51 @@ def beside(image: Path, ending: str) -> Path:
 
 def _project(lattice: Lattice, path: Path) -> Project:
     return create(path, lattice, exist_ok=True)
+
+
+class Place:
+    """Where several runs take place: a cluster on this machine is started once, when needed.
+
+    Parameters
+    ----------
+    where
+        As for `latticework.Project.run`.
+    """
+
+    def __init__(self, where: Any) -> None:
+        self._where = where
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._open.close()
+
+    def of(self, project: Project, stages: Sequence[str]) -> Any:
+        """Where some stages of a project are to run; None if there is nothing to do."""
+        done = {"complete", "absent"}
+        if self._where is None and not all(
+            set(project.counts.get(name, {"waiting": 1})) <= done for name in stages
+        ):
+            from distributed import Client, get_client
+
+            from latticework.project.clusters import local_cluster
+
+            try:
+                self._where = get_client()  # the current one, as for a run
+            except ValueError:
+                cluster = self._open.enter_context(local_cluster())
+                self._where = self._open.enter_context(Client(cluster, set_as_default=False))
+        return self._where
+
+
+def _run(project: Project, place: Place, stages: Sequence[str], progress: Any) -> "RunSummary":
+    there = [name for name in stages if name in project.stages]
+    summary = project.run(place.of(project, there), stages=there, progress=progress)
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    return summary
 
 
 def _unfinished(project: Project, summary: "RunSummary") -> ProjectError:
