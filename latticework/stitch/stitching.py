@@ -2,10 +2,10 @@
 
 ::
 
-    source ─┬─ pairs ── links ── places ─┐                     each tile, then all of them
-            ├─ dark ── light ────────────┼─ seams ── levels    the light, each tile, all of them
-            └────────────────────────────┴─ settled ── volume ── image
-                                                       each block, all of them
+    source ─┬─ pairs ──── links ── places ─┐                      each tile, then all of them
+            ├─ glimpses ─ dark ─── light ──┼─ seams ── levels     the same, of the light
+            └──────────────────────────────┴─ settled ── volume ── image
+                                                         each block, then all of them
 
 The volume's blocks are known when the tiles' places are, so the project runs twice: up to
 ``settled``, and then the rest. Everything that is done is kept: the same call goes on after
@@ -39,15 +39,10 @@ from latticework.stitch.comparing import (
     place_tiles,
     with_places,
 )
-from latticework.stitch.evening import (
-    Even,
-    dark_of,
-    estimate_light,
-    level_tiles,
-    measure_seams,
-)
 from latticework.stitch.fusing import check_fusible
+from latticework.stitch.light import TILES, Even, estimate_dark, estimate_light, glimpse
 from latticework.stitch.placement import Placement
+from latticework.stitch.seams import level_tiles, measure_seams
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +50,9 @@ if TYPE_CHECKING:
     from latticework.project.summary import RunSummary
 
 Choice = Literal["auto", "yes", "no"]
-MEASURING = ("pairs", "links", "places", "dark", "light", "seams", "levels", "settled")
+MEASURING = (
+    *("pairs", "links", "places", "glimpses", "dark", "light", "seams", "levels", "settled"),
+)
 """Stages up to where it is known where all tiles lie."""
 MAKING = ("volume", "image")
 """Stages that make the volume."""
@@ -95,7 +92,7 @@ class Stitched:
     """Where the tiles lie, and which links say so."""
     levels: "pd.DataFrame"
     """Gains by tile, and whether the flat-field was used; see
-    `latticework.stitch.evening.level_tiles`."""
+    `latticework.stitch.seams.level_tiles`."""
     report: Path | None
     """A page with pictures of all that."""
     summary: "RunSummary"
@@ -290,10 +287,12 @@ def add_measuring(project: Project, settings: Settings) -> None:
     )
     links = project.add(judge_links, name="links", after=pairs, reads=every)
     places = project.add(place_tiles, name="places", after=[pairs, links], reads=every)
-    dark = project.add(dark_of, name="dark", reads=every)
+    sample = {"every": max(1, len(lattice) // TILES)}
+    glimpses = project.add(glimpse, name="glimpses", reads=strips, params=sample, numpy=True)
+    dark = project.add(estimate_dark, name="dark", after=glimpses, reads=every)
     parents = [source, places, dark]
     if settings.light != "no" and lattice.shapes is None:
-        read = [source, dark]
+        read = [glimpses, dark]
         parents.append(project.add(estimate_light, name="light", after=read, reads=every))
     seams = project.add(
         measure_seams,
@@ -330,7 +329,8 @@ def planned(project: Project, settings: Settings, image: Path) -> VolumePlan:
     even = Even()
     if len(levels) and bool(levels["even"].iloc[0]):
         light = np.asarray(project["light"].data, np.float32)
-        even = Even(light, float(project["dark"].data["dark"]))
+        light = light if "c" in lattice.tile_dims else light[0]
+        even = Even(light, tuple(map(float, project["dark"].data["dark"])))
     return VolumePlan(
         *(lattice.replace(source=None), image, gains, even),
         *(settings.blend, settings.version, settings.block),
