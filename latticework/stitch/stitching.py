@@ -312,9 +312,9 @@ def add_measuring(project: Project, settings: Settings) -> None:
     levels = project.add(
         level_tiles,
         name="levels",
-        after=[places, seams],
+        after=[places, seams, dark],
         reads=every,
-        params={"light": settings.light, "gains": settings.gains},
+        params={**seen, "light": settings.light, "gains": settings.gains},
     )
     project.add(settle, name="settled", after=[places, levels], reads=every)
 
@@ -333,11 +333,11 @@ def planned(project: Project, settings: Settings, image: Path) -> VolumePlan:
     lattice = with_places(project.lattice, project["places"].data)
     gains = np.ones(len(lattice))
     gains[lattice.rows_of(levels["id"].to_numpy(np.int64))] = levels["gain"].to_numpy("f8")
-    even = Even()
-    if len(levels) and bool(levels["even"].iloc[0]):
+    light, pivot = None, float(levels["pivot"].iloc[0])
+    if bool(levels["even"].iloc[0]):
         light = np.asarray(project["light"].data, np.float32)
         light = light if "c" in lattice.tile_dims else light[0]
-        even = Even(light, tuple(map(float, project["dark"].data["dark"])))
+    even = Even(light, tuple(map(float, project["dark"].data["dark"])), pivot)
     return VolumePlan(
         *(lattice.replace(source=None), image, gains, even),
         *(settings.blend, settings.version, settings.block),
