@@ -9,8 +9,10 @@
 """
 
 from latticework.stitch.fusing import fuse
+from latticework.stitch.fusion_plan import FusionPlan
 from latticework.stitch.levelling import estimate_gains
 from latticework.stitch.placement import Placement, place
 from latticework.stitch.registration import register
+from latticework.stitch.warps import Warp
 
-__all__ = ["Placement", "estimate_gains", "fuse", "place", "register"]
+__all__ = ["FusionPlan", "Placement", "Warp", "estimate_gains", "fuse", "place", "register"]
