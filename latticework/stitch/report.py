@@ -221,8 +221,7 @@ def _overview(found: Findings, both: BeforeAfter) -> str:
             shown.append(f"<figure>{body}<figcaption>{text}</figcaption></figure>")
     if not shown:
         return page.section("overview", "Before and after", "No pixels could be read.")
-    partly = both.n_tiles < found.nominal.n_tiles
-    which = f"{plural(both.n_tiles, 'tile')} in the middle" if partly else "All tiles"
+    which = f"{plural(both.n_tiles, 'tile')} in the middle" if both.part else "All tiles"
     plane = f" of plane {both.plane}" if both.plane else ""
     deep = ", their middle plane" if "z" in found.dims else ""
     caption = (

@@ -54,7 +54,7 @@ def histogram(series: Sequence[Series], xlabel: str, *, ylabel: str = "links") -
         for k, n in enumerate(of.tolist()):
             path += f"V{y(n):.1f}H{x(edges[k + 1]):.1f}"
         parts.append(
-            f'<path d="{path}V{y(0):.1f}z" fill="{one.colour}" fill-opacity=".5" '
+            f'<path d="{path}V{y(0):.1f}z" fill="{one.colour}" fill-opacity=".38" '
             f'stroke="{one.colour}" stroke-width="1"/>'
         )
     return _svg(parts, xlabel) + _legend(known)

@@ -44,7 +44,7 @@ def numbers_section(found: Findings) -> str:
         residuals = found.residuals[good]
         median = f", median {np.median(residuals):.2f} px" if len(residuals) else ""
         cards.append(
-            (f"Residuals of trusted links{median}", histogram([Series("trusted", residuals, "var(--good)")], "residual (px)"))
+            (f"Residuals{median}", histogram([Series("trusted", residuals, "var(--good)")], "residual (px)"))
         )
         both = [
             Series("trusted", correlation[good], "var(--good)"),

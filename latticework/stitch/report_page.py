@@ -55,7 +55,7 @@ section{border-top:1px solid var(--line);margin-top:26px;padding-top:20px}
 white-space:nowrap;vertical-align:top}
 .facts td{padding:2px 0;overflow-wrap:anywhere}
 .side{display:grid;grid-template-columns:1fr 1fr;gap:14px}
-.thirds{display:grid;grid-template-columns:repeat(auto-fit,minmax(290px,1fr));gap:14px 22px}
+.thirds{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(300px,100%),1fr));gap:14px 22px}
 .card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 14px;
 min-width:0}
 .card .caption{margin:0 0 8px;font-size:12.5px;overflow-wrap:anywhere}
@@ -85,7 +85,7 @@ table.rows{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-
 table.rows th{font-weight:600;text-align:left;color:var(--soft);border-bottom:1px solid var(--line);
 padding:4px 14px 4px 0;white-space:nowrap;vertical-align:bottom}
 table.rows td{padding:3px 14px 3px 0;border-bottom:1px solid var(--line);vertical-align:top}
-table.rows .n{text-align:right;white-space:nowrap}
+table.rows th.n,table.rows .n{text-align:right;white-space:nowrap}
 pre{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 14px;
 overflow-x:auto;font:12.5px/1.5 ui-monospace,"DejaVu Sans Mono",monospace;margin:8px 0 12px}
 code{font:12.5px ui-monospace,"DejaVu Sans Mono",monospace}
@@ -168,16 +168,18 @@ def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     >>> table(["tile", "px"], [["<a>", 1.5]]).count("&lt;a&gt;")
     1
     """
-    lines = []
+    lines, numeric = [], [False] * len(names)
     for row in rows:
+        numeric = [isinstance(value, int | float | np.number) for value in row]
         cells = "".join(
-            f'<td class="n">{_number(value)}</td>'
-            if isinstance(value, int | float | np.number)
-            else f"<td>{escaped(value, 300)}</td>"
-            for value in row
+            f'<td class="n">{_number(value)}</td>' if right else f"<td>{escaped(value, 300)}</td>"
+            for value, right in zip(row, numeric, strict=True)
         )
         lines.append(f"<tr>{cells}</tr>")
-    head = "".join(f"<th>{escaped(name)}</th>" for name in names)
+    head = "".join(
+        f'<th class="n">{escaped(name)}</th>' if right else f"<th>{escaped(name)}</th>"
+        for name, right in zip(names, numeric, strict=True)
+    )
     return f'<div class="wide"><table class="rows"><tr>{head}</tr>{"".join(lines)}</table></div>'
 
 
@@ -215,24 +217,13 @@ def picture(draw: Drawn, alt: str) -> str:
         figure, file = draw(theme), BytesIO()
         figure.set_facecolor("none")
         figure.savefig(file, format="png", dpi=2 * 107, transparent=True)
-        return _address(_fewer_colours(file.getvalue())), round(figure.get_figwidth() * 107)
+        return _address(file.getvalue()), round(figure.get_figwidth() * 107)
 
     (light, width), (dark, _) = drawn("light"), drawn("dark")
     return (
         f'<picture><source srcset="{dark}" media="(prefers-color-scheme: dark)">'
         f'<img src="{light}" width="{width}" alt="{escaped(alt)}"></picture>'
     )
-
-
-def _fewer_colours(content: bytes) -> bytes:
-    """A PNG with at most 255 colours, a third as large."""
-    from PIL import Image
-
-    file = BytesIO()
-    with Image.open(BytesIO(content)) as image:
-        small = image.convert("RGBA").quantize(255, method=Image.Quantize.FASTOCTREE)
-        small.save(file, format="png", optimize=True)
-    return file.getvalue()
 
 
 def shot(picture: np.ndarray, alt: str, over: str = "") -> str:

@@ -22,6 +22,8 @@ from latticework.stitch.tiles import read_tile
 
 LONG_PX, MARGIN_PX = 256, 10
 """Longest side of a strip, and what is seen of each tile beside the overlap."""
+MOST_SEAMS = 6
+"""Seams that are shown."""
 AROUND_PX = 16
 """Radius of what structure is compared with."""
 SEARCHED_PX = 2048
@@ -108,7 +110,7 @@ def chosen_links(found: Findings) -> list[tuple[str, int]]:
     add("contradicts its loops", by_correlation[out])
     add("not trusted, most alike", by_correlation)
     add("not trusted, typical", by_correlation[len(by_correlation) // 2 :])
-    return chosen
+    return chosen[:MOST_SEAMS]
 
 
 # -------------------------------------------------------------------- one link
@@ -214,11 +216,8 @@ def _coloured(first: np.ndarray, second: np.ndarray, *, turned: bool) -> np.ndar
     """The first in magenta, the second in green, each as bright as it is beside what is around."""
     channels = []
     for of in (first, second):
-        there = np.isfinite(of)
-        fine = _fine(of)
-        low, high = np.percentile(fine[there], (2, 99.7)) if there.any() else (0.0, 1.0)
-        scaled = np.clip((fine - low) / max(high - low, 1e-9), 0, 1)
-        channels.append(np.where(there, 0.05 + 0.95 * scaled, 0.0))
+        scaled = np.clip(0.36 + 0.2 * _fine(of), 0.04, 1)
+        channels.append(np.where(np.isfinite(of), scaled, 0.0))
     picture = np.stack([channels[0], channels[1], channels[0]], axis=-1)
     if turned:
         picture = picture.transpose(1, 0, 2)
@@ -226,7 +225,7 @@ def _coloured(first: np.ndarray, second: np.ndarray, *, turned: bool) -> np.ndar
 
 
 def _fine(pixels: np.ndarray) -> np.ndarray:
-    """Pixels beside the mean around them, so that uneven light does not hide structure."""
+    """Pixels beside the mean around them, in deviations: uneven light does not hide structure."""
     there = np.isfinite(pixels)
     if not there.any():
         return np.zeros(pixels.shape, np.float32)

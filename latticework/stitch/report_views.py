@@ -57,6 +57,8 @@ class BeforeAfter:
     """Tiles as they lie on either."""
     n_tiles: int
     """How many tiles are shown."""
+    part: bool
+    """Whether these are not all tiles of their plane."""
     plane: str
     """Which plane of the lattice, if there are several."""
     whole: View | None = None
@@ -75,7 +77,7 @@ def before_and_after(found: Findings) -> BeforeAfter:
     >>> both.n_tiles, both.after is None, both.before.picture.shape
     (4, True, (182, 182))
     """
-    rows, plane = window_of(found)
+    rows, plane, part = window_of(found)
     nominal, placed = found.nominal, found.placement.lattice
     boxes = [_boxes(lattice, rows) for lattice in (nominal, placed)]
     after = whole = None
@@ -83,7 +85,7 @@ def before_and_after(found: Findings) -> BeforeAfter:
         volume = Volume(found.image)
         z = _middle_um(placed, rows)
         after = volume.view(_around(boxes[1]), z, found.channel)
-        if len(rows) < len(placed):
+        if part:
             everything = _boxes(placed, np.arange(len(placed)))
             whole = volume.view(_around(everything), z, found.channel)
     names = [found.name_of(int(id)) for id in placed.ids[rows]]
@@ -92,17 +94,18 @@ def before_and_after(found: Findings) -> BeforeAfter:
         for of in boxes
     )
     return BeforeAfter(
-        _mosaic(found, rows), after, (outlines[0], outlines[1]), len(rows), plane, whole
+        *(_mosaic(found, rows), after, (outlines[0], outlines[1])),
+        *(len(rows), part, plane, whole),
     )
 
 
-def window_of(found: Findings) -> tuple[np.ndarray, str]:
+def window_of(found: Findings) -> tuple[np.ndarray, str, bool]:
     """Rows of the tiles that are shown: of the middle plane, those in its middle.
 
     Returns
     -------
-    (rows, str)
-        And the title of the plane, if there are several.
+    (rows, str, bool)
+        And the title of the plane, if there are several, and whether it has more tiles.
     """
     lattice = found.placement.lattice
     numbers, titles = plane_numbers(lattice)
@@ -112,14 +115,15 @@ def window_of(found: Findings) -> tuple[np.ndarray, str]:
     title = titles(int(number)) if len(present) > 1 else ""
     sides = lattice.tile_shape
     most = int(np.clip(MOST_PIXELS / (sides["y"] * sides["x"]), 4, MOST_TILES))
-    if len(rows) > most:
+    part = len(rows) > most
+    if part:
         middle = np.median(lattice.position_um[rows], axis=0)
         steps = np.maximum(extents_um(lattice)[0], 1e-9)
         away = np.abs((lattice.position_um[rows] - middle) / steps)
         yx = [lattice.spatial_dims.index(axis) for axis in ("y", "x")]
         nearest = np.argsort(away[:, yx].max(axis=1), kind="stable")
         rows = np.sort(rows[nearest[:most]])
-    return rows, title
+    return rows, title, part
 
 
 def _mosaic(found: Findings, rows: np.ndarray) -> View | None:
