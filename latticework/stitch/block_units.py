@@ -25,8 +25,8 @@ from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
 from latticework.stages.collections import Tiles
 from latticework.stitch.blending import Blend, fuse_block
-from latticework.stitch.evening import Even
 from latticework.stitch.fusing import FusionPlan
+from latticework.stitch.light import Even
 
 FACTS = "plan.json"
 ARRAYS = "plan.npz"
@@ -117,8 +117,8 @@ class VolumePlan:
         none = np.zeros(0, "f4")
         light = none if self.even.light is None else self.even.light
         np.savez(path / ARRAYS, gains=self.gains, light=light)
-        facts = {"image": str(self.image), "dark": self.even.dark, "blend": self.blend}
-        facts |= {"version": self.version, "block": self.block}
+        facts: dict[str, Any] = {"image": str(self.image), "dark": self.even.dark}
+        facts |= {"blend": self.blend, "version": self.version, "block": self.block}
         (path / FACTS).write_text(json.dumps(facts), encoding="utf-8")
         return path
 
@@ -136,13 +136,9 @@ class VolumePlan:
             with np.load(path / ARRAYS, allow_pickle=False) as arrays:
                 gains, light = arrays["gains"], arrays["light"]
             block = None if facts["block"] is None else tuple(facts["block"])
+            even = Even(light if light.size else None, tuple(facts["dark"]))
             return cls(
-                *(
-                    load_lattice(path),
-                    Path(facts["image"]),
-                    gains,
-                    Even(light if light.size else None, facts["dark"]),
-                ),
+                *(load_lattice(path), Path(facts["image"]), gains, even),
                 *(facts["blend"], facts["version"], block),
             )
         except (OSError, ValueError, KeyError) as error:
@@ -157,13 +153,14 @@ def _known_plan(path: str) -> VolumePlan:
 
 
 class _Pixels:
-    """Tiles that a unit reads, made even, as the source of a lattice."""
+    """Tiles that a unit reads, made even and alike, as the source of a lattice."""
 
-    def __init__(self, tiles: Tiles, even: Even) -> None:
-        self._tiles, self._even = tiles, even
+    def __init__(self, tiles: Tiles, plan: VolumePlan) -> None:
+        self._tiles, self._plan = tiles, plan
 
     def read(self, tile: int, box: Box) -> np.ndarray:
-        return self._even(np.asarray(self._tiles.read(tile, box)), box)
+        gain = float(self._plan.gains[self._plan.lattice.rows_of([tile])[0]])
+        return self._plan.even(np.asarray(self._tiles.read(tile, box)), box, gain)
 
 
 def fuse_unit(tiles: Tiles, settled: Mapping[str, Any], *, plan: str) -> dict[str, Any]:
@@ -197,14 +194,14 @@ def fuse_unit(tiles: Tiles, settled: Mapping[str, Any], *, plan: str) -> dict[st
     there, lattice = set(tiles.present), known.lattice
     meeting = known.meeting.get(tiles.unit.index, [])
     rows = [row for row in meeting if _readable(lattice, row, there)]
-    fusion = replace(known.fusion, lattice=lattice.replace(source=_Pixels(tiles, known.even)))
+    fusion = replace(known.fusion, lattice=lattice.replace(source=_Pixels(tiles, known)))
     pyramid = known.pyramid
     sides = pyramid.block[-len(fusion.dims) :]
     start = tuple(i * b for i, b in zip(tiles.unit.index, sides, strict=True))
     stop = tuple(min(s + b, n) for s, b, n in zip(start, sides, fusion.shape, strict=True))
     with_channels = "c" in lattice.tile_dims
     for channel in range(pyramid.shape[0] if with_channels else 1):
-        pieces = [fusion.piece(row, channel, float(known.gains[row])) for row in rows]
+        pieces = [fusion.piece(row, channel) for row in rows]
         pixels = fuse_block(Box(start, stop), pieces, lattice.dtype, blend=known.blend)
         if with_channels:
             box = Box((channel, *start), (channel + 1, *stop))

@@ -22,7 +22,8 @@ from latticework.lattice.offsets import spatial_axis
 from latticework.lattice.tile import Tile
 from latticework.stages.collections import Tiles
 from latticework.stages.reads import Reads, neighbours
-from latticework.stitch.pairs import Candidate, match
+from latticework.stitch.large_pairs import match_strips
+from latticework.stitch.pairs import Candidate
 from latticework.stitch.placement import Placement, place
 from latticework.stitch.registration import LEAST_OVERLAP_PX, judge
 from latticework.stitch.tiles import places_of
@@ -83,7 +84,7 @@ def compare_tile(
         shapes = _sides(tile, dims), _sides(other, dims)
         found = None
         if _overlap(nominal, *shapes):
-            found = match(
+            found = match_strips(
                 _reader(tile, channel, others.own),
                 _reader(other, channel, lambda box, key=key: others.read(key, box)),
                 shapes,

@@ -2,10 +2,10 @@
 
 ::
 
-    source ─┬─ pairs ── links ── places ─┐                     each tile, then all of them
-            ├─ dark ── light ────────────┼─ seams ── levels    the light, each tile, all of them
-            └────────────────────────────┴─ settled ── volume ── image
-                                                       each block, all of them
+    source ─┬─ pairs ──── links ── places ─┐                      each tile, then all of them
+            ├─ glimpses ─ dark ─── light ──┼─ seams ── levels     the same, of the light
+            └──────────────────────────────┴─ settled ── volume ── image
+                                                         each block, then all of them
 
 The volume's blocks are known when the tiles' places are, so the project runs twice: up to
 ``settled``, and then the rest. Everything that is done is kept: the same call goes on after
@@ -16,9 +16,10 @@ import hashlib
 import math
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -38,15 +39,10 @@ from latticework.stitch.comparing import (
     place_tiles,
     with_places,
 )
-from latticework.stitch.evening import (
-    Even,
-    dark_of,
-    estimate_light,
-    level_tiles,
-    measure_seams,
-)
 from latticework.stitch.fusing import check_fusible
+from latticework.stitch.light import TILES, Even, estimate_dark, estimate_light, glimpse
 from latticework.stitch.placement import Placement
+from latticework.stitch.seams import level_tiles, measure_seams
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +50,9 @@ if TYPE_CHECKING:
     from latticework.project.summary import RunSummary
 
 Choice = Literal["auto", "yes", "no"]
-MEASURING = ("pairs", "links", "places", "dark", "light", "seams", "levels", "settled")
+MEASURING = (
+    *("pairs", "links", "places", "glimpses", "dark", "light", "seams", "levels", "settled"),
+)
 """Stages up to where it is known where all tiles lie."""
 MAKING = ("volume", "image")
 """Stages that make the volume."""
@@ -94,7 +92,7 @@ class Stitched:
     """Where the tiles lie, and which links say so."""
     levels: "pd.DataFrame"
     """Gains by tile, and whether the flat-field was used; see
-    `latticework.stitch.evening.level_tiles`."""
+    `latticework.stitch.seams.level_tiles`."""
     report: Path | None
     """A page with pictures of all that."""
     summary: "RunSummary"
@@ -190,13 +188,14 @@ def stitch(
     check_fusible(lattice)
     opened = _project(lattice, beside(image, ".lw") if project is None else Path(project))
     add_measuring(opened, settings)
-    measured = opened.run(where, stages=MEASURING, progress=progress)
-    if not measured:
-        raise _unfinished(opened, measured)
-    plan = planned(opened, settings, image)
-    prepare(opened, plan, overwrite=overwrite)
-    add_making(opened, plan)
-    made = opened.run(where, stages=MAKING, progress=progress)
+    with Place(where) as place:
+        measured = _run(opened, place, MEASURING, progress)
+        if not measured:
+            raise _unfinished(opened, measured)
+        plan = planned(opened, settings, image)
+        prepare(opened, plan, overwrite=overwrite)
+        add_making(opened, plan)
+        made = _run(opened, place, MAKING, progress)
     page = None
     if made and report:
         from latticework.stitch.report import write_report
@@ -222,6 +221,51 @@ def _project(lattice: Lattice, path: Path) -> Project:
     return create(path, lattice, exist_ok=True)
 
 
+class Place:
+    """Where several runs take place: a cluster on this machine is started once, when needed.
+
+    Parameters
+    ----------
+    where
+        As for `latticework.Project.run`.
+    """
+
+    def __init__(self, where: Any) -> None:
+        self._where = where
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._open.close()
+
+    def of(self, project: Project, stages: Sequence[str]) -> Any:
+        """Where some stages of a project are to run; None if there is nothing to do."""
+        done = {"complete", "absent"}
+        if self._where is None and not all(
+            set(project.counts.get(name, {"waiting": 1})) <= done for name in stages
+        ):
+            from distributed import Client, get_client
+
+            from latticework.project.clusters import local_cluster
+
+            try:
+                self._where = get_client()  # the current one, as for a run
+            except ValueError:
+                cluster = self._open.enter_context(local_cluster())
+                self._where = self._open.enter_context(Client(cluster, set_as_default=False))
+        return self._where
+
+
+def _run(project: Project, place: Place, stages: Sequence[str], progress: Any) -> "RunSummary":
+    there = [name for name in stages if name in project.stages]
+    summary = project.run(place.of(project, there), stages=there, progress=progress)
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    return summary
+
+
 def _unfinished(project: Project, summary: "RunSummary") -> ProjectError:
     return ProjectError(
         f"where the tiles lie could not be found: {summary}. See "
@@ -243,10 +287,12 @@ def add_measuring(project: Project, settings: Settings) -> None:
     )
     links = project.add(judge_links, name="links", after=pairs, reads=every)
     places = project.add(place_tiles, name="places", after=[pairs, links], reads=every)
-    dark = project.add(dark_of, name="dark", reads=every)
+    sample = {"every": max(1, len(lattice) // TILES)}
+    glimpses = project.add(glimpse, name="glimpses", reads=strips, params=sample, numpy=True)
+    dark = project.add(estimate_dark, name="dark", after=glimpses, reads=every)
     parents = [source, places, dark]
     if settings.light != "no" and lattice.shapes is None:
-        read = [source, dark]
+        read = [glimpses, dark]
         parents.append(project.add(estimate_light, name="light", after=read, reads=every))
     seams = project.add(
         measure_seams,
@@ -283,7 +329,8 @@ def planned(project: Project, settings: Settings, image: Path) -> VolumePlan:
     even = Even()
     if len(levels) and bool(levels["even"].iloc[0]):
         light = np.asarray(project["light"].data, np.float32)
-        even = Even(light, float(project["dark"].data["dark"]))
+        light = light if "c" in lattice.tile_dims else light[0]
+        even = Even(light, tuple(map(float, project["dark"].data["dark"])))
     return VolumePlan(
         *(lattice.replace(source=None), image, gains, even),
         *(settings.blend, settings.version, settings.block),

@@ -1,4 +1,4 @@
-"""Stages of a pipeline: uneven light and different brightness, measured where tiles overlap.
+"""Stages of a pipeline: how bright neighbours are where both show the same place.
 
 Whether a correction is right is seen where two tiles show the same place: the flat-field that was
 estimated from all tiles is used if it makes neighbours more alike, and so are the gains. Data
@@ -6,7 +6,6 @@ without such faults, or too few tiles to tell, are left as they are.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +14,8 @@ import xarray as xr
 from latticework.lattice.geometry import Box
 from latticework.lattice.tile import Tile
 from latticework.stages.collections import Tiles
-from latticework.stages.ready.flatfield import estimate_flatfield
-from latticework.stages.ready.labelled import each_tile, labelled
 from latticework.stitch.levelling import LEAST_PATCHES, gains_of, patch_means
+from latticework.stitch.light import Even
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,89 +24,18 @@ LEAST_LIGHT = 0.9
 """A flat-field is used if neighbours differ by no more than this share of what they did."""
 LEAST_GAIN = 0.9
 """The same for gains, beside what they leave of the differences between whole overlaps."""
+LEAST_BRIGHT = 0.2
+"""Overlaps count for gains from this share of the brightness of bright ones: in empty glass the
+ratio of two small numbers says nothing."""
 LEAST_PAIRS = 4
 """Overlaps from which on anything is said of the light."""
-SAMPLED = 64
-"""Tiles from which the camera's offset is taken."""
-
-
-@dataclass(frozen=True)
-class Even:
-    """What makes a tile's pixels even: ``(pixel - dark) / light + dark``."""
-
-    light: np.ndarray | None = None
-    """Share of light by pixel, ``y x`` or ``c y x``; None for even light."""
-    dark: float = 0.0
-    """What the camera counts without light."""
-
-    def __call__(self, pixels: np.ndarray, box: Box) -> np.ndarray:
-        """Pixels of a box of a tile, made even: float32; as they are under even light."""
-        if self.light is None:
-            return pixels
-        light = self.light[tuple(box.slices[-2:])] if self.light.ndim == 2 else self._own(box)
-        dark = np.float32(self.dark)
-        even = np.asarray(pixels, np.float32) - dark
-        even /= np.maximum(light, np.float32(1e-3))
-        even += dark
-        return even
-
-    def _own(self, box: Box) -> np.ndarray:
-        """Light of the box's channels, with an axis for z where there is one."""
-        assert self.light is not None
-        light = self.light[(box.slices[0], *box.slices[-2:])]
-        return light[:, None] if box.ndim == 4 else light
-
-
-def estimate_light(tiles: Any, dark: Mapping[str, float]) -> xr.DataArray:
-    """The share of light that each pixel gets, ``y x`` or ``c y x``; a reduction over tiles.
-
-    Parameters
-    ----------
-    tiles
-        All of them.
-    dark
-        As `dark_of` gives it.
-    """
-    return estimate_flatfield(tiles, offset=dark["dark"])
-
-
-def camera_dark(tiles: Any) -> float:
-    """What the camera counts without light, at most: the level below which hardly a pixel lies.
-
-    The median over tiles of their lowest thousandth, or the lowest of them where they are few.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(1)
-    >>> tiles = 100 + rng.poisson(5, (8, 64, 64))
-    >>> 98 <= camera_dark(tiles) <= 105
-    True
-    """
-    stack = labelled(tiles, first=("tile",))
-    n = stack.sizes["tile"]
-    chosen = np.unique(np.linspace(0, n - 1, min(n, SAMPLED)).round().astype(int))
-    lowest = []
-    for _, tile in each_tile(stack, chosen, most_planes=8):
-        values = np.asarray(tile.data)
-        values = values[np.isfinite(values)] if values.dtype.kind == "f" else values.ravel()
-        if values.size and values.max() > values.min():
-            lowest.append(float(np.percentile(values[:: max(1, values.size // 200_000)], 0.1)))
-    return float(np.percentile(lowest, 5)) if lowest else 0.0
-
-
-def dark_of(tiles: Any) -> dict[str, float]:
-    """`camera_dark` as a record."""
-    return {"dark": camera_dark(tiles)}
-
-
-# -------------------------------------------------------------------- seams
 
 
 def measure_seams(
     tile: Tile,
     others: Tiles,
     places: "pd.DataFrame",
-    dark: Mapping[str, float],
+    dark: Mapping[str, Sequence[float]],
     light: xr.DataArray | None = None,
     *,
     channel: int = 0,
@@ -122,7 +49,7 @@ def measure_seams(
     places
         Where tiles lie, as `latticework.stitch.comparing.place_tiles` has it.
     dark, light
-        As `dark_of` and `estimate_light` give them; even light if not given.
+        As `latticework.stitch.light` has them; even light if not given.
     channel
         Number of the channel that is looked at.
 
@@ -131,14 +58,15 @@ def measure_seams(
     pandas.DataFrame
         A row for each pair: ``first``, ``second``, ``axis``; ``ratio`` and ``spread`` (median of
         the logarithm of second by first over patches, and its robust deviation), ``patches`` (how
-        many), ``apart`` (median of its size); and the same with even light, ``even_ratio`` ...
+        many), ``apart`` (median of its size), ``bright`` (counts above the camera's offset); and
+        the same with even light, ``even_ratio`` ...
     """
     import pandas as pd
 
     axes = [dim for dim in tile.dims if dim != "c"]
     known = places.set_index("id")
-    field = None if light is None else np.asarray(light.data, np.float32)
-    even = Even(field, dark["dark"])
+    offset = float(dark["dark"][channel])
+    even = Even(None if light is None else np.asarray(light.data, np.float32)[channel], (offset,))
     rows = []
     for key in others.present:
         other = others.tile(key)
@@ -150,15 +78,15 @@ def measure_seams(
         whole = [_with_channel(box, tile, channel) for box in boxes]
         pixels = np.asarray(others.own(whole[0])), np.asarray(others.read(key, whole[1]))
         row: dict[str, Any] = {"first": tile.id, "second": other.id, "axis": key.removeprefix("+")}
-        row |= _difference(pixels, dark["dark"], "")
+        row |= _difference(pixels, offset, "")
         made_even = [even(part, box) for part, box in zip(pixels, whole, strict=True)]
-        rows.append(row | _difference(made_even, dark["dark"], "even_"))
+        rows.append(row | _difference(made_even, offset, "even_"))
     names = ["first", "second", "axis"]
     names += [f"{kind}{what}" for kind in ("", "even_") for what in MEASURES]
     return pd.DataFrame(rows, columns=names)
 
 
-MEASURES = ("ratio", "spread", "patches", "apart")
+MEASURES = ("ratio", "spread", "patches", "apart", "bright")
 
 
 def _shared(
@@ -196,7 +124,8 @@ def _difference(pixels: Sequence[np.ndarray], dark: float, kind: str) -> dict[st
     ratios = np.log(b[lit] / a[lit])
     middle = float(np.median(ratios))
     spread = 1.4826 * float(np.median(np.abs(ratios - middle)))
-    values = (middle, spread, int(lit.sum()), float(np.median(np.abs(ratios))))
+    bright = float(np.median(a[lit] + b[lit]) / 2)
+    values = (middle, spread, int(lit.sum()), float(np.median(np.abs(ratios))), bright)
     return {f"{kind}{what}": value for what, value in zip(MEASURES, values, strict=True)}
 
 
@@ -232,9 +161,11 @@ def level_tiles(
     even = light == "yes" or (light == "auto" and better)
     kind = "even_" if even else ""
     ids = places["id"].to_numpy(np.int64)
-    logs, left = _gains(ids, seams[seams[f"{kind}patches"] > 0], kind)
-    before = _typical(np.abs(seen[f"{kind}ratio"]))
-    enough = len(seen) >= 1 and left < LEAST_GAIN * before and np.abs(logs).max(initial=0) > 0.01
+    lit = seams[seams[f"{kind}patches"] > 0]
+    lit = lit[lit[f"{kind}bright"] > LEAST_BRIGHT * lit[f"{kind}bright"].quantile(0.9)]
+    logs, left = _gains(ids, lit, kind)
+    before = _typical(np.abs(lit[f"{kind}ratio"]))
+    enough = len(lit) > 0 and left < LEAST_GAIN * before and np.abs(logs).max(initial=0) > 0.01
     used = gains == "yes" or (gains == "auto" and enough)
     return pd.DataFrame(
         {
@@ -262,7 +193,10 @@ def _gains(ids: np.ndarray, seams: "pd.DataFrame", kind: str) -> tuple[np.ndarra
     )
     weights = 1 / (np.square(spread) / n + 1e-5)
     logs = gains_of(len(ids), rows[0], rows[1], ratios, weights, seams["axis"].to_numpy())
-    return logs, _typical(np.abs(ratios + logs[rows[1]] - logs[rows[0]]))
+    left = _typical(np.abs(ratios + logs[rows[1]] - logs[rows[0]]))
+    known = len(np.unique(np.concatenate(rows)))
+    free = max(len(seams) - known + 1, 1)  # a gain for each tile could explain so many pairs
+    return logs, left * float(np.sqrt(len(seams) / free))
 
 
-__all__ = ["Even", "camera_dark", "dark_of", "estimate_light", "level_tiles", "measure_seams"]
+__all__ = ["level_tiles", "measure_seams"]
