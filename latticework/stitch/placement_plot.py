@@ -1,4 +1,4 @@
-"""A map of a placement: tiles where they were found, the links between them, and how far they moved.
+"""A map of a placement: where tiles were found, links between them, how far they moved.
 
 ::
 
@@ -27,7 +27,7 @@ from latticework.lattice.lattice import Lattice
 from latticework.lattice.places import extents_um
 from latticework.lattice.states import State
 from latticework.stitch.placement import Placement
-from latticework.viz.figure import INK, PAPER, Picture, saved
+from latticework.viz.figure import INK, Picture, saved
 from latticework.viz.folding import Folding
 from latticework.viz.states import Theme, state_colours
 from latticework.viz.words import plural
@@ -39,6 +39,11 @@ MOST_TILES = 20_000
 """Tiles of a plane that are drawn one by one; of more than that, how many links are not trusted."""
 MOST_NUMBERS, MOST_ARROWS = 150, 2500
 """Tiles of a plane with their ids, and with arrows."""
+LARGEST = 1.7
+"""Inches across a tile at most."""
+SMALL = 14.0
+"""Size of a tile on the picture, in points, below which tiles have the colour of their worst link
+instead of links between them."""
 ARROW = 0.35
 """Share of a tile that the arrow of a typical tile is long."""
 WIDTH, NARROWEST, HIGHEST = 10.4, 8.4, 7.0
@@ -147,12 +152,15 @@ def plane_numbers(lattice: Lattice) -> tuple[np.ndarray, Any]:
 
 
 def _finite(values: Any) -> np.ndarray:
-    return np.nan_to_num(np.asarray(values, "f8"), nan=0.0, posinf=0.0, neginf=0.0)
+    found: np.ndarray = np.nan_to_num(np.asarray(values, "f8"), nan=0.0, posinf=0.0, neginf=0.0)
+    return found
 
 
 def scale_of(name: str, theme: Theme) -> LinearSegmentedColormap:
     """From good to bad: the colours of complete, running and failed."""
-    parts = [state_colours[state].on(theme) for state in (State.COMPLETE, State.RUNNING, State.FAILED)]
+    parts = [
+        state_colours[state].on(theme) for state in (State.COMPLETE, State.RUNNING, State.FAILED)
+    ]
     if name == "correlation":
         parts.reverse()
     return LinearSegmentedColormap.from_list(name, parts)
@@ -179,6 +187,11 @@ class _Map:
         top = float(np.percentile(of, 99)) if len(of) else 1.0
         self.norm = Normalize(0, max(1.0, top) if colour == "residual" else 1.0)
         self.scale = scale_of(colour, theme)
+        self.worst = np.full(len(lattice), 0.0 if colour == "residual" else 1.0)
+        beyond = np.maximum if colour == "residual" else np.minimum
+        for end in self.ends:
+            beyond.at(self.worst, end[self.trusted], of)
+        self.small = False
         self.ink = INK[theme]
         self._moves()
 
@@ -206,8 +219,12 @@ class _Map:
         aspect = min(3.0, max(0.12, float((high - low)[0] / (high - low)[1])))
         n = len(planes)
         across, each = _arranged(n, aspect)
+        tiles = float((high - low)[1]) / float(np.median(self.size[:, 1]))
+        each = min(each, max(3.0, LARGEST * tiles))
         down = -(-n // across)
-        titled = any(plane.title for plane in planes)
+        titled = len(planes) + left > 1
+        wide = each * 72 / float((high - low)[1])
+        self.small = wide * float(np.median(self.size.min(axis=1))) < SMALL
         width = max(NARROWEST, 0.75 + across * (each + 0.25))
         tall = each * aspect + (0.34 if titled else 0.12)
         top, foot = 0.3 if left else 0.02, 1.08
@@ -220,12 +237,15 @@ class _Map:
             axes = figure.add_axes((x / width, y / height, each / width, each * aspect / height))
             axes.set_xlim(low[1], high[1])
             axes.set_ylim(high[0], low[0])
-            self._panel(axes, plane, each * 72 / float((high - low)[1]))
-            axes.set_title(plane.title, size=9, loc="left", color=self.ink, pad=3)
+            self._panel(axes, plane, wide)
+            if titled:
+                axes.set_title(plane.title, size=9, loc="left", color=self.ink, pad=3)
             self._ticks(axes, bottom=number + across >= n, side=column == 0)
         if left:
             note = f"{plural(n, 'plane')} with most to look at; {left:,} more not shown"
-            figure.text(0.62 / width, 1 - 0.14 / height, note, size=8.5, color=self.ink, va="center")
+            figure.text(
+                0.62 / width, 1 - 0.14 / height, note, size=8.5, color=self.ink, va="center"
+            )
         self._key(figure, width, height)
         return figure
 
@@ -245,31 +265,48 @@ class _Map:
             self._density(axes, plane)
             return
         alone, bad = rows[self.alone[rows] & ~self.bad[rows]], rows[self.bad[rows]]
-        self._rectangles(axes, rows[~self.alone[rows]], self.ink, 0.05)
+        tile = points_per_um * float(np.median(self.size[rows].min(axis=1)))
+        if self.small:
+            self._coloured(axes, rows[~self.alone[rows]])
+        else:
+            self._rectangles(axes, rows[~self.alone[rows]], self.ink, 0.05)
         self._rectangles(axes, alone, state_colours[State.BLOCKED].on(self.theme), 0.32)
         self._rectangles(axes, bad, state_colours[State.FAILED].on(self.theme), 0.45)
-        tile = points_per_um * float(np.median(self.size[rows].min(axis=1)))
+        if self.small:
+            lost = plane.links[~self.trusted[plane.links]]
+            at = (self.centre[self.ends[0][lost]] + self.centre[self.ends[1][lost]]) / 2
+            self._crosses(axes, at[:, ::-1], 0.1 * tile)
+            return
         self._arrows(axes, rows, tile)
         self._links(axes, plane.links, tile)
         self._numbers(axes, rows, tile)
 
+    def _coloured(self, axes: Axes, rows: np.ndarray) -> None:
+        """Tiles in the colour of their worst trusted link."""
+        tiles = PolyCollection(self._corners(rows), cmap=self.scale, norm=self.norm, linewidths=0)
+        tiles.set_array(self.worst[rows])
+        axes.add_collection(tiles)
+
+    def _corners(self, rows: np.ndarray) -> list[np.ndarray]:
+        near, far = self.near[rows], self.near[rows] + self.size[rows]
+        corners = [
+            near[:, ::-1],
+            np.stack([far[:, 1], near[:, 0]], axis=1),
+            far[:, ::-1],
+            np.stack([near[:, 1], far[:, 0]], axis=1),
+        ]
+        return list(np.stack(corners, axis=1))
+
     def _rectangles(self, axes: Axes, rows: np.ndarray, colour: str, fill: float) -> None:
         if not len(rows):
             return
-        near, far = self.near[rows], self.near[rows] + self.size[rows]
-        corners = np.stack(
-            [
-                near[:, ::-1],
-                np.stack([far[:, 1], near[:, 0]], axis=1),
-                far[:, ::-1],
-                np.stack([near[:, 1], far[:, 0]], axis=1),
-            ],
-            axis=1,
-        )
         edge = to_rgba(colour, 0.3 if len(self.near) <= 1000 else 0.12)
         axes.add_collection(
             PolyCollection(
-                list(corners), facecolors=to_rgba(colour, fill), edgecolors=edge, linewidths=0.6
+                self._corners(rows),
+                facecolors=to_rgba(colour, fill),
+                edgecolors=edge,
+                linewidths=0.6,
             )
         )
 
@@ -288,7 +325,10 @@ class _Map:
                 lines.set_array(self.values[of])
             else:
                 lines = LineCollection(
-                    list(parts), linewidths=0.45 * thick, colors=to_rgba(self.ink, 0.6), linestyles="dotted"
+                    list(parts),
+                    linewidths=0.45 * thick,
+                    colors=to_rgba(self.ink, 0.6),
+                    linestyles="dotted",
                 )
                 self._crosses(axes, (a + b) / 2, thick)
             axes.add_collection(lines)
@@ -377,14 +417,20 @@ class _Map:
         def line(label: str, **look: Any) -> Line2D:
             return Line2D([], [], label=label, **look)
 
-        marks: list[Any] = [line("trusted link", color=self.scale(0.0), lw=3)]
+        marks: list[Any] = []
+        if self.small:
+            marks.append(Patch(color=self.scale(0.0), label="tile, by its worst trusted link"))
+        elif self.trusted.any():
+            marks.append(line("trusted link", color=self.scale(0.0), lw=3))
         if not self.trusted.all():
-            marks.append(line("link not trusted", color=self.ink, lw=1, ls="dotted", marker="x", ms=5))
-        if (~self.flat).any():
+            marks.append(
+                line("link not trusted", color=self.ink, lw=1, ls="dotted", marker="x", ms=5)
+            )
+        if (~self.flat).any() and not self.small:
             marks.append(
                 line("link to the next plane", color=self.scale(0.0), lw=0, marker="o", ms=5)
             )
-        if self.larger:
+        if self.larger and not self.small:
             times = f"{self.larger:,.4g}"
             marks.append(
                 line(f"moved from the nominal place, × {times}", color=_blue(self.theme), lw=0,

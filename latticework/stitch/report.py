@@ -17,16 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticework.stitch import report_page as page
-from latticework.stitch.report_facts import (
-    Findings,
-    findings_in,
-    remarks,
-    verdict,
-    warnings,
-)
+from latticework.stitch.report_facts import Findings, findings_in
 from latticework.stitch.report_light import light_section
 from latticework.stitch.report_links import links_section, numbers_section, seams_section
 from latticework.stitch.report_views import BeforeAfter, Volume, before_and_after
+from latticework.stitch.report_words import remarks, verdict, warnings
 from latticework.viz.html import escaped
 from latticework.viz.lattice_facts import lattice_facts, lattice_title
 from latticework.viz.pictures import contrasted
@@ -37,6 +32,8 @@ if TYPE_CHECKING:
 
     from latticework.project.project import Project
 
+HIGHEST_PX = 720
+"""Height of a picture on the page."""
 WORST = 20
 """Links in a table of the page."""
 MOST_ALONE = 200
@@ -210,7 +207,7 @@ def _bytes_of(folder: Path) -> int:
 
 
 def _overview(found: Findings, both: BeforeAfter) -> str:
-    shown = []
+    shown, tall = [], 0.1
     for view, tiles, text in (
         (both.before, both.outlines[0], "Before: tiles at their nominal positions, as they are"),
         (both.after, both.outlines[1], "After: the volume"),
@@ -218,26 +215,31 @@ def _overview(found: Findings, both: BeforeAfter) -> str:
         if view is not None:
             over = page.outlines(tiles, view.box_um)
             body = page.shot(contrasted(view.picture, (1, 99.5)), text, over)
-            shown.append(f"<figure>{body}<figcaption>{text}</figcaption></figure>")
+            shown.append(f"<figure><figcaption>{text}</figcaption>{body}</figure>")
+            tall = max(tall, view.picture.shape[0] / view.picture.shape[1])
     if not shown:
         return page.section("overview", "Before and after", "No pixels could be read.")
     which = f"{plural(both.n_tiles, 'tile')} in the middle" if both.part else "All tiles"
     plane = f" of plane {both.plane}" if both.plane else ""
     deep = ", their middle plane" if "z" in found.dims else ""
     caption = (
-        f"{which}{plane}{deep}. Look for edges of tiles, steps in brightness and things seen twice: "
-        "they should be gone on the right."
+        f"{which}{plane}{deep}. Look for edges of tiles, steps in brightness and things seen "
+        "twice: after stitching they should be gone."
     )
-    check = '<input type="checkbox" id="outlines"> <label for="outlines">outlines of tiles (hover for names)</label>'
-    parts = [check, f'<div class="side" style="margin-top:8px">{"".join(shown)}</div>']
+    check = (
+        '<input type="checkbox" id="outlines"> '
+        '<label for="outlines">outlines of tiles (hover for names)</label>'
+    )
+    wide = f"max-width:{min(1160, round(2 * HIGHEST_PX / tall))}px"
+    parts = [check, f'<div class="side" style="{wide}">{"".join(shown)}</div>']
     if both.whole is not None and both.after is not None:
         frame = page.outlines(
             [*_frame("the part above", both.after.box_um)], both.whole.box_um, "window"
         )
         body = page.shot(contrasted(both.whole.picture, (1, 99.5)), "the whole volume", frame)
         parts.append(
-            f'<figure style="max-width:560px;margin-top:16px">{body}<figcaption>The whole volume, '
-            "and where the part above lies</figcaption></figure>"
+            '<figure style="max-width:560px;margin-top:16px"><figcaption>The whole volume, and '
+            f"where the part above lies</figcaption>{body}</figure>"
         )
     return page.section("overview", "Before and after", caption, *parts)
 
@@ -273,8 +275,8 @@ def tiles_table(found: Findings) -> "pd.DataFrame":
 
 def _tables(found: Findings, links: str, tiles: str) -> str:
     caption = (
-        "Residual: by how far a link and the positions of its two tiles disagree. Correlation: how "
-        "alike the two tiles are where they match best. Pixels throughout."
+        "Residual: by how far a link and the positions of its two tiles disagree. Correlation: "
+        "how alike the two tiles are where they match best. Pixels throughout."
     )
     files = (
         f"<p>All of it: {page.link(links, links)} ({len(found.links):,} links) and "
@@ -287,12 +289,12 @@ def _tables(found: Findings, links: str, tiles: str) -> str:
     other = other[np.argsort(-correlation[other], kind="stable")][:WORST]
     parts = [files]
     if len(worst):
-        parts.append(f"<h3>Trusted links with the largest residuals ({len(worst)} of {len(good):,})</h3>")
-        parts.append(_links(found, worst))
+        title = f"Trusted links that fit worst ({len(worst)} of {len(good):,})"
+        parts += [f"<h3>{title}</h3>", _links(found, worst)]
     if len(other):
         n = len(found.links) - found.n_trusted
-        parts.append(f"<h3>Links that are not trusted, the most alike first ({len(other)} of {n:,})</h3>")
-        parts.append(_links(found, other, why=True))
+        title = f"Links not trusted, the most alike first ({len(other)} of {n:,})"
+        parts += [f"<h3>{title}</h3>", _links(found, other, why=True)]
     if len(found.alone) and len(found.tiles) > 1:
         parts.append(_alone(found))
     return page.section("tables", "Tables", caption, *parts)
@@ -331,26 +333,44 @@ def _alone(found: Findings) -> str:
 
 
 def _by_hand(found: Findings) -> str:
-    where = "brain.lw" if found.project is None else found.project.name
-    sides = ", ".join(f"{100.0 * (k + 1):g}" for k in range(len(found.dims)))
+    if not len(found.links):
+        return ""
+    where = "brain.lw" if found.project is None else str(found.project)
+    wrong, right = _examples(found)
+    seen = found.links.iloc[right]
+    sides = ", ".join(
+        f"{np.nan_to_num(seen[f'offset_{d}_px'], nan=seen[f'nominal_{d}_px']):.1f}"
+        for d in found.dims
+    )
     columns = ", ".join(f'"offset_{dim}_px"' for dim in found.dims)
     code = f"""import latticework as lw
 from latticework.stitch import fuse, place
 
 project = lw.open_project({where!r})
 links = project["links"].data            # rows are the links of the tables above
-links.loc[3, "trusted"] = False          # link 3 is wrong: go by the others
-links.loc[5, [{columns}]] = {sides}      # link 5, as you see it: second minus first
-links.loc[5, ["trusted", "correlation"]] = True, 1.0
-placed = place(project.lattice, links)   # says how well links and tiles agree now
+# link {wrong} is wrong: go by the others
+links.loc[{wrong}, "trusted"] = False
+# link {right} as you see it: position of the second tile minus that of the first, in pixels
+links.loc[{right}, [{columns}]] = {sides}
+links.loc[{right}, "correlation"] = 1.0
+links.loc[{right}, "trusted"] = True
+
+placed = place(project.lattice, links)   # print it: it says how well they agree now
 fuse(placed.lattice, "corrected.ome.zarr")"""
     caption = (
-        "Where a link is wrong, say so and place the tiles again. fuse makes a volume of its own in this "
-        "process, without flat-field and gains; the volume beside this page stays as it is."
+        "Where a link is wrong, say so and place the tiles again. fuse makes a volume of its own "
+        "in this process, without flat-field and gains; the volume beside this page stays as it is."
     )
     return page.section(
         "hand", "Correct a link by hand", caption, f"<pre>{escaped_block(code)}</pre>"
     )
+
+
+def _examples(found: Findings) -> tuple[int, int]:
+    """A link to distrust, and one to correct, as examples: the worst ones."""
+    worst = np.argsort(np.where(found.trusted, -np.nan_to_num(found.residuals), 1), kind="stable")
+    other = np.flatnonzero(~found.trusted)
+    return int(worst[0]), int(other[0] if len(other) else worst[min(1, len(worst) - 1)])
 
 
 def escaped_block(text: str) -> str:

@@ -119,11 +119,11 @@ def _axes(x: _Scale, y: _Scale, xlabel: str, ylabel: str, *, whole: bool = False
             f'<path class="grid" d="M{LEFT} {at}H{WIDTH - RIGHT}"/>'
             f'<text x="{LEFT - 5}" y="{y(value) + 4:.1f}" text-anchor="end">{_number(value)}</text>'
         )
-    for value in x.ticks(5):
-        parts.append(
-            f'<text x="{x(value):.1f}" y="{HEIGHT - FOOT + 14}" text-anchor="middle">'
-            f"{_number(value)}</text>"
-        )
+    parts += [
+        f'<text x="{x(value):.1f}" y="{HEIGHT - FOOT + 14}" text-anchor="middle">'
+        f"{_number(value)}</text>"
+        for value in x.ticks(5)
+    ]
     parts.append(f'<path class="axis" d="M{LEFT} {HEIGHT - FOOT}H{WIDTH - RIGHT}"/>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(

@@ -8,15 +8,16 @@ from latticework.lattice.places import extents_um
 from latticework.stitch import report_page as page
 from latticework.stitch.placement_plot import plane_numbers
 from latticework.stitch.report_charts import Series, profile
-from latticework.stitch.report_facts import Findings, light_in_words
+from latticework.stitch.report_facts import Findings
+from latticework.stitch.report_words import light_in_words
 from latticework.viz.figure import INK, Picture
 from latticework.viz.html import escaped
 from latticework.viz.states import Theme
 
 MOST_CHANNELS = 4
 """Flat-fields that are shown."""
-MOST_TILES = 20_000
-"""Gains that are drawn as squares; more are drawn as dots."""
+EVEN = 1e-3
+"""A flat-field that differs by less than this shows nothing."""
 
 
 def light_section(found: Findings) -> str:
@@ -27,6 +28,8 @@ def light_section(found: Findings) -> str:
         fields = found.light if found.light.ndim == 3 else found.light[None]
         for number, field in enumerate(fields[:MOST_CHANNELS]):
             names = found.nominal.channels
+            if float(np.ptp(field)) < EVEN:
+                continue
             of = "" if len(fields) == 1 else f", channel {names[number] if names else number}"
             cards.append(_field(field, of, used=found.light_used))
     if found.gains_used:
@@ -67,9 +70,11 @@ def _field(field: np.ndarray, of: str, *, used: bool) -> str:
     )
 
 
-def _bar(figure: Picture, shown: Any, theme: Theme, place: tuple[float, float, float, float]) -> None:
+def _bar(
+    figure: Picture, shown: Any, theme: Theme, place: tuple[float, float, float, float]
+) -> None:
     bar = figure.colorbar(shown, cax=figure.add_axes(place))
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(colors=INK[theme], labelsize=7.5, length=2)
 
 
@@ -113,9 +118,10 @@ def _gains(found: Findings) -> str:
 
     plane = f" of plane {titles(number)}" if len(present) > 1 else ""
     return (
-        f'<div class="card"><h3>{escaped(f"Gains{plane}")}</h3><p class="caption">{gains.min():.2f} '
-        f"to {gains.max():.2f} over all tiles. Neighbours may differ; a trend over many tiles means "
-        "that the light within a tile is not even, rather than that tiles differ.</p>"
+        f'<div class="card"><h3>{escaped(f"Gains{plane}")}</h3>'
+        f'<p class="caption">{gains.min():.2f} to {gains.max():.2f} over all tiles. Neighbours may '
+        "differ; a trend over many tiles means that the light within a tile is not even, rather "
+        "than that tiles differ.</p>"
         f'<div class="field">{page.picture(draw, "gains")}</div></div>'
     )
 

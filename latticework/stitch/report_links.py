@@ -18,24 +18,27 @@ def links_section(found: Findings) -> str:
     if len(found.tiles) == 1:
         return page.section("links", "Map of links", "A single tile has no neighbours.")
     caption = (
-        "Each tile where it was found. A link joins two neighbours: green ones agree with all others, "
-        "red ones least, crosses were not trusted. Look for red links, for tiles with crosses on all "
-        "sides, and for arrows that point elsewhere than those around them."
+        "Each tile where it was found. Links between neighbours are green where they agree with "
+        "all others and red where they agree least; crosses were not trusted. Look for red, for "
+        "tiles with crosses on all sides, and for arrows that point elsewhere than those around."
     )
 
     def draw(theme: Theme) -> object:
         return plot_placement(found.placement, theme=theme)
 
-    body = page.picture(draw, "map of tiles and links")
+    sharp = 2.0 if len(found.tiles) <= 2000 else 1.5
+    body = page.picture(draw, "map of tiles and links", sharp=sharp)
     return page.section("links", "Map of links", caption, f'<div class="map">{body}</div>')
 
 
 def numbers_section(found: Findings) -> str:
     """How residuals, correlations and displacements are distributed."""
+    if len(found.tiles) == 1:
+        return ""
     caption = (
-        "Residuals should lie well below a pixel. Trusted links should be more alike than the others; "
-        "where both overlap, the stage model decided. Displacements that spread evenly are the stage's "
-        "jitter; two heaps are backlash, or a grid in another order."
+        "Residuals should lie well below a pixel. Trusted links should be more alike than the "
+        "others; where both overlap, the model of the stage decided. Displacements in one heap are "
+        "the stage's jitter, in a row of heaps the angle of the camera, in two heaps its backlash."
     )
     good, links, tiles = found.trusted, found.links, found.tiles
     correlation = links["correlation"].to_numpy("f8")
@@ -44,7 +47,10 @@ def numbers_section(found: Findings) -> str:
         residuals = found.residuals[good]
         median = f", median {np.median(residuals):.2f} px" if len(residuals) else ""
         cards.append(
-            (f"Residuals{median}", histogram([Series("trusted", residuals, "var(--good)")], "residual (px)"))
+            (
+                f"Residuals{median}",
+                histogram([Series("trusted", residuals, "var(--good)")], "residual (px)"),
+            )
         )
         both = [
             Series("trusted", correlation[good], "var(--good)"),
@@ -69,10 +75,10 @@ def seams_section(found: Findings) -> str:
         why = "Tiles do not overlap." if found.no_overlap else "There is no overlap to show."
         return page.section("seams", "Seams", why)
     caption = (
-        "The first tile of a link in magenta, the second in green: what both show at the same place is "
-        "grey, and coloured doubles are a shift. After stitching the middle should be grey; at the upper "
-        "and lower edge only one tile is left. Seams between left and right tiles are turned to lie, and "
-        "light is evened so that structure shows. "
+        "The first tile of a link in magenta, the second in green: what both show at the same "
+        "place is grey, and coloured doubles are a shift. After stitching the middle should be "
+        "grey; at the upper and lower edge there is only one tile. Seams between left and right "
+        "tiles are turned to lie, and light is evened so that structure shows. "
         "Strips are read from the tiles, not from the volume"
         + (", one plane in z." if "z" in found.dims else ".")
     )
@@ -93,6 +99,9 @@ def _card(found: Findings, seam: Seam) -> str:
         f'<img src="{page.png(strip.picture)}" alt="{escaped(strip.title)}"></div>'
         for strip in seam.strips
     )
+    height, width = seam.strips[0].picture.shape[:2]
+    if height > 0.6 * width:
+        strips = f'<div class="square">{strips}</div>'
     title = seam.kind[0].upper() + seam.kind[1:]
     return (
         f'<div class="card"><h3>{escaped(title)}</h3><p class="caption">{escaped(about, 400)}</p>'

@@ -37,8 +37,10 @@ p{margin:0 0 10px;max-width:78ch}
 font-weight:600;font-size:14px;border:1px solid;white-space:nowrap}
 .mood::before{content:"";width:9px;height:9px;border-radius:9px;background:currentColor}
 .good{color:var(--good)}.look{color:var(--warn)}.bad{color:var(--bad)}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px;margin:0 0 18px}
-.figures div{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 14px}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px;
+margin:0 0 18px}
+.figures div{background:var(--card);border:1px solid var(--line);border-radius:8px;
+padding:10px 14px}
 .figures b{display:block;font-size:21px;line-height:1.25;font-weight:650;
 font-variant-numeric:tabular-nums}
 .figures span{font-size:12px;color:var(--soft);display:block;line-height:1.35}
@@ -55,13 +57,14 @@ section{border-top:1px solid var(--line);margin-top:26px;padding-top:20px}
 white-space:nowrap;vertical-align:top}
 .facts td{padding:2px 0;overflow-wrap:anywhere}
 .side{display:grid;grid-template-columns:1fr 1fr;gap:14px}
-.thirds{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(300px,100%),1fr));gap:14px 22px}
+.thirds{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(300px,100%),1fr));
+gap:14px 22px}
 .card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 14px;
 min-width:0}
 .card .caption{margin:0 0 8px;font-size:12.5px;overflow-wrap:anywhere}
 figure{margin:0;min-width:0}
 figure img,.map img{display:block;width:100%;height:auto}
-figcaption{font-size:12.5px;color:var(--soft);margin-top:5px}
+figcaption{font-size:12.5px;color:var(--soft);margin:6px 0 4px}
 .shot{position:relative;background:#000;border-radius:6px;overflow:hidden}
 .shot svg{position:absolute;inset:0;width:100%;height:100%;display:none}
 .shot rect{fill:transparent;stroke:#ffd24a;stroke-width:1px;stroke-opacity:.75;
@@ -69,7 +72,8 @@ vector-effect:non-scaling-stroke}
 .shot rect:hover{stroke-opacity:1;stroke-width:2.5px}
 .shot svg.window{display:block;pointer-events:none}
 #outlines:checked~.side .shot svg{display:block}
-.strip{margin:0 0 8px}
+.strip{margin:0 0 8px;min-width:0}
+.square{display:grid;grid-auto-flow:column;grid-auto-columns:1fr;gap:8px;align-items:end}
 .strip img{width:100%;height:auto;image-rendering:pixelated;border-radius:4px;background:#000}
 .strip span{display:block;font-size:12px;color:var(--soft);margin-bottom:2px}
 .map{margin:8px 0 0}
@@ -210,13 +214,23 @@ def _address(content: bytes) -> str:
     return f"data:image/png;base64,{b64encode(content).decode('ascii')}"
 
 
-def picture(draw: Drawn, alt: str) -> str:
-    """A matplotlib figure, drawn for light and for dark pages."""
+def picture(draw: Drawn, alt: str, *, sharp: float = 2.0) -> str:
+    """A matplotlib figure, drawn for light and for dark pages.
+
+    Parameters
+    ----------
+    draw
+        Draws it for a theme.
+    alt
+        Its text where pictures are not shown.
+    sharp
+        Pixels for each pixel of the page.
+    """
 
     def drawn(theme: Theme) -> tuple[str, int]:
         figure, file = draw(theme), BytesIO()
         figure.set_facecolor("none")
-        figure.savefig(file, format="png", dpi=2 * 107, transparent=True)
+        figure.savefig(file, format="png", dpi=sharp * 107, transparent=True)
         return _address(file.getvalue()), round(figure.get_figwidth() * 107)
 
     (light, width), (dark, _) = drawn("light"), drawn("dark")

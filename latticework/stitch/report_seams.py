@@ -75,8 +75,8 @@ def seams_of(found: Findings) -> list[Seam]:
     for kind, link in chosen_links(found):
         try:
             strips = _strips(found, link)
-        except Exception:  # noqa: BLE001 - a tile that cannot be read any more ends no report
-            continue
+        except Exception:  # a tile that cannot be read any more ends no report
+            strips = ()
         if strips:
             seams.append(Seam(kind, link, bool(found.trusted[link]), strips))
     return seams
@@ -202,7 +202,9 @@ def _cut(
     canvas = np.full(size, np.nan, np.float32)
     if (far > near).all():
         pixels = np.asarray(read(Box(tuple(near.tolist()), tuple(far.tolist()))), np.float32)
-        at = tuple(slice(a, b) for a, b in zip((near - start)[-2:], (far - start)[-2:], strict=True))
+        at = tuple(
+            slice(a, b) for a, b in zip((near - start)[-2:], (far - start)[-2:], strict=True)
+        )
         canvas[at] = pixels.reshape(pixels.shape[-2:])
     for axis, share in enumerate(part[-2:].tolist()):
         if share > 0:
@@ -221,7 +223,8 @@ def _coloured(first: np.ndarray, second: np.ndarray, *, turned: bool) -> np.ndar
     picture = np.stack([channels[0], channels[1], channels[0]], axis=-1)
     if turned:
         picture = picture.transpose(1, 0, 2)
-    return np.rint(255 * picture).astype(np.uint8)
+    colours: np.ndarray = np.rint(255 * picture).astype(np.uint8)
+    return colours
 
 
 def _fine(pixels: np.ndarray) -> np.ndarray:
@@ -232,8 +235,10 @@ def _fine(pixels: np.ndarray) -> np.ndarray:
     filled = np.where(there, pixels, 0.0)
     share = ndimage.gaussian_filter(there.astype(np.float32), AROUND_PX)
     around = ndimage.gaussian_filter(filled, AROUND_PX) / np.maximum(share, 1e-6)
-    fine: np.ndarray = ndimage.gaussian_filter(filled, 0.7) - around
-    return fine / np.sqrt(ndimage.gaussian_filter(np.square(fine) * there, 2 * AROUND_PX) + 1e-9)
+    fine = ndimage.gaussian_filter(filled, 0.7) - around
+    power = ndimage.gaussian_filter(np.square(fine) * there, 2 * AROUND_PX)
+    found: np.ndarray = fine / np.sqrt(power + 1e-9)
+    return found
 
 
 __all__ = ["Seam", "Strip", "chosen_links", "seams_of"]

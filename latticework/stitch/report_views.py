@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.places import extents_um
 from latticework.stitch.placement_plot import plane_numbers
@@ -94,8 +95,13 @@ def before_and_after(found: Findings) -> BeforeAfter:
         for of in boxes
     )
     return BeforeAfter(
-        *(_mosaic(found, rows), after, (outlines[0], outlines[1])),
-        *(len(rows), part, plane, whole),
+        _mosaic(found, rows),
+        after,
+        (outlines[0], outlines[1]),
+        n_tiles=len(rows),
+        part=part,
+        plane=plane,
+        whole=whole,
     )
 
 
@@ -127,23 +133,19 @@ def window_of(found: Findings) -> tuple[np.ndarray, str, bool]:
 
 
 def _mosaic(found: Findings, rows: np.ndarray) -> View | None:
-    lattice = found.nominal
-    if lattice.source is None:
+    lattice, source = found.nominal, found.nominal.source
+    if source is None:
         return None
     some = lattice if len(rows) == len(lattice) else lattice.take(lattice.ids[rows])
-    wrong: list[Exception] = []
 
     def read(tile: Any) -> Any:
-        from latticework.lattice.geometry import Box
-
         start, stop = [0] * len(tile.shape), list(tile.shape)
         if "z" in tile.dims:
             z = tile.dims.index("z")
             start[z], stop[z] = tile.shape[z] // 2, tile.shape[z] // 2 + 1
         try:
-            return lattice.source.read(tile.id, Box(tuple(start), tuple(stop)))  # type: ignore[union-attr]
-        except Exception as error:  # noqa: BLE001 - a report goes on without the tile
-            wrong.append(error)
+            return source.read(tile.id, Box(tuple(start), tuple(stop)))
+        except Exception:  # a report goes on without the tile
             return None
 
     picture = mosaic_picture(
@@ -276,7 +278,12 @@ class Volume:
         x = self.dims.index("x")
         edges = [
             origin[k] + (at - 0.5) * scale[k] + 0.5 * levels[0][1][k]
-            for k, at in ((y, spans[0].start), (x, spans[1].start), (y, spans[0].stop), (x, spans[1].stop))
+            for k, at in (
+                (y, spans[0].start),
+                (x, spans[1].start),
+                (y, spans[0].stop),
+                (x, spans[1].stop),
+            )
         ]
         return View(picture, (edges[0], edges[1], edges[2], edges[3]))
 
