@@ -20,6 +20,11 @@ from latticework.viz.states import Theme, state_colours
 Drawn = Callable[[Theme], Any]
 """Draws a matplotlib figure for a theme."""
 
+INCH_PX = 107
+"""Pixels of the page for an inch of a figure."""
+DPI = INCH_PX
+"""Pixels that are drawn for it, before it is made sharper."""
+
 _LOOK = """
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
@@ -230,8 +235,8 @@ def picture(draw: Drawn, alt: str, *, sharp: float = 2.0) -> str:
     def drawn(theme: Theme) -> tuple[str, int]:
         figure, file = draw(theme), BytesIO()
         figure.set_facecolor("none")
-        figure.savefig(file, format="png", dpi=sharp * 107, transparent=True)
-        return _address(file.getvalue()), round(figure.get_figwidth() * 107)
+        figure.savefig(file, format="png", dpi=sharp * DPI, transparent=True)
+        return _address(file.getvalue()), round(figure.get_figwidth() * INCH_PX)
 
     (light, width), (dark, _) = drawn("light"), drawn("dark")
     return (
