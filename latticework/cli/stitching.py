@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from latticework.stitch.stitching import Choice
     from latticework.viz.progress import Kind
 
+MOST_LISTED = 10
+"""Tiles that could not be read that are named."""
 CHOICE = click.Choice(["auto", "yes", "no"])
 
 
@@ -155,6 +157,9 @@ def tell(done: "Stitched", folder: Path) -> None:
         click.echo(f"To see why: {called()} status {name}")
         click.echo("When the cause is gone, the same command goes on from there.")
         sys.exit(FAILED)
+    lattice = done.project.lattice
+    for id, problem in list(lattice.problems.items())[:MOST_LISTED]:
+        click.echo(f"Left out: {lattice.tile(id).name}: {problem}")
     alone = int((placement.tiles.placed_by != "links").sum())
     if alone:
         click.echo(

@@ -64,7 +64,8 @@ class VolumePlan:
     @cached_property
     def key(self) -> str:
         """A hash of everything that decides the pixels."""
-        about = (self.blend, self.version, self.block, self.lattice.dtype.name, self.even.dark)
+        about = (self.blend, self.version, self.block, self.lattice.dtype.name)
+        about = (*about, self.even.dark, self.even.pivot)
         digest = hashlib.blake2b(repr(about).encode(), digest_size=8)
         lattice = self.lattice
         light = self.even.light
@@ -118,6 +119,7 @@ class VolumePlan:
         light = none if self.even.light is None else self.even.light
         np.savez(path / ARRAYS, gains=self.gains, light=light)
         facts: dict[str, Any] = {"image": str(self.image), "dark": self.even.dark}
+        facts |= {"pivot": self.even.pivot}
         facts |= {"blend": self.blend, "version": self.version, "block": self.block}
         (path / FACTS).write_text(json.dumps(facts), encoding="utf-8")
         return path
@@ -136,7 +138,7 @@ class VolumePlan:
             with np.load(path / ARRAYS, allow_pickle=False) as arrays:
                 gains, light = arrays["gains"], arrays["light"]
             block = None if facts["block"] is None else tuple(facts["block"])
-            even = Even(light if light.size else None, tuple(facts["dark"]))
+            even = Even(light if light.size else None, tuple(facts["dark"]), facts["pivot"])
             return cls(
                 *(load_lattice(path), Path(facts["image"]), gains, even),
                 *(facts["blend"], facts["version"], block),

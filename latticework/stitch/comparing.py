@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 ITSELF = -1
 """In place of a second tile: the row tells of the tile itself."""
+NEAR = 4
+"""Tiles near one that could not be read, which tell how far it moved."""
 NOTHING = -1
 """In place of a rank: there is no place at which the second tile may lie."""
 APART, UNREADABLE = "the tiles do not overlap", "it cannot be read"
@@ -252,14 +255,17 @@ def place_tiles(table: "pd.DataFrame", links: "pd.DataFrame") -> "pd.DataFrame":
 def with_places(lattice: Lattice, places: "pd.DataFrame") -> Lattice:
     """A lattice with its tiles where `place_tiles` puts them.
 
-    Tiles that it does not know keep their nominal positions, moved as the others are.
+    Tiles that it does not know, since they could not be read, are moved as those nearest to them.
     """
     position = lattice.position_um.copy()
     rows = lattice.rows_of(places["id"].to_numpy(np.int64))
     columns = [f"position_{axis}_um" for axis in lattice.spatial_dims]
     found = places[columns].to_numpy("f8")
-    if len(rows):
-        position += np.median(found - position[rows], axis=0)
+    moved = found - position[rows]
+    left = np.setdiff1d(np.arange(len(lattice)), rows)
+    if len(left) and len(rows):
+        near = cKDTree(position[rows]).query(position[left], k=min(NEAR, len(rows)))[1]
+        position[left] += np.median(moved[near.reshape(len(left), -1)], axis=1)
     position[rows] = found
     return lattice.replace(position_um=position)
 

@@ -196,13 +196,12 @@ def _solve(
 
 
 def _in_common(ratios: np.ndarray, weights: np.ndarray) -> float:
-    """What these log ratios have in common; 0 where they differ by more than that."""
+    """What nearly all of these log ratios have in common; 0 where they differ by more than that."""
     known = ratios[weights > 0]
     if len(known) < LEAST_PAIRS:
         return 0.0
-    middle = float(np.median(known))
-    spread = 1.4826 * float(np.median(np.abs(known - middle)))
-    return middle if abs(middle) > spread else 0.0
+    low, middle, high = np.percentile(known, (10, 50, 90))
+    return float(middle) if abs(middle) > high - low else 0.0
 
 
 __all__ = ["estimate_gains", "gains_of", "log_ratio", "patch_means"]

@@ -36,6 +36,8 @@ class Even:
     """Share of light by pixel, ``y x`` or ``c y x``; None for even light."""
     dark: tuple[float, ...] = (0.0,)
     """What the camera counts without light, by channel."""
+    pivot: float | None = None
+    """The count that a gain leaves as it is; `dark` if None."""
 
     def __call__(self, pixels: np.ndarray, box: Box, gain: float = 1.0) -> np.ndarray:
         """Pixels of a box of a tile, made even and brighter by a gain: float32, or as they are.
@@ -47,14 +49,20 @@ class Even:
         box
             Where in the tile they lie.
         gain
-            What light counts, above the camera's offset.
+            What the pixels are multiplied by, above the pivot.
         """
         if self.light is None and gain == 1.0:
             return pixels
-        dark, share = self._dark(box), np.float32(gain)
-        even: np.ndarray = np.asarray(pixels, np.float32) - dark
-        even *= share if self.light is None else share / self._light(box)
-        even += dark
+        dark, even = self._dark(box), np.array(pixels, np.float32)
+        if self.light is not None:
+            even -= dark
+            even /= self._light(box)
+            even += dark
+        if gain != 1.0:
+            pivot = dark if self.pivot is None else np.float32(self.pivot)
+            even -= pivot
+            even *= np.float32(gain)
+            even += pivot
         return even
 
     def _dark(self, box: Box) -> np.ndarray:

@@ -27,6 +27,8 @@ LEAST_GAIN = 0.9
 LEAST_BRIGHT = 0.2
 """Overlaps count for gains from this share of the brightness of bright ones: in empty glass the
 ratio of two small numbers says nothing."""
+HALF = 0.5
+"""The camera's offset is taken to be no more than this share of what is bright."""
 LEAST_PAIRS = 4
 """Overlaps from which on anything is said of the light."""
 
@@ -56,10 +58,12 @@ def measure_seams(
     Returns
     -------
     pandas.DataFrame
-        A row for each pair: ``first``, ``second``, ``axis``; ``ratio`` and ``spread`` (median of
-        the logarithm of second by first over patches, and its robust deviation), ``patches`` (how
-        many), ``apart`` (median of its size), ``bright`` (counts above the camera's offset); and
-        the same with even light, ``even_ratio`` ...
+        A row for each pair: ``first``, ``second``, ``axis``; of the patches that both show
+        ``bright`` and ``other`` (median counts in the first and in the second), ``spread`` (robust
+        deviation of the logarithm of their ratios), ``patches`` (how many), ``apart`` (median size
+        of that logarithm); of the line through them ``slope``, its relative ``error``, and
+        ``cross`` (the count that is the same in both); all also with even light, as
+        ``even_bright``.
     """
     import pandas as pd
 
@@ -86,7 +90,7 @@ def measure_seams(
     return pd.DataFrame(rows, columns=names)
 
 
-MEASURES = ("ratio", "spread", "patches", "apart", "bright")
+MEASURES = ("bright", "other", "spread", "patches", "apart", "slope", "error", "cross")
 
 
 def _shared(
@@ -114,26 +118,56 @@ def _with_channel(box: Box, tile: Tile, channel: int) -> Box:
 
 
 def _difference(pixels: Sequence[np.ndarray], dark: float, kind: str) -> dict[str, float]:
-    a, b = (patch_means(of[0] if of.ndim == 4 else of) - dark for of in pixels)
+    a, b = (patch_means(of[0] if of.ndim == 4 else of) for of in pixels)
     none = dict.fromkeys([f"{kind}{what}" for what in MEASURES], np.nan) | {f"{kind}patches": 0}
-    lit = np.minimum(a, b) > 0
+    dark = min(dark, HALF * float(np.median(np.minimum(a, b))))
+    lit = np.minimum(a, b) > dark
     if lit.any():
-        lit &= np.minimum(a, b) > 0.25 * np.median(np.maximum(a, b)[lit])
+        lit &= np.minimum(a, b) - dark > 0.25 * np.median(np.maximum(a, b)[lit] - dark)
     if lit.sum() < LEAST_PATCHES:
         return none
-    ratios = np.log(b[lit] / a[lit])
+    a, b = a[lit], b[lit]
+    ratios = np.log((b - dark) / (a - dark))
     middle = float(np.median(ratios))
     spread = 1.4826 * float(np.median(np.abs(ratios - middle)))
-    bright = float(np.median(a[lit] + b[lit]) / 2)
-    values = (middle, spread, int(lit.sum()), float(np.median(np.abs(ratios))), bright)
+    about = (float(np.median(a)), float(np.median(b)), spread, len(a))
+    values = (*about, float(np.median(np.abs(ratios))), *_line(a, b))
     return {f"{kind}{what}": value for what, value in zip(MEASURES, values, strict=True)}
+
+
+def _line(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
+    """Slope of the line through pairs of counts, its relative error, where it crosses ``b = a``.
+
+    The major axis, since both have errors; what lies far from it is left out once.
+    """
+    for _ in range(2):
+        middle = a.mean(), b.mean()
+        (aa, ab), (_, bb) = np.cov(a, b)
+        root = np.hypot(aa - bb, 2 * ab)
+        slope = float((bb - aa + root) / (2 * ab)) if ab > 0 else np.nan
+        rest = (b - middle[1] - slope * (a - middle[0])) / np.hypot(1.0, slope)
+        scale = 1.4826 * np.median(np.abs(rest)) if np.isfinite(slope) else np.nan
+        near = np.abs(rest) <= 3 * scale
+        if not np.isfinite(scale) or near.sum() < LEAST_PATCHES:
+            break
+        a, b = a[near], b[near]
+    along = max((aa + bb + root) / 2, 1e-12)
+    error = float(np.sqrt(max((aa + bb - root) / 2, 0.0) / along / len(a)))
+    cross = (middle[1] - slope * middle[0]) / (1 - slope) if slope != 1 else np.nan
+    return slope, 2 * error, float(cross)
 
 
 # -------------------------------------------------------------------- what follows
 
 
 def level_tiles(
-    places: "pd.DataFrame", seams: "pd.DataFrame", *, light: str = "auto", gains: str = "auto"
+    places: "pd.DataFrame",
+    seams: "pd.DataFrame",
+    dark: Mapping[str, Sequence[float]],
+    *,
+    channel: int = 0,
+    light: str = "auto",
+    gains: str = "auto",
 ) -> "pd.DataFrame":
     """Whether the flat-field is used, and the gain of each tile; a reduction over `measure_seams`.
 
@@ -143,15 +177,20 @@ def level_tiles(
         As `latticework.stitch.comparing.place_tiles` gives them.
     seams
         The rows of all tiles.
+    dark
+        As `latticework.stitch.light.estimate_dark` gives it.
+    channel
+        Number of the channel that was looked at.
     light, gains
         ``"auto"``: if neighbours are more alike then; ``"yes"`` or ``"no"``: whatever they say.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each tile: ``id``, ``gain``, ``even`` (whether the flat-field is used), and what
-        that was decided by: ``apart`` as they are, ``apart_even`` with the flat-field, and
-        ``apart_level`` with the gains too (medians over all pairs of the logarithm of ratios).
+        A row for each tile: ``id``, ``gain``, ``even`` (whether the flat-field is used), ``pivot``
+        (the count that gains leave as it is: the camera's offset), and what was decided by:
+        ``apart`` as they are, ``apart_even`` with the flat-field, and ``apart_level`` with the
+        gains too (medians over all pairs of the logarithm of ratios).
     """
     import pandas as pd
 
@@ -162,9 +201,14 @@ def level_tiles(
     kind = "even_" if even else ""
     ids = places["id"].to_numpy(np.int64)
     lit = seams[seams[f"{kind}patches"] > 0]
-    lit = lit[lit[f"{kind}bright"] > LEAST_BRIGHT * lit[f"{kind}bright"].quantile(0.9)]
-    logs, left = _gains(ids, lit, kind)
-    before = _typical(np.abs(lit[f"{kind}ratio"]))
+    pivot = _pivot(lit, kind, dark["dark"][channel])
+    pivot = min(pivot, HALF * _typical(lit[f"{kind}bright"])) if len(lit) else pivot
+    least = lit[[f"{kind}bright", f"{kind}other"]].min(axis=1) - pivot
+    lit = lit[least > max(LEAST_BRIGHT * least.quantile(0.9), 0)] if len(lit) else lit
+    ends = (lit[f"{kind}{name}"].to_numpy("f8") - pivot for name in ("bright", "other"))
+    ratios = -np.subtract(*map(np.log, ends))
+    logs, left = _gains(ids, lit, ratios, kind)
+    before = _typical(np.abs(ratios))
     enough = len(lit) > 0 and left < LEAST_GAIN * before and np.abs(logs).max(initial=0) > 0.01
     used = gains == "yes" or (gains == "auto" and enough)
     return pd.DataFrame(
@@ -172,6 +216,7 @@ def level_tiles(
             "id": ids,
             "gain": np.exp(logs) if used else np.ones(len(ids)),
             "even": even,
+            "pivot": pivot,
             "apart": apart,
             "apart_even": apart_even,
             "apart_level": left if used else before,
@@ -184,13 +229,30 @@ def _typical(values: Any) -> float:
     return float(np.median(found)) if len(found) else np.nan
 
 
-def _gains(ids: np.ndarray, seams: "pd.DataFrame", kind: str) -> tuple[np.ndarray, float]:
+def _pivot(seams: "pd.DataFrame", kind: str, dark: float) -> float:
+    """The count that is the same in all tiles, whatever their gains; `dark` if nothing tells.
+
+    Where gains differ, the lines of two tiles' counts cross there.
+    """
+    slope, error, cross = (seams[f"{kind}{name}"].to_numpy("f8") for name in MEASURES[-3:])
+    with np.errstate(invalid="ignore"):
+        told = (np.abs(np.log(slope)) > 6 * error) & (np.abs(np.log(slope)) > 0.05)
+    found = cross[told & np.isfinite(cross)]
+    if len(found) < LEAST_PAIRS:
+        return dark
+    middle = float(np.median(found))
+    spread = 1.4826 * float(np.median(np.abs(found - middle)))
+    typical = float(np.median(seams[f"{kind}bright"]))
+    return middle if spread < 0.2 * (typical - middle) else dark
+
+
+def _gains(
+    ids: np.ndarray, seams: "pd.DataFrame", ratios: np.ndarray, kind: str
+) -> tuple[np.ndarray, float]:
     """Logarithms of the gains, and the typical difference between overlaps that they leave."""
     order = np.argsort(ids)
     rows = [order[np.searchsorted(ids[order], seams[name])] for name in ("first", "second")]
-    ratios, spread, n = (
-        seams[f"{kind}{name}"].to_numpy("f8") for name in ("ratio", "spread", "patches")
-    )
+    spread, n = (seams[f"{kind}{name}"].to_numpy("f8") for name in ("spread", "patches"))
     weights = 1 / (np.square(spread) / n + 1e-5)
     logs = gains_of(len(ids), rows[0], rows[1], ratios, weights, seams["axis"].to_numpy())
     left = _typical(np.abs(ratios + logs[rows[1]] - logs[rows[0]]))

@@ -190,19 +190,26 @@ def stitch(
     add_measuring(opened, settings)
     with Place(where) as place:
         measured = _run(opened, place, MEASURING, progress)
-        if not measured:
+        if set(opened.counts["settled"]) != {"complete"}:
             raise _unfinished(opened, measured)
         plan = planned(opened, settings, image)
         prepare(opened, plan, overwrite=overwrite)
         add_making(opened, plan)
         made = _run(opened, place, MAKING, progress)
-    page = None
-    if made and report:
+    page, complete = None, set(opened.counts["image"]) == {"complete"}
+    if complete and report:
         from latticework.stitch.report import write_report
 
         page = write_report(opened, beside(image, ".html"))
     return Stitched(
-        *(opened, image if made else None, placement_in(opened), opened["levels"].data, page, made)
+        *(
+            opened,
+            image if complete else None,
+            placement_in(opened),
+            opened["levels"].data,
+            page,
+            made,
+        )
     )
 
 
@@ -305,9 +312,9 @@ def add_measuring(project: Project, settings: Settings) -> None:
     levels = project.add(
         level_tiles,
         name="levels",
-        after=[places, seams],
+        after=[places, seams, dark],
         reads=every,
-        params={"light": settings.light, "gains": settings.gains},
+        params={**seen, "light": settings.light, "gains": settings.gains},
     )
     project.add(settle, name="settled", after=[places, levels], reads=every)
 
@@ -326,11 +333,11 @@ def planned(project: Project, settings: Settings, image: Path) -> VolumePlan:
     lattice = with_places(project.lattice, project["places"].data)
     gains = np.ones(len(lattice))
     gains[lattice.rows_of(levels["id"].to_numpy(np.int64))] = levels["gain"].to_numpy("f8")
-    even = Even()
-    if len(levels) and bool(levels["even"].iloc[0]):
+    light, pivot = None, float(levels["pivot"].iloc[0])
+    if bool(levels["even"].iloc[0]):
         light = np.asarray(project["light"].data, np.float32)
         light = light if "c" in lattice.tile_dims else light[0]
-        even = Even(light, tuple(map(float, project["dark"].data["dark"])))
+    even = Even(light, tuple(map(float, project["dark"].data["dark"])), pivot)
     return VolumePlan(
         *(lattice.replace(source=None), image, gains, even),
         *(settings.blend, settings.version, settings.block),
@@ -386,9 +393,24 @@ def add_making(project: Project, plan: VolumePlan) -> None:
 
 
 def placement_in(project: Project) -> Placement:
-    """Where the tiles of a project lie."""
-    places = project["places"].data
-    return Placement(with_places(project.lattice, places), places, project["links"].data)
+    """Where the tiles of a project lie, those among them that could not be read."""
+    import pandas as pd
+
+    places, lattice = project["places"].data, project.lattice
+    placed = with_places(lattice, places)
+    tiles = places.rename(columns={"id": "tile"})
+    left = np.setdiff1d(lattice.ids, places["id"].to_numpy(np.int64))
+    if len(left):
+        rows = lattice.rows_of(left)
+        about = {"tile": left, "name": lattice.names[rows], "links": 0, "placed_by": "neighbours"}
+        moved = (placed.position_um - lattice.position_um)[rows]
+        for k, axis in enumerate(lattice.spatial_dims):
+            about[f"moved_{axis}_px"] = moved[:, k] / lattice.pixel_size_um[axis]
+            about[f"position_{axis}_um"] = placed.position_um[rows, k]
+        about["group"] = tiles["group"].max() + 1 + np.arange(len(left)) if len(tiles) else 0
+        more = pd.DataFrame({name: about[name] for name in tiles.columns if name in about})
+        tiles = pd.concat([tiles, more], ignore_index=True)
+    return Placement(placed, tiles, project["links"].data)
 
 
 __all__: Sequence[str] = ("Settings", "Stitched", "placement_in", "stitch")
