@@ -43,6 +43,8 @@ MOST_ALONE = 200
 def write_report(project: "Project", path: Path | str) -> Path:
     """Write the page of a project of `latticework.stitch.stitch`, and two tables beside it.
 
+    `stitch` calls it when the volume is made; call it again to have the page elsewhere.
+
     Parameters
     ----------
     project
@@ -59,17 +61,6 @@ def write_report(project: "Project", path: Path | str) -> Path:
     ------
     ProjectError
         If a stage that the report is about has made nothing yet.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import latticework as lw
-    >>> from latticework.stitch import stitch
-    >>> tiles, truth = lw.simulate({"y": 2, "x": 2}, tile_shape={"y": 96, "x": 96}, seed=2)
-    >>> out = tempfile.mkdtemp() + "/brain.ome.zarr"
-    >>> done = stitch(tiles, out, report=False, progress="none")
-    >>> write_report(done.project, out.replace(".ome.zarr", ".html")).name
-    'brain.html'
     """
     target = Path(path).expanduser().resolve()
     return write_page(findings_in(project, target.stem), target)
@@ -86,6 +77,19 @@ def write_page(found: Findings, path: Path, *, now: datetime | None = None) -> P
         Of the page; the tables lie beside it.
     now
         When it is written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import latticework as lw
+    >>> from latticework.stitch import place, register
+    >>> tiles, truth = lw.simulate({"y": 2, "x": 2}, tile_shape={"y": 96, "x": 96}, seed=2)
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> found = Findings("brain", tiles, place(tiles, register(tiles)))
+    >>> write_page(found, folder / "brain.html").name
+    'brain.html'
+    >>> sorted(path.name for path in folder.iterdir())
+    ['brain.html', 'brain.links.csv', 'brain.tiles.csv']
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     names = {what: f"{path.stem}.{what}.csv" for what in ("links", "tiles")}

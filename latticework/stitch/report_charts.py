@@ -66,7 +66,7 @@ def profile(series: Sequence[Series], xlabel: str, ylabel: str) -> str:
     Examples
     --------
     >>> import numpy as np
-    >>> profile([Series("down the middle", np.ones(5))], "share", "light").count("<path")
+    >>> profile([Series("down the middle", np.ones(5))], "share", "light").count("width=\"2\"")
     1
     """
     every = np.concatenate([s.values for s in series])

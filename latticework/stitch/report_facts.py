@@ -43,7 +43,7 @@ class Findings:
     placement: Placement
     """Where they were found."""
     levels: "pd.DataFrame | None" = None
-    """As `latticework.stitch.evening.level_tiles` gives them."""
+    """As `latticework.stitch.seams.level_tiles` gives them."""
     light: np.ndarray | None = None
     """Estimated share of light by pixel, ``y x`` or ``c y x``."""
     image: Path | None = None
