@@ -218,7 +218,7 @@ def _coloured(first: np.ndarray, second: np.ndarray, *, turned: bool) -> np.ndar
     """The first in magenta, the second in green, each as bright as it is beside what is around."""
     channels = []
     for of in (first, second):
-        scaled = np.clip(0.36 + 0.2 * _fine(of), 0.04, 1)
+        scaled = np.clip(0.42 + 0.21 * _fine(of), 0.05, 1)
         channels.append(np.where(np.isfinite(of), scaled, 0.0))
     picture = np.stack([channels[0], channels[1], channels[0]], axis=-1)
     if turned:
