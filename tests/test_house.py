@@ -18,7 +18,7 @@ import latticework as lw
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "latticework"
 
-ROOMS = ("errors", "lattice", "io", "stitch", "stages", "project", "viz", "testing", "cli")
+ROOMS = ("errors", "lattice", "io", "stages", "project", "viz", "stitch", "testing", "cli")
 """A room may import itself and those before it."""
 
 UPWARD = {

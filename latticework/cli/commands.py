@@ -13,11 +13,13 @@ from latticework.cli.mending import recover, verify
 from latticework.cli.remembering import copy, history, log, provenance, replay
 from latticework.cli.scope import parameters, prioritise, region, skip, unskip
 from latticework.cli.steering import cancel, pause, resume, retry, stop
+from latticework.cli.stitching import stitch
 from latticework.cli.working import export, init, run
 
 EPILOG = """\b
 A first look:            latticework demo
 What is in a folder:     latticework info acquisition/
+Tiles to a volume:       latticework stitch acquisition/ brain.ome.zarr
 A project of your own:   latticework init acquisition/ brain.lw --pipeline pipeline.py
                          latticework run brain.lw
 How it stands:           latticework status brain.lw
@@ -49,7 +51,7 @@ def commands(debug: bool) -> None:
 
 
 commands.add_section("Look", demo, info, status, why, events, nodes, history, log, provenance)
-commands.add_section("Run", init, run, stop, export, replay, copy)
+commands.add_section("Run", stitch, init, run, stop, export, replay, copy)
 commands.add_section("Mend", verify, recover)
 commands.add_section("Acquisitions that go on", watch, end, withdraw, reinstate)
 commands.add_section("Steer units", pause, resume, cancel, retry, prioritise, region, skip, unskip)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -88,14 +89,20 @@ def channel_attributes(
     return {"channels": found, "rdefs": {"model": "color"}}
 
 
-def write_attributes(path: Path, attributes: Mapping[str, Any], *, version: Version) -> None:
-    """Write the metadata of an image's group."""
+def write_attributes(
+    path: Path,
+    attributes: Mapping[str, Any],
+    *,
+    version: Version,
+    about: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Write the metadata of an image's group, and what else there is to say about it."""
     if version == "0.4":
         (path / ".zgroup").write_text(json.dumps({"zarr_format": 2}))
-        (path / ".zattrs").write_text(json.dumps(attributes, indent=1))
+        (path / ".zattrs").write_text(json.dumps({**attributes, **about}, indent=1))
         return
     ome = {"version": "0.5", **attributes}
-    group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
+    group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome, **about}}
     (path / "zarr.json").write_text(json.dumps(group, indent=1))
 
 

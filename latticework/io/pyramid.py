@@ -12,13 +12,15 @@ end::
 """
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import product
 from math import gcd
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 import numpy as np
@@ -194,6 +196,37 @@ class Pyramid:
         >>> [level.shape for level in pyramid.levels], pyramid.by_blocks, len(pyramid.blocks())
         ([(3000, 5000), (1500, 2500), (750, 1250), (375, 625), (188, 313)], 3, 6)
         """
+        pyramid = cls.plan(
+            path,
+            dims=dims,
+            shape=shape,
+            dtype=dtype,
+            pixel_size_um=pixel_size_um,
+            origin_um=origin_um,
+            block=block,
+            channels=channels,
+            version=version,
+        )
+        if pyramid.path.exists():
+            raise StoreError(f"{path} exists already: remove it, or choose another name")
+        pyramid.begin()
+        return pyramid
+
+    @classmethod
+    def plan(
+        cls,
+        path: Path | str,
+        *,
+        dims: Sequence[str],
+        shape: Sequence[int],
+        dtype: Any,
+        pixel_size_um: Sequence[float],
+        origin_um: Sequence[float] | None = None,
+        block: Sequence[int] | None = None,
+        channels: Sequence[str] | None = None,
+        version: Version = "0.5",
+    ) -> "Pyramid":
+        """The image that `create` would make, of which nothing is on disk."""
         dims, shape = tuple(dims), tuple(int(n) for n in shape)
         if [dim for dim in ("c", "z", "y", "x") if dim in dims] != list(dims) or len(dims) < 2:
             raise StoreError(f"{path}: dims {dims} are not some of c z y x, in that order")
@@ -209,7 +242,7 @@ class Pyramid:
         sides = iter([_fitting(b, m) for b, m in zip(inner, sizes, strict=True)])
         whole = tuple(1 if dim == "c" else next(sides) for dim in dims)
         count = shape[dims.index("c")] if "c" in dims else 1
-        pyramid = cls(
+        return cls(
             Path(path),
             dims,
             shape,
@@ -220,13 +253,20 @@ class Pyramid:
             tuple(channels or (str(k) for k in range(count))),
             version,
         )
-        if pyramid.path.exists():
-            raise StoreError(f"{path} exists already: remove it, or choose another name")
-        pyramid.path.mkdir(parents=True)
-        for level in pyramid.levels:
-            pyramid._open(level, create=True)
-        pyramid._write_metadata(None)
-        return pyramid
+
+    def begin(self) -> None:
+        """Write its metadata, which appear at once: then blocks can be written, by any process."""
+        new = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        replace(self, path=new).lay_out(self.path.name)
+        new.rename(self.path)
+
+    def lay_out(self, name: str) -> None:
+        """Write the metadata of an image of that name into its folder."""
+        for level in self.levels:
+            self._open(level, create=True)
+        self._write_metadata(None, name)
 
     def _open(self, level: Level, *, create: bool = False) -> Any:
         import tensorstore
@@ -310,7 +350,13 @@ class Pyramid:
         above = self.levels[level.number - 1]
         return tuple(a // b for a, b in zip(level.factor, above.factor, strict=True))
 
-    def finish(self, path: Path | None = None, *, threads: int | None = None) -> "Pyramid":
+    def finish(
+        self,
+        path: Path | None = None,
+        *,
+        threads: int | None = None,
+        about: Mapping[str, Any] = MappingProxyType({}),
+    ) -> "Pyramid":
         """Make the coarsest levels, and say between which values the image is to be shown.
 
         Parameters
@@ -319,6 +365,8 @@ class Pyramid:
             Where the image belongs, if it was written elsewhere.
         threads
             Blocks at a time; as many as there are cores if not given.
+        about
+            More attributes of the image, beside those of OME-Zarr.
 
         Returns
         -------
@@ -329,7 +377,7 @@ class Pyramid:
             for level in self.levels[self.by_blocks :]:
                 list(pool.map(partial(self._coarsen, level), self.blocks(level.number)))
         done = self if path is None else replace(self, path=path)
-        self._write_metadata(self._windows(), done.path.name)
+        self._write_metadata(self._windows(), done.path.name, about)
         if path is not None:
             self.path.rename(path)
         return done
@@ -351,6 +399,7 @@ class Pyramid:
         for part in parts:
             values = np.asarray(last[part].read().result())
             values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+            values = values[values != 0] if (values != 0).any() else values  # 0 is also: no tile
             low, high = (
                 (float(v) for v in np.percentile(values, WINDOW)) if values.size else (0.0, 1.0)
             )
@@ -381,9 +430,12 @@ class Pyramid:
         return found
 
     def _write_metadata(
-        self, windows: Sequence[tuple[float, float]] | None, name: str | None = None
+        self,
+        windows: Sequence[tuple[float, float]] | None,
+        name: str | None = None,
+        about: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        write_attributes(self.path, self.metadata(windows, name), version=self.version)
+        write_attributes(self.path, self.metadata(windows, name), version=self.version, about=about)
 
 
 def _fitting(block: int, size: int) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload, runtime_che
 import numpy as np
 
 from latticework.errors import SourceError, StoreError
-from latticework.lattice.source import BlockSource, TileSource
+from latticework.lattice.source import BlockSource, SelectedSource, TileSource
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +23,7 @@ SPEC = "source.json"
 VERSION = 1
 
 _KINDS = {
+    "selection": "latticework.io.selected_source:SavableSelection",
     "parts": "latticework.io.parts_source:PartsSource",
     "simulated": "latticework.testing.simulated:SimulatedSource",
     "tile-blocks": "latticework.io.tile_blocks:TileBlockSource",
@@ -30,6 +31,8 @@ _KINDS = {
     "zarr": "latticework.io.zarr_source:ZarrSource",
     "zarr-blocks": "latticework.io.zarr_source:ZarrBlockSource",
 }
+
+_BUILT_IN = frozenset(_KINDS)
 
 
 @runtime_checkable
@@ -50,7 +53,9 @@ class SavableSource(TileSource, Protocol):
 
 
 def register_source(kind: str, where: str) -> None:
-    """Make a further kind of source loadable.
+    """Say where a further kind of source is loaded from.
+
+    That need not be said of a class in a module that workers can import: a saved source names it.
 
     Parameters
     ----------
@@ -93,10 +98,18 @@ def save_source(source: TileSource, folder: Path, *, base: Path | None = None) -
     base = folder if base is None else Path(base)
     savable = saved_form(source)
     spec = savable.save(folder, base)
-    text = json.dumps({"kind": savable.kind, "version": VERSION, **spec}, indent=1)
+    head = {"kind": savable.kind, "version": VERSION, **_where(savable)}
+    text = json.dumps({**head, **spec}, indent=1)
     partial = folder / f"{SPEC}.partial"
     partial.write_text(text, encoding="utf-8")
     partial.replace(folder / SPEC)
+
+
+def _where(source: SavableSource) -> dict[str, str]:
+    """Where the class of a source of one's own is imported from, by whoever loads it."""
+    if source.kind in _BUILT_IN:
+        return {}
+    return {"class": f"{type(source).__module__}:{type(source).__qualname__}"}
 
 
 def saved_form(source: TileSource) -> SavableSource:
@@ -111,6 +124,11 @@ def saved_form(source: TileSource) -> SavableSource:
         from latticework.io.memory import as_savable_blocks
 
         return as_savable_blocks(source)
+    if type(source) is SelectedSource:
+        from latticework.io.selected_source import SavableSelection
+
+        saved_form(source.inner)
+        return SavableSelection(source.inner, source.tiles)
     if not isinstance(source, SavableSource):
         raise SourceError(
             f"a {type(source).__name__} cannot be written to a project; expected a source of "
@@ -140,18 +158,33 @@ def load_source(folder: Path, *, base: Path | None = None) -> TileSource:
         raise StoreError(
             f"{folder / SPEC} cannot be read ({error}); expected a source that save_source wrote"
         ) from error
-    if spec.get("version") != VERSION or spec.get("kind") not in _KINDS:
+    where = _KINDS.get(spec.get("kind"), spec.get("class"))
+    if spec.get("version") != VERSION or not isinstance(where, str):
         raise StoreError(
             f"{folder / SPEC} holds a source of kind {spec.get('kind')!r}, version "
             f"{spec.get('version')}; this "
             f"latticework reads version {VERSION} of {', '.join(_KINDS)}: update it, or "
             "register_source() the kind"
         )
-    module, _, name = _KINDS[spec["kind"]].partition(":")
-    loaded: TileSource = getattr(importlib.import_module(module), name).load(
+    loaded: TileSource = _class_at(where, folder / SPEC).load(
         folder, folder if base is None else Path(base), spec
     )
     return loaded
+
+
+def _class_at(where: str, file: Path) -> type[SavableSource]:
+    """A class of sources, imported."""
+    module, _, name = where.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise StoreError(
+            f"{file} holds a source of the class {name} in {module}, which cannot be imported here "
+            f"({error}): install the module where workers run"
+        ) from error
+    if not (isinstance(found, type) and all(hasattr(found, n) for n in ("kind", "load", "read"))):
+        raise StoreError(f"{file} names {where} as its source, which is no class of sources")
+    return found
 
 
 def path_spec(path: Path, base: Path) -> dict[str, str | None]:

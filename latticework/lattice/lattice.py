@@ -453,7 +453,12 @@ class Lattice:
         return growth.made(self, growth.DERIVED, source=source)
 
     def replace(self, **changes: Any) -> "Lattice":
-        """The lattice with some of its parts (constructor arguments) replaced."""
+        """The lattice with some of its parts (constructor arguments) replaced.
+
+        With ``ids=None`` its tiles are numbered from 0; each keeps its pixels and its problem.
+        """
+        if "ids" in changes and changes["ids"] is None and self.shuffled:
+            changes = {**selection.renumbered(self), **changes}
         parts = {
             "index": self.index,
             "labels": self.labels,

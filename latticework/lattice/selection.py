@@ -7,6 +7,7 @@ import numpy as np
 
 from latticework.errors import LatticeError, TileNotFoundError
 from latticework.lattice.building import Parts, common_parts, known_dim
+from latticework.lattice.source import SelectedSource
 
 if TYPE_CHECKING:
     from latticework.lattice.lattice import Lattice
@@ -138,4 +139,13 @@ def position_parts(lattice: "Lattice", positions: Mapping[str, Any]) -> Parts:
         "index": index[rows],
         "labels": {dim: lattice.labels[dim][keep[dim]] for dim in lattice.dims},
         "volume_shape": lattice.volume_shape if whole else None,
+    }
+
+
+def renumbered(lattice: "Lattice") -> dict[str, Any]:
+    """Source and problems of a lattice whose tiles are numbered from 0."""
+    new = {int(id): row for row, id in enumerate(lattice.ids.tolist())}
+    return {
+        "source": None if lattice.source is None else SelectedSource(lattice.source, lattice.ids),
+        "problems": {new[id]: text for id, text in lattice.problems.items() if id in new},
     }

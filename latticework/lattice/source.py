@@ -35,6 +35,36 @@ class TileSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class SelectedSource:
+    """Some tiles of another source, numbered from 0.
+
+    Parameters
+    ----------
+    inner
+        Where the pixels come from.
+    tiles
+        For each of its own tiles, the id in `inner`.
+
+    Examples
+    --------
+    >>> blocks = BlockSource(np.arange(6), np.array([[0], [2], [4]]))
+    >>> SelectedSource(blocks, np.array([2, 0])).read(0, Box((0,), (2,)))
+    array([4, 5])
+    """
+
+    inner: TileSource
+    tiles: np.ndarray
+
+    def read(self, tile: int, box: Box) -> np.ndarray:
+        """Pixels of `box` of a tile."""
+        return self.inner.read(int(self.tiles[tile]), box)
+
+    def fingerprints(self) -> np.ndarray:
+        """Those of the tiles that they are."""
+        return np.asarray(self.inner.fingerprints()[self.tiles])
+
+
+@dataclass(frozen=True, slots=True)
 class BlockSource:
     """Blocks of one big array, each a tile.
 

@@ -41,7 +41,8 @@ def create(
     path
         Folder to make, such as ``"brain.lw"``.
     tiles
-        What `open_tiles` or `Lattice.from_array` gave.
+        What `open_tiles` or `Lattice.from_array` gave, or a selection of it, whose tiles are
+        numbered anew.
     name
         Name of the project; the folder's if not given.
     exist_ok
@@ -59,6 +60,7 @@ def create(
         raise LatticeError(
             f"tiles are a Lattice (see latticework.open_tiles), not {type(tiles).__name__}"
         )
+    tiles = tiles.replace(ids=None) if tiles.shuffled else tiles
     if paths.project_file(path).exists():
         return _existing(path, tiles, exist_ok=exist_ok)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -84,11 +86,6 @@ def check_tiles(tiles: Lattice) -> None:
     if tiles.source is None:
         raise LatticeError(
             "the lattice has no source of pixels: open it with latticework.open_tiles"
-        )
-    if not np.array_equal(tiles.ids, np.arange(len(tiles))):
-        raise LatticeError(
-            "the lattice is a selection of another one: a project takes whole lattices "
-            "(open only those files, or number the tiles anew with lattice.replace(ids=None))"
         )
 
 

@@ -54,7 +54,10 @@ class Tiles(Mapping[Any, Any]):
     <Tiles of y0_x0 (tile_y=0, tile_x=0): '+x', '-x' (hole)>
     """
 
-    __slots__ = ("_absent", "_box", "_extent_um", "_keys", "_load", "_tile", "_unit", "_values")
+    __slots__ = (
+        *("_absent", "_box", "_bytes_of_parts", "_extent_um", "_keys", "_load", "_part", "_tile"),
+        *("_unit", "_values"),
+    )
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class Tiles(Mapping[Any, Any]):
         absent: Sequence[Key] = (),
         box: Callable[[Any], Box] | None = None,
         extent_um: Mapping[str, tuple[float, float]] | None = None,
+        part: Callable[[Any, Box], Any] | None = None,
     ) -> None:
         self._unit = unit
         self._keys = dict(keys)
@@ -75,6 +79,8 @@ class Tiles(Mapping[Any, Any]):
         self._box = box
         self._extent_um = extent_um
         self._values: dict[Key, Any] = {}
+        self._part = part
+        self._bytes_of_parts = 0
 
     @classmethod
     def of(
@@ -84,6 +90,7 @@ class Tiles(Mapping[Any, Any]):
         *,
         tiles: Mapping[Any, Tile] = MappingProxyType({}),
         extent_um: Mapping[str, tuple[float, float]] | None = None,
+        own: Any = None,
     ) -> Self:
         """Tiles made by hand, for trying a stage.
 
@@ -97,9 +104,16 @@ class Tiles(Mapping[Any, Any]):
             Addresses of the tiles, where the stage asks for them.
         extent_um
             See `extent_um`.
+        own
+            Pixels of the unit's own tile, for `own`.
         """
         keys = {key: value is not None for key, value in values.items()}
-        return cls(unit, keys, values.__getitem__, tiles.__getitem__, extent_um=extent_um)
+
+        def part(key: Any, box: Box) -> Any:
+            return (own if key is None else values[key])[box.slices]
+
+        load, tile = values.__getitem__, tiles.__getitem__
+        return cls(unit, keys, load, tile, extent_um=extent_um, part=part)
 
     # ---------------------------------------------------------------- as a mapping
 
@@ -126,6 +140,59 @@ class Tiles(Mapping[Any, Any]):
             raise KeyError(
                 f"{key!r} is none of what tile {self._unit.name} reads: {self._shown()}"
             ) from None
+
+    # ---------------------------------------------------------------- parts
+
+    def read(self, key: Key, box: Box) -> Any:
+        """Pixels of a box of one of the tiles, and no others.
+
+        Parameters
+        ----------
+        key
+            Whose.
+        box
+            In the pixels of that tile, along all of its dims.
+
+        Raises
+        ------
+        KeyError
+            For what is no key, and for a hole.
+        LatticeError
+            Where tiles are no arrays.
+
+        Examples
+        --------
+        >>> from latticework import Lattice
+        >>> lattice = Lattice.from_grid({"y": 1, "x": 2}, tile_shape={"y": 4, "x": 4}, dtype="u1")
+        >>> beside = np.arange(16, dtype="u1").reshape(4, 4)
+        >>> tiles = Tiles.of(lattice.tile(x=0), {"+x": beside}, own=np.zeros((4, 4), "u1"))
+        >>> tiles.read("+x", Box((0, 0), (1, 2))), tiles.own(Box((0, 2), (1, 4)))
+        (array([[0, 1]], dtype=uint8), array([[0, 0]], dtype=uint8))
+        """
+        if not self._there(key):
+            raise KeyError(f"{key!r} is a hole: there is nothing to be read")
+        return self._counted(key, box)
+
+    def own(self, box: Box) -> Any:
+        """Pixels of a box of the unit's own tile, where neighbours are read with ``whole=False``.
+
+        Raises
+        ------
+        LatticeError
+            Where the tile itself is given, or is no array.
+        """
+        return self._counted(None, box)
+
+    def _counted(self, key: Key | None, box: Box) -> Any:
+        if self._part is None:
+            raise LatticeError(
+                f"tile {self._unit.name}: parts can be read of the arrays of neighbours and "
+                "intersecting tiles; the tile itself is the argument before, unless they are read "
+                "with neighbours(..., whole=False)"
+            )
+        value = self._part(key, box)
+        self._bytes_of_parts += size_of(value)
+        return value
 
     # ---------------------------------------------------------------- facts
 
@@ -219,7 +286,7 @@ class Tiles(Mapping[Any, Any]):
     @property
     def bytes_read(self) -> int:
         """Bytes of what was asked for so far."""
-        return sum(size_of(value) for value in self._values.values())
+        return self._bytes_of_parts + sum(size_of(value) for value in self._values.values())
 
     def _shown(self) -> str:
         keys = [f"{key!r}{'' if there else ' (hole)'}" for key, there in self._keys.items()]

@@ -14,13 +14,14 @@ that reads it. Where there is none, because it is absent, None is given.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latticework.errors import StageError
 from latticework.io.records import from_json
-from latticework.io.tables import TILE_COLUMN, read_tables
+from latticework.io.tables import TILE_COLUMN, read_tables, table_key
 from latticework.lattice.dependencies import OffsetUnits
 from latticework.lattice.geometry import Box
 from latticework.lattice.halo import Halo, HaloPlan
@@ -33,6 +34,9 @@ from latticework.stages.gathered import all_arrays, all_files, all_records, all_
 from latticework.stages.labelled import labelled_crop, labelled_tile
 from latticework.stages.paths import table_folder
 from latticework.stages.produced import read_files
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class UnreadableInputError(Exception):
@@ -82,6 +86,23 @@ def arguments_of(
 def lazily_read(arguments: Sequence[Any]) -> int:
     """Bytes that a call read of what it was given lazily."""
     return sum(given.bytes_read for given in arguments if isinstance(given, Tiles))
+
+
+def _table_of(file: Path, unit: int) -> "pd.DataFrame":
+    """A table that many units read, from memory as long as its file is the same."""
+    try:
+        found = file.stat()
+    except OSError:  # reading it says what is wrong
+        return _table_in(str(file), unit, ())
+    return _table_in(str(file), unit, (found.st_ino, found.st_mtime_ns, found.st_size))
+
+
+@lru_cache(maxsize=4)
+def _table_in(file: str, unit: int, version: tuple[int, ...]) -> "pd.DataFrame":
+    del version  # another one is another table
+    return read_tables(Path(file).parents[len(Path(table_key(unit)).parts) - 1], [unit]).drop(
+        columns=TILE_COLUMN
+    )
 
 
 @lru_cache(maxsize=64)
@@ -201,6 +222,10 @@ class Reading:
         unit = int(self.units(number)[0])
         if unit in self.absent(number):
             return [None]
+        spec = self.bench.inputs[number].spec
+        if spec.output.kind == "table":  # every unit is given the same one
+            file = table_folder(self.bench.order.project, spec.parent) / table_key(unit)
+            return [self.counted(_table_of(file, unit).copy())]
         return [self.counted(self.value(number, unit))]
 
     def neighbours(self, number: int) -> list[Any]:
@@ -211,13 +236,16 @@ class Reading:
         absent = self.absent(number)
         ids = edge.neighbours(np.array([self.unit], dtype=np.int64))[0].tolist()
         found = dict(zip(offset_names(edge.offsets, lattice.dims), ids, strict=True))
+        source = self.bench.inputs[number]
+        in_parts = not source.spec.reads.whole and isinstance(source, ArrayInput)
         tiles = Tiles(
             self.tile,
             {key: id >= 0 and id not in absent for key, id in found.items()},
             self._lazily(number, lambda key: self.value(number, found[key])),
             lambda key: lattice.tile(found[key]),
+            part=self._parts(number, {None: self.unit, **found}, own=in_parts),
         )
-        return [self.counted(self.value(number, self.unit)), tiles]
+        return [self.tile if in_parts else self.counted(self.value(number, self.unit)), tiles]
 
     def intersecting(self, number: int) -> list[Any]:
         """The tiles that meet the unit, by id, cut to it."""
@@ -245,6 +273,7 @@ class Reading:
                 absent=np.setdiff1d(ids, there).tolist(),
                 box=box,
                 extent_um=extent,
+                part=self._parts(number, {id: id for id in there.tolist()}),
             )
         ]
 
@@ -276,6 +305,27 @@ class Reading:
                 raise UnreadableInputError(f"input {parent!r} at {key!r}: {error}") from error
 
         return read
+
+    def _parts(
+        self, number: int, units: Mapping[Any, int], *, own: bool = False
+    ) -> Callable[[Any, Box], Any] | None:
+        """How boxes of tiles are read, of an input that makes arrays."""
+        source = self.bench.inputs[number]
+        if not isinstance(source, ArrayInput):
+            return None
+
+        def read(key: Any, box: Box) -> Any:
+            if key is None and not own:
+                raise StageError(
+                    f"tile {self.tile.name if self.tile else ''} itself was given to the stage: "
+                    "take its pixels from there, or read neighbours(..., whole=False)"
+                )
+            return self._cut(source, units[key], box)
+
+        def guarded(key: Any, box: Box) -> Any:
+            return self._lazily(number, lambda of: read(of, box))(key)
+
+        return guarded
 
     def _cut(self, source: ArrayInput, unit: int, box: Box) -> Any:
         self._check_readable(source, unit)

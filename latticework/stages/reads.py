@@ -52,6 +52,8 @@ class Reads:
     """Intersecting: the lattice of the stage's own units, where it was given."""
     key: str = TILES
     """Intersecting: under which key the project keeps that lattice."""
+    whole: bool = True
+    """Neighbours: whether the tile itself is read, or only what is asked for."""
 
     def __post_init__(self) -> None:
         if self.missing not in MISSING:
@@ -70,6 +72,8 @@ class Reads:
             shown.append(f"axis={self.axis!r}")
         if self.key != TILES:
             shown.append(f"key={self.key!r}")
+        if not self.whole:
+            shown.append("whole=False")
         return f"Reads({', '.join(shown)})"
 
     def to_json(self) -> Any:
@@ -85,6 +89,8 @@ class Reads:
             values["axis"] = self.axis
         if self.key != TILES:
             values["lattice"] = self.key
+        if not self.whole:
+            values["whole"] = False
         return self.pattern if len(values) == 1 else values
 
     @classmethod
@@ -101,6 +107,7 @@ class Reads:
             ),
             axis=values.get("axis"),
             key=values.get("lattice", TILES),
+            whole=values.get("whole", True),
         )
 
     def resolved_offsets(self, dims: Sequence[str]) -> np.ndarray:
@@ -126,7 +133,7 @@ def same_tile(*, missing: str = "wait") -> Reads:
     return Reads("same tile", missing=missing)
 
 
-def neighbours(*offsets: Offsets, missing: str = "wait") -> Reads:
+def neighbours(*offsets: Offsets, missing: str = "wait", whole: bool = True) -> Reads:
     """The tile itself and those at some lattice offsets.
 
     The callable gets two arguments for each parent: the tile, and its neighbours as a
@@ -149,6 +156,10 @@ def neighbours(*offsets: Offsets, missing: str = "wait") -> Reads:
         withdrawn. ``"wait"``: wait for it while the acquisition goes on, then run without it.
         ``"run"``: run without at once, also without neighbours that failed, and again when they
         are there. ``"absent"``: there is no such unit, until all of its neighbours are there.
+    whole
+        False: of an array no pixel is read unless it is asked for, not even of the tile itself. The
+        first argument is the tile's address, a `latticework.lattice.tile.Tile`; pixels come box by
+        box, from ``neighbours.own(box)`` and ``neighbours.read("+x", box)``.
 
     Examples
     --------
@@ -157,7 +168,7 @@ def neighbours(*offsets: Offsets, missing: str = "wait") -> Reads:
     """
     if not offsets:
         raise StageError("neighbours() names no offset: give some, such as '+z' or 'faces'")
-    return Reads("neighbours", missing=missing, offsets=_plain_offsets(offsets))
+    return Reads("neighbours", missing=missing, offsets=_plain_offsets(offsets), whole=whole)
 
 
 def _plain_offsets(offsets: Sequence[Any]) -> tuple[Any, ...]:

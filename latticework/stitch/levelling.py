@@ -26,6 +26,8 @@ LEAST_PATCHES = 12
 """Patches from which an overlap tells something."""
 LEAST_PAIRS = 6
 """Neighbours along an axis from which on that what they have in common is taken out."""
+AGREED = 0.65
+"""Share of those neighbours that have to differ in the same sense for that to be in common."""
 PRIOR = 1e-2
 """What holds gains at 1 where overlaps tell nothing, as a share of what a good overlap counts."""
 MOST = 2.0
@@ -80,12 +82,8 @@ def estimate_gains(
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         found = list(pool.map(compare, pairs.tolist()))
     ratios, weights = np.array(found, "f8").reshape(-1, 2).T
-    begin = 0
-    for of in along.values():
-        part = slice(begin, begin + len(of))
-        ratios[part] -= _in_common(ratios[part], weights[part])
-        begin += len(of)
-    logs = _solve(len(lattice), pairs[:, 0], pairs[:, 1], ratios, weights)
+    axes = np.repeat(list(along), [len(of) for of in along.values()])
+    logs = gains_of(len(lattice), pairs[:, 0], pairs[:, 1], ratios, weights, axes)
     far = np.flatnonzero(np.abs(logs) > np.log(MOST))
     if len(far):
         log.warning(
@@ -94,6 +92,35 @@ def estimate_gains(
             *(len(far), len(lattice), MOST, lattice.names[far[0]]),
         )
     return np.asarray(np.exp(logs))
+
+
+def gains_of(
+    n: int,
+    first: np.ndarray,
+    second: np.ndarray,
+    ratios: np.ndarray,
+    weights: np.ndarray,
+    axes: np.ndarray,
+) -> np.ndarray:
+    """Logarithms of the gains that make pairs alike, without what all along an axis share.
+
+    Parameters
+    ----------
+    n
+        Number of tiles.
+    first, second
+        (pairs,): their rows.
+    ratios, weights
+        (pairs,): logarithm of how much brighter the second is, and what that counts.
+    axes
+        (pairs,): along which axis they are neighbours.
+    """
+    ratios = ratios.copy()
+    for axis in np.unique(axes):
+        part = axes == axis
+        if np.isin(first[part], second[part]).any():  # of two rows nothing adds up
+            ratios[part] -= _in_common(ratios[part], weights[part])
+    return _solve(n, first, second, ratios, weights)
 
 
 def _common(
@@ -128,7 +155,7 @@ def log_ratio(
     >>> round(float(np.exp(ratio)), 3), weight > 0
     (1.2, True)
     """
-    a, b = _patches(first), _patches(second)
+    a, b = patch_means(first), patch_means(second)
     if a.size < LEAST_PATCHES:
         return 0.0, 0.0
     if dark is None:
@@ -144,8 +171,8 @@ def log_ratio(
     return middle, float(1 / (spread**2 / lit.sum() + 1e-5))
 
 
-def _patches(image: np.ndarray) -> np.ndarray:
-    """Mean brightness of patches."""
+def patch_means(image: np.ndarray) -> np.ndarray:
+    """Mean brightness of the patches of an image, one after the other."""
     sides = [min(PATCH_PX, n) for n in image.shape]
     cut = image[tuple(slice(0, n // s * s) for n, s in zip(image.shape, sides, strict=True))]
     shape = [part for n, s in zip(cut.shape, sides, strict=True) for part in (n // s, s)]
@@ -172,13 +199,14 @@ def _solve(
 
 
 def _in_common(ratios: np.ndarray, weights: np.ndarray) -> float:
-    """What these log ratios have in common; 0 where they differ by more than that."""
+    """What most of these log ratios have in common; 0 where there is no such thing."""
     known = ratios[weights > 0]
     if len(known) < LEAST_PAIRS:
         return 0.0
     middle = float(np.median(known))
-    spread = 1.4826 * float(np.median(np.abs(known - middle)))
-    return middle if abs(middle) > spread else 0.0
+    error = 1.4826 * float(np.median(np.abs(known - middle))) / np.sqrt(len(known))
+    agreed = float(np.mean(np.sign(known) == np.sign(middle)))
+    return middle if agreed > AGREED and abs(middle) > 2 * error else 0.0
 
 
-__all__ = ["estimate_gains", "log_ratio"]
+__all__ = ["estimate_gains", "gains_of", "log_ratio", "patch_means"]

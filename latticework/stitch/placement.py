@@ -8,7 +8,7 @@ import numpy as np
 
 from latticework.errors import LatticeError
 from latticework.lattice.lattice import Lattice
-from latticework.stitch.bending import Bent, bend
+from latticework.stitch.bent_tiles import Bent, bend
 from latticework.stitch.doubts import BY_HAND, CONTRADICTS, Doubts, by_hand, contradicting
 from latticework.stitch.solving import Solution, solve
 from latticework.stitch.tiles import Places, places_of
@@ -89,7 +89,7 @@ class Placement:
         return other.replace(position_um=self.positions_for(other))
 
     def __repr__(self) -> str:
-        n, alone = len(self.tiles), int((self.tiles.placed_by == "stage model").sum())
+        n, alone = len(self.tiles), int((~self.tiles.placed_by.isin(["links", "anchor"])).sum())
         trusted = self.links[self.links.trusted]
         rms = float(np.sqrt(np.square(trusted.residual_px).mean())) if len(trusted) else np.nan
         groups = self.tiles.group.nunique()

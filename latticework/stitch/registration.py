@@ -13,7 +13,8 @@ import numpy as np
 
 from latticework.lattice.lattice import Label, Lattice
 from latticework.lattice.offsets import lattice_dim
-from latticework.stitch.pairs import Candidate, match
+from latticework.stitch.large_pairs import match_strips
+from latticework.stitch.pairs import Candidate
 from latticework.stitch.stage_model import EVIDENT, StepModel, fit_steps, is_evident
 from latticework.stitch.tiles import Pairs, overlapping, read_tile
 
@@ -77,7 +78,7 @@ def register(
         if not pairs.there[k]:
             return None
         first, second = (int(row) for row in pairs.rows[k])
-        return match(
+        return match_strips(
             read_tile(lattice, first, channel),
             read_tile(lattice, second, channel),
             pairs.shapes(k),

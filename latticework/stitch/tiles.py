@@ -195,4 +195,12 @@ def read_tile(lattice: Lattice, row: int, channel: int = 0) -> Callable[[Box], n
     return read
 
 
-__all__ = ["Pairs", "Places", "overlapping", "pairs_of", "places_of", "read_tile"]
+__all__ = [
+    "LEAST_OVERLAP_PX",
+    "Pairs",
+    "Places",
+    "overlapping",
+    "pairs_of",
+    "places_of",
+    "read_tile",
+]

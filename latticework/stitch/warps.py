@@ -12,6 +12,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -19,8 +20,10 @@ import numpy as np
 
 from latticework.errors import LatticeError
 
-ACCURACY_PX = 1e-4
-"""How near `Warp.inverse` comes to what was asked."""
+ACCURACY_PX = 5e-4
+"""How near `Warp.inverse` comes to what is asked, if nothing else is said."""
+EASY_STEPS = 3
+"""Steps that it takes before, which need no slopes."""
 STEPS = 40
 """Steps of Newton's method that it takes at most; three or four are usual."""
 HALVINGS = 12
@@ -123,20 +126,24 @@ class Warp:
     @property
     def folds(self) -> bool:
         """Whether some place of the volume lies in the tile more than once."""
-        if self.grid_px is None:
-            return False
-        inner = [_corners(n, count) for n, count in zip(self.shape, self._counts, strict=True)]
-        points = np.stack([a.ravel() for a in np.meshgrid(*inner, indexing="ij")], axis=1)
-        _, slopes = self._displaced(points)
-        signs = np.sign(np.linalg.det(self.matrix + slopes))
-        return bool((signs != np.sign(np.linalg.det(self.matrix))).any())
+        return self.grid_px is not None and _folds(self)
 
     # ---------------------------------------------------------------- there and back
 
     def displacement(self, points: np.ndarray | Sequence[Any]) -> np.ndarray:
         """By how much the control points displace pixels of the tile; (n, dims) to (n, dims)."""
         points = self._points(points)
-        return np.zeros_like(points) if self.grid_px is None else self._displaced(points)[0]
+        if self.grid_px is None:
+            return np.zeros_like(points)
+        from scipy.ndimage import map_coordinates
+
+        scale = [
+            (count - 1) / (n - 1) if n > 1 else 0.0
+            for n, count in zip(self.shape, self._counts, strict=True)
+        ]
+        at = np.ascontiguousarray((points * scale).T)
+        found = [map_coordinates(of, at, order=1, mode="nearest") for of in self.grid_px]
+        return np.stack(found, axis=1).astype("f8")
 
     def forward(self, points: np.ndarray | Sequence[Any]) -> np.ndarray:
         """Where pixels of the tile lie, relative to its position.
@@ -148,21 +155,59 @@ class Warp:
         """
         points = self._points(points)
         straight: np.ndarray = self.centre + (points - self.centre) @ self.matrix.T
-        return straight if self.grid_px is None else straight + self._displaced(points)[0]
+        return straight if self.grid_px is None else straight + self.displacement(points)
 
-    def inverse(self, points: np.ndarray | Sequence[Any]) -> np.ndarray:
+    def slopes(self, points: np.ndarray | Sequence[Any]) -> np.ndarray:
+        """How places change with pixels of the tile: derivatives of `forward`, (n, dims, axis)."""
+        points = self._points(points)
+        if self.grid_px is None:
+            return np.broadcast_to(self.matrix, (len(points), self.dims, self.dims))
+        first, share, slope = [], [], []
+        for at, n, count in zip(points.T, self.shape, self._counts, strict=True):
+            scale = (count - 1) / (n - 1) if n > 1 else 0.0
+            place = np.clip(at * scale, 0, count - 1)
+            cell = np.clip(np.floor(place), 0, max(count - 2, 0)).astype(np.intp)
+            within = (at * scale >= 0) & (at * scale <= count - 1)
+            first.append(cell)
+            share.append(place - cell)
+            slope.append(np.where(within, scale, 0.0))
+        change = np.tile(self.matrix, (len(points), 1, 1))
+        for corner in product((0, 1), repeat=self.dims):
+            index = tuple(
+                np.minimum(c + k, count - 1)
+                for c, k, count in zip(first, corner, self._counts, strict=True)
+            )
+            there = self.grid_px[(slice(None), *index)].T.astype("f8")
+            parts = [s if k else 1 - s for s, k in zip(share, corner, strict=True)]
+            for axis, k in enumerate(corner):
+                along = slope[axis] if k else -slope[axis]
+                for other, part in enumerate(parts):
+                    along = along if other == axis else along * part
+                change[:, :, axis] += there * along[:, None]
+        return change
+
+    def inverse(
+        self,
+        points: np.ndarray | Sequence[Any],
+        near: np.ndarray | None = None,
+        *,
+        accuracy_px: float = ACCURACY_PX,
+    ) -> np.ndarray:
         """Which pixels of the tile lie at these places, by Newton's method.
 
         Parameters
         ----------
         points
             Places relative to the tile's position; shape (n, dims).
+        near
+            Where they are looked for first, in pixels of the tile; shape (n, dims).
+        accuracy_px
+            How near `forward` of what is found comes to what was asked.
 
         Returns
         -------
         np.ndarray
-            Pixels of the tile, some between or outside of its own; shape (n, dims). `forward` of
-            them is nearer than 0.001 px to what was asked.
+            Pixels of the tile, some between or outside of its own; shape (n, dims).
 
         Raises
         ------
@@ -174,34 +219,47 @@ class Warp:
         found: np.ndarray = self.centre + (wanted - self.centre) @ back.T
         if self.grid_px is None or not len(wanted):
             return found
+        if near is not None:
+            found = self._points(near).copy()
         if self.folds:
             raise LatticeError(
                 f"a warp of a tile of {self.shape} pixels folds it: its displacements change by "
                 "more than the distance of the control points; smooth them, or take fewer points"
             )
         missed = wanted - self.forward(found)
-        for _ in range(STEPS):
-            open_ = np.flatnonzero(np.abs(missed).max(axis=1) > ACCURACY_PX)
+        for step in range(EASY_STEPS + STEPS):
+            open_ = np.flatnonzero(_squares(missed) > accuracy_px**2)
             if not len(open_):
                 return found
-            found[open_], missed[open_] = self._step(found[open_], wanted[open_], missed[open_])
-        if np.abs(missed).max() > 10 * ACCURACY_PX:
+            take = self._easy_step if step < EASY_STEPS else self._step
+            found[open_], missed[open_] = take(found[open_], wanted[open_], missed[open_])
+        worst = int(_squares(missed).argmax())
+        if _squares(missed)[worst] > (2 * accuracy_px) ** 2:
             raise LatticeError(
                 f"a warp of a tile of {self.shape} pixels cannot be undone at "
-                f"{wanted[np.abs(missed).max(axis=1).argmax()].tolist()}: smooth its displacements"
+                f"{wanted[worst].tolist()}: smooth its displacements"
             )
         return found
+
+    def _easy_step(
+        self, found: np.ndarray, wanted: np.ndarray, missed: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Nearer to what is wanted as if the matrix were all of it, where that does help."""
+        result = found + missed @ np.linalg.inv(self.matrix).T
+        left = wanted - self.forward(result)
+        worse = np.flatnonzero(_squares(left) >= _squares(missed))
+        result[worse], left[worse] = found[worse], missed[worse]
+        return result, left
 
     def _step(
         self, found: np.ndarray, wanted: np.ndarray, missed: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Nearer to what is wanted: the whole way as the slopes tell, or so much as does help."""
-        _, slopes = self._displaced(found)
-        way = np.linalg.solve(self.matrix + slopes, missed[..., None])[..., 0]
+        way = np.linalg.solve(self.slopes(found), missed[..., None])[..., 0]
         result, left = found + way, wanted - self.forward(found + way)
-        before = np.square(missed).sum(axis=1)
+        before = _squares(missed)
         for halving in range(1, HALVINGS + 1):
-            worse = np.flatnonzero(np.square(left).sum(axis=1) >= before)
+            worse = np.flatnonzero(_squares(left) >= before)
             if not len(worse):
                 break
             result[worse] = found[worse] + way[worse] * 0.5**halving
@@ -261,35 +319,20 @@ class Warp:
             )
         return points
 
-    def _displaced(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Displacements (n, dims), and how they change along each axis (n, dims, axis)."""
-        assert self.grid_px is not None
-        first, share, slope = [], [], []
-        for at, n, count in zip(points.T, self.shape, self._counts, strict=True):
-            scale = (count - 1) / (n - 1) if n > 1 else 0.0
-            place = np.clip(at * scale, 0, count - 1)
-            cell = np.clip(np.floor(place), 0, max(count - 2, 0)).astype(np.intp)
-            within = (at * scale >= 0) & (at * scale <= count - 1)
-            first.append(cell)
-            share.append(place - cell)
-            slope.append(np.where(within, scale if count > 1 else 0.0, 0.0))
-        value = np.zeros_like(points)
-        change = np.zeros((*points.shape, self.dims))
-        for corner in product((0, 1), repeat=self.dims):
-            index = tuple(
-                np.minimum(c + k, count - 1)
-                for c, k, count in zip(first, corner, self._counts, strict=True)
-            )
-            at = self.grid_px[(slice(None), *index)].T.astype("f8")
-            parts = [s if k else 1 - s for s, k in zip(share, corner, strict=True)]
-            value += at * np.prod(parts, axis=0)[:, None]
-            for axis, k in enumerate(corner):
-                others = [part for other, part in enumerate(parts) if other != axis]
-                along = (slope[axis] if k else -slope[axis]) * np.prod(
-                    [np.ones(len(points)), *others], axis=0
-                )
-                change[:, :, axis] += at * along[:, None]
-        return value, change
+
+@lru_cache(maxsize=256)
+def _folds(warp: Warp) -> bool:
+    assert warp.grid_px is not None
+    counts = warp.grid_px.shape[1:]
+    inner = [_corners(n, count) for n, count in zip(warp.shape, counts, strict=True)]
+    points = np.stack([a.ravel() for a in np.meshgrid(*inner, indexing="ij")], axis=1)
+    signs = np.sign(np.linalg.det(warp.slopes(points)))
+    return bool((signs != np.sign(np.linalg.det(warp.matrix))).any())
+
+
+def _squares(missed: np.ndarray) -> np.ndarray:
+    """Square of the length of each row."""
+    return np.asarray(np.einsum("ij,ij->i", missed, missed))
 
 
 def _controls(n: int, count: int) -> np.ndarray:

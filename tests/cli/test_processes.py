@@ -96,6 +96,7 @@ def gated(made, tmp_path, gate):
     return made(file)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(gated, gate, shell):
     first = shell("run", gated, "--workers", "1")
     project = lw.open_project(gated)

@@ -187,6 +187,7 @@ def test_what_cannot_be_watched_is_said(typed, incoming, tmp_path):
     assert not new.exists()
 
 
+@pytest.mark.slow
 def test_numbers_of_a_grid_are_asked_for_and_its_last_tile_is_the_end(
     typed, acquisition, tmp_path, file, project_folder, shell
 ):

@@ -40,6 +40,7 @@ def survive(folder, undisturbed, *, times, seconds, seed):
     kills.check(folder, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_five_times_ends_as_if_it_had_not(tmp_path, undisturbed):
     survive(tmp_path / "run.lw", undisturbed, times=5, seconds=0.01, seed=1)
 

@@ -116,6 +116,7 @@ def test_a_holder_that_was_taken_for_dead_is_told(tmp_path):
     assert not left.ended
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unlocked")
 def test_a_coordinator_on_another_machine_is_seen_though_no_lock_tells(tmp_path):
     project = build(tmp_path / "p.lw", 0.6)
@@ -150,6 +151,7 @@ def test_of_several_that_begin_at_once_one_runs_it(tmp_path, first):
     assert completions(project) == {("slowly", unit): 1 for unit in range(TILES)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unlocked")
 def test_a_coordinator_that_was_cut_off_comes_back_and_does_no_harm(tmp_path):
     project = build(tmp_path / "p.lw", 0.3)

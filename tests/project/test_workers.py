@@ -331,6 +331,7 @@ def test_a_project_that_runs_can_be_watched_but_not_run(tmp_path, script):
     assert "run that again" in project.why("patient", 99)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_a_run_with_a_summary_and_the_next_one_goes_on(tmp_path, script, number):
     path = tmp_path / "p.lw"

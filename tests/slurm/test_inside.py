@@ -70,6 +70,7 @@ def test_a_coordinator_in_a_job_submits_jobs_that_know_nothing_of_it(submit, idl
     until(lambda: not jobs(slurm), what="the end of all jobs")
 
 
+@pytest.mark.slow
 def test_a_coordinator_in_a_job_that_is_cancelled_ends_its_jobs(submit, idle_slurm, tmp_path):
     slurm, path = idle_slurm, tmp_path / "brain.lw"
     project, array = made(tmp_path, (6, 6), 0.5)

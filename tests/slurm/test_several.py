@@ -10,6 +10,7 @@ from tests.slurm.running import jobs, schedulers, until
 from tests.slurm.week import pool
 
 
+@pytest.mark.slow
 def test_tiles_that_need_more_memory_climb_into_larger_jobs(idle_slurm, tmp_path):
     lattice, array = numbered((4, 4))
     project = lw.create(tmp_path / "p.lw", lattice)

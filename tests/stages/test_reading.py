@@ -11,12 +11,14 @@ from latticework.io.growth_store import Growth, save_growth
 from latticework.io.memory import MemorySource
 from latticework.lattice import Box, Lattice
 from latticework.lattice.halo import HaloGeometry, fill, halo
+from latticework.lattice.tile import Tile
 from latticework.stages.collections import Tiles
 from latticework.stages.inputs import UnreadableInputError
 from latticework.stages.lattices import TILES, UNIT
 from latticework.stages.outputs import Output
 from latticework.stages.paths import array_folder, table_folder
 from latticework.stages.reads import (
+    Reads,
     all_tiles,
     intersecting,
     neighbours,
@@ -114,6 +116,29 @@ def test_only_neighbours_that_are_asked_for_are_read(made):
     nbytes = 2 * 3 * 4 * 2
     assert made.run(made.bench(none, reads)).bytes_read == nbytes
     assert made.run(made.bench(one, reads)).bytes_read == 2 * nbytes
+
+
+def test_neighbours_can_be_read_in_parts(made):
+    box = Box((1, 0, 1), (2, 3, 4))
+
+    def strips(tile, around):
+        assert isinstance(tile, Tile)
+        assert around.own(box).shape == around.read("+x", box).shape == (1, 3, 3)
+        assert int(around.read("+x", box)[0, 0, 0]) == 1
+        assert around.read("+x", box).x.to_numpy().tolist() == [1, 2, 3]
+        with pytest.raises(KeyError, match="hole"):
+            around.read("-z", box)
+
+    reads = {"source": neighbours("+x", "-z", whole=False)}
+    assert made.run(made.bench(strips, reads)).bytes_read == 4 * 9 * 2
+    assert Reads.from_json(reads["source"].to_json()) == reads["source"]
+
+
+def test_the_tile_that_was_given_is_not_read_in_parts(made):
+    _, around = made.given({"source": neighbours("+x")}, 0)
+    assert around.read("+x", Box((0, 0, 0), (1, 1, 1))).shape == (1, 1, 1)
+    with pytest.raises(UnreadableInputError, match="whole=False"):
+        around.own(Box((0, 0, 0), (1, 1, 1)))
 
 
 def test_skipped_planes_are_stepped_over(made):

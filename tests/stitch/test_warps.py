@@ -11,9 +11,9 @@ from latticework.errors import LatticeError
 from latticework.stitch.warps import Warp
 
 
-def random_warp(rng, dims, steepness=0.5):
+def random_warp(rng, dims, steepness=0.5, shape=None):
     """A warp whose displacements change by at most `steepness` of the distance."""
-    shape = tuple(int(n) for n in rng.integers(1, 60, dims))
+    shape = shape or tuple(int(n) for n in rng.integers(1, 60, dims))
     counts = rng.integers(1, 6, dims)
     gap = min((n - 1) / (c - 1) if c > 1 else n for n, c in zip(shape, counts, strict=True))
     grid = rng.uniform(-1, 1, (dims, *counts)) * steepness * gap / (2 * dims)

@@ -80,10 +80,10 @@ def estimate_flatfield(
     size = (stack.sizes["y"], stack.sizes["x"])
     grid = (min(blocks, size[0]), min(blocks, size[1]))
     reduced = np.stack(
-        [_block_medians(tile, grid) for _, tile in each_tile(stack, chosen, most_planes=8)]
+        [piece_medians(tile, grid) for _, tile in each_tile(stack, chosen, most_planes=8)]
     )
     reduced -= offset
-    fields = [_polish(reduced[:, channel], size, degree) for channel in range(reduced.shape[1])]
+    fields = [field_of(reduced[:, channel], size, degree) for channel in range(reduced.shape[1])]
     coords = {dim: stack.coords[dim] for dim in ("c", "y", "x") if dim in stack.coords}
     if "c" in stack.dims:
         return xr.DataArray(np.stack(fields), dims=("c", "y", "x"), coords=coords, name="flatfield")
@@ -95,8 +95,20 @@ def _edges(size: int, pieces: int) -> npt.NDArray[np.int64]:
     return np.linspace(0, size, pieces + 1).round().astype(np.int64)
 
 
-def _block_medians(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
-    """Medians of the pieces of a tile, float32 (c, *grid)."""
+def piece_medians(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
+    """Medians of the pieces of a tile along y and x, over all of its planes.
+
+    Parameters
+    ----------
+    tile
+        Dims ``y x``, perhaps with ``c`` and ``z`` before them.
+    grid
+        Pieces along y and x.
+
+    Returns
+    -------
+    float32 array (c, y, x)
+    """
     size = (tile.sizes["y"], tile.sizes["x"])
     rows, columns = _edges(size[0], grid[0]), _edges(size[1], grid[1])
     high, wide = np.diff(rows).min(), np.diff(columns).min()
@@ -135,8 +147,18 @@ def _specimen(reduced: Floats) -> npt.NDArray[np.bool_]:
     return np.asarray(reduced > np.exp(edges[best + 1]))
 
 
-def _polish(reduced: Floats, size: tuple[int, int], degree: int | None) -> Floats:
-    """Field of one channel at full size from (tile, *grid) medians."""
+def field_of(reduced: Floats, size: tuple[int, int], degree: int | None) -> Floats:
+    """The flat-field of one channel, from the medians of pieces above the camera's offset.
+
+    Parameters
+    ----------
+    reduced
+        (tile, y, x): `piece_medians` of a channel of many tiles, without the offset.
+    size
+        Pixels of a tile along y and x.
+    degree
+        As for `estimate_flatfield`.
+    """
     # Without the specimen's own rim, where pieces are half empty.
     inside = ndimage.binary_erosion(_specimen(reduced), np.ones((1, 3, 3)), border_value=1)
     enough = inside.reshape(len(inside), -1).mean(axis=1) > 0.1

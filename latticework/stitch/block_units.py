@@ -1,0 +1,266 @@
+"""Stage of a pipeline: each block of the volume, fused from the tiles that meet it.
+
+What a block needs to know beyond its tiles' pixels lies in a folder, the *plan*: where the tiles
+lie, what makes them even, how they are blended, and where the image is written. A plan is named
+after all that it says, so another placement is another plan and another image in the making. A
+block writes its shards of the finest levels into that image: whoever writes a block of a plan
+writes the same bytes, so a unit that runs twice, or comes back late, does no harm.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latticework.errors import StageError
+from latticework.io.lattice_store import load_lattice, save_lattice
+from latticework.io.pyramid import Pyramid, Version
+from latticework.lattice.geometry import Box
+from latticework.lattice.lattice import Lattice
+from latticework.stages.collections import Tiles
+from latticework.stitch.blending import Blend, fuse_block
+from latticework.stitch.fusing import FusionPlan
+from latticework.stitch.light import Even
+
+FACTS = "plan.json"
+ARRAYS = "plan.npz"
+
+
+@dataclass(frozen=True)
+class VolumePlan:
+    """Everything that decides the pixels of the volume, beside those of the tiles."""
+
+    lattice: Lattice
+    """Tiles at their final positions; no source."""
+    image: Path
+    """Where the image is when it is complete."""
+    gains: np.ndarray
+    """By tile."""
+    even: Even
+    """What makes pixels even."""
+    blend: Blend = "cosine"
+    """How several pixels become one."""
+    version: Version = "0.5"
+    """Of OME-Zarr."""
+    block: tuple[int, ...] | None = None
+    """Pixels of a block along the spatial dims; found if None."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further ones of `latticework.stitch.FusionPlan.of`, as plain values."""
+
+    @cached_property
+    def fusion(self) -> FusionPlan:
+        """Which tiles meet which block."""
+        return FusionPlan.of(self.lattice, **self.options)
+
+    @cached_property
+    def meeting(self) -> Mapping[tuple[int, ...], list[int]]:
+        """Rows of the tiles that meet each block, by the block's place in the grid."""
+        return self.fusion.meeting(self.pyramid.block[-len(self.fusion.dims) :])
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of everything that decides the pixels."""
+        about: tuple[Any, ...] = (self.blend, self.version, self.block, self.lattice.dtype.name)
+        about = (*about, self.even.dark, self.even.pivot, sorted(self.options.items()))
+        digest = hashlib.blake2b(repr(about).encode(), digest_size=8)
+        lattice = self.lattice
+        light = self.even.light
+        for array in (lattice.ids, lattice.position_um, lattice.shapes, self.gains, light):
+            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def part(self) -> Path:
+        """Folder of the image as long as it is being made."""
+        return self.image.with_name(f"{self.image.name}.{self.key}.part")
+
+    @cached_property
+    def pyramid(self) -> Pyramid:
+        """The image in the making; its metadata need not be there yet."""
+        fusion = self.fusion
+        channels = (len(fusion.channels or ("",)),) if fusion.has_channels else ()
+        return Pyramid.plan(
+            self.part,
+            dims=(*("c" for _ in channels), *fusion.dims),
+            shape=(*channels, *fusion.shape),
+            dtype=self.lattice.dtype,
+            pixel_size_um=fusion.pixel_size_um,
+            origin_um=fusion.origin_um,
+            block=self.block,
+            channels=fusion.channels,
+            version=self.version,
+        )
+
+    def blocks(self) -> Lattice:
+        """The lattice of the blocks: the units of the stage."""
+        fusion = self.fusion
+        pixels = np.broadcast_to(np.zeros((), self.lattice.dtype), fusion.shape)
+        sides = dict(zip(fusion.dims, self.pyramid.block[-len(fusion.dims) :], strict=True))
+        size = dict(zip(fusion.dims, fusion.pixel_size_um, strict=True))
+        blocks = Lattice.from_array(pixels, block=sides, dims=fusion.dims, pixel_size_um=size)
+        origin = dict(zip(fusion.dims, fusion.origin_um, strict=True))
+        shift = [origin.get(axis, 0.0) for axis in blocks.spatial_dims]
+        return blocks.replace(position_um=blocks.position_um + shift, source=None)
+
+    # ---------------------------------------------------------------- on disk
+
+    def save(self, folder: Path) -> Path:
+        """Write the plan to a folder of its own in `folder`; where it is."""
+        path = folder / self.key
+        if (path / FACTS).exists():
+            return path
+        path.mkdir(parents=True, exist_ok=True)
+        save_lattice(self.lattice, path)
+        none = np.zeros(0, "f4")
+        light = none if self.even.light is None else self.even.light
+        np.savez(path / ARRAYS, gains=self.gains, light=light)
+        facts: dict[str, Any] = {"image": str(self.image), "dark": self.even.dark}
+        facts |= {"pivot": self.even.pivot}
+        facts |= {"blend": self.blend, "version": self.version, "block": self.block}
+        facts["options"] = dict(self.options)
+        (path / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> "VolumePlan":
+        """The plan in a folder.
+
+        Raises
+        ------
+        StageError
+            If it is not there, or damaged.
+        """
+        try:
+            facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
+            with np.load(path / ARRAYS, allow_pickle=False) as arrays:
+                gains, light = arrays["gains"], arrays["light"]
+            block = None if facts["block"] is None else tuple(facts["block"])
+            even = Even(light if light.size else None, tuple(facts["dark"]), facts["pivot"])
+            return cls(
+                *(load_lattice(path), Path(facts["image"]), gains, even),
+                *(facts["blend"], facts["version"], block, facts["options"]),
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise StageError(
+                f"the plan of the volume at {path} cannot be read ({error}): plan it again"
+            ) from error
+
+
+@lru_cache(maxsize=2)
+def _known_plan(path: str) -> VolumePlan:
+    return VolumePlan.load(Path(path))
+
+
+class _Pixels:
+    """Tiles that a unit reads, made even and alike, as the source of a lattice."""
+
+    def __init__(self, tiles: Tiles, plan: VolumePlan) -> None:
+        self._tiles, self._plan = tiles, plan
+
+    def read(self, tile: int, box: Box) -> np.ndarray:
+        gain = float(self._plan.gains[self._plan.lattice.rows_of([tile])[0]])
+        return self._plan.even(np.asarray(self._tiles.read(tile, box)), box, gain)
+
+
+def fuse_unit(tiles: Tiles, settled: Mapping[str, Any], *, plan: str) -> dict[str, Any]:
+    """Fuse a block of the volume and write it into the image; a stage.
+
+    Parameters
+    ----------
+    tiles
+        Those that meet the block, and a margin around it.
+    settled
+        ``places``: a hash of the positions that the tiles have now.
+    plan
+        Folder of the plan.
+
+    Returns
+    -------
+    dict
+        ``tiles``: how many tiles it was fused from.
+
+    Raises
+    ------
+    StageError
+        If tiles lie elsewhere than the plan has them.
+    """
+    known = _known_plan(plan)
+    if settled["key"] != Path(plan).parent.name:
+        raise StageError(
+            f"block {tiles.unit.name}: tiles or their brightness have been settled anew since this "
+            "volume was planned: stitch again, which plans it anew"
+        )
+    there, lattice = set(tiles.present), known.lattice
+    meeting = known.meeting.get(tiles.unit.index, [])
+    rows = [row for row in meeting if _readable(lattice, row, there)]
+    fusion = replace(known.fusion, lattice=lattice.replace(source=_Pixels(tiles, known)))
+    pyramid = known.pyramid
+    sides = pyramid.block[-len(fusion.dims) :]
+    start = tuple(i * b for i, b in zip(tiles.unit.index, sides, strict=True))
+    stop = tuple(min(s + b, n) for s, b, n in zip(start, sides, fusion.shape, strict=True))
+    for channel in range(pyramid.shape[0] if fusion.has_channels else 1):
+        pieces = fusion.pieces(rows, channel)
+        pixels = fuse_block(Box(start, stop), pieces, lattice.dtype, blend=known.blend)
+        if fusion.has_channels:
+            box = Box((channel, *start), (channel + 1, *stop))
+            pyramid.write_block(box, pixels[None])
+        else:
+            pyramid.write_block(Box(start, stop), pixels)
+    return {"tiles": len(rows)}
+
+
+def _readable(lattice: Lattice, row: int, there: set[Any]) -> bool:
+    """Whether a tile is to be fused: not one that was acquired badly, or is not there."""
+    id = int(lattice.ids[row])
+    return id in there and id not in lattice.problems
+
+
+def finish_image(units: Any, *, plan: str) -> dict[str, Any]:
+    """Make the coarsest levels of the image, and give it its name; a reduction over its blocks.
+
+    Parameters
+    ----------
+    units
+        What the blocks said.
+    plan
+        Folder of the plan.
+
+    Returns
+    -------
+    dict
+        ``image``: where it is; ``blocks``: of how many blocks.
+    """
+    known = _known_plan(plan)
+    if known.part.exists():
+        if known.image.exists():
+            shutil.rmtree(known.image)  # its plan was allowed to replace what was there
+        for left in known.part.rglob("*.__lock"):
+            left.unlink(missing_ok=True)  # of writers that were killed
+        known.pyramid.finish(known.image, about={"latticework": {"plan": known.key}})
+    elif plan_of(known.image) != known.key:
+        raise StageError(
+            f"{known.part} is not there, and {known.image} is another image: make it again, with "
+            "project.retry('volume', failed=False)"
+        )
+    return {"image": str(known.image), "blocks": len(units)}
+
+
+def plan_of(image: Path) -> str | None:
+    """Key of the plan that an image was made by; None if it was not, or there is none."""
+    for name in ("zarr.json", ".zattrs"):
+        try:
+            found = json.loads((image / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        about = found.get("attributes", found).get("latticework", {})
+        return str(about["plan"]) if "plan" in about else None
+    return None
+
+
+__all__: Sequence[str] = ("VolumePlan", "finish_image", "fuse_unit", "plan_of")

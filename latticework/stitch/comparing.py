@@ -1,0 +1,283 @@
+"""Stage of a pipeline: each tile beside the neighbours after it, read in strips.
+
+A unit is a tile. It looks at the next tile along each axis and keeps where that may lie, as rows
+of a table; a first row says what the tile itself is, so that a reduction over all tables knows the
+lattice without its pixels::
+
+    first second axis rank  correlation  overlap  by_chance  offset_y_px ...
+        5     -1        -1                                               the tile itself
+        5      6    x    0         0.83     0.97       0.09         -1.2   the best place of tile 6
+        5      6    x    1         0.21     1.10       0.09         14.0   the next best
+        5     13    y   -1                                               nothing to compare with 13
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from latticework.lattice.geometry import Box
+from latticework.lattice.lattice import Lattice
+from latticework.lattice.offsets import spatial_axis
+from latticework.lattice.tile import Tile
+from latticework.stages.collections import Tiles
+from latticework.stages.reads import Reads, neighbours
+from latticework.stitch.large_pairs import match_strips
+from latticework.stitch.pairs import Candidate
+from latticework.stitch.placement import Placement, place
+from latticework.stitch.registration import judge
+from latticework.stitch.tiles import LEAST_OVERLAP_PX, Pairs, places_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ITSELF = -1
+"""In place of a second tile: the row tells of the tile itself."""
+NEAR = 4
+"""Tiles near one that could not be read, which tell how far it moved."""
+NOTHING = -1
+"""In place of a rank: there is no place at which the second tile may lie."""
+APART, UNREADABLE = "the tiles do not overlap", "it cannot be read"
+
+
+def next_tiles(lattice: Lattice) -> Reads:
+    """How `compare_tile` reads: the next tile along each axis of space, in parts.
+
+    Examples
+    --------
+    >>> next_tiles(Lattice.from_grid({"y": 2, "x": 2}, tile_shape={"y": 8, "x": 8}, dtype="u1"))
+    Reads(pattern='neighbours', offsets=('+y', '+x'), whole=False)
+    """
+    axes = [axis for axis in map(spatial_axis, lattice.dims) if axis is not None]
+    return neighbours(*(f"+{axis}" for axis in axes), missing="run", whole=False)
+
+
+def compare_tile(
+    tile: Tile,
+    others: Tiles,
+    *,
+    channel: int = 0,
+    reach: Sequence[float] | None = None,
+    dark: float | None = None,
+) -> "pd.DataFrame":
+    """Where the tiles after a tile may lie, from what both show; a stage.
+
+    Parameters
+    ----------
+    tile, others
+        The tile's address, and those after it; see `next_tiles`.
+    channel, reach, dark
+        As for `latticework.stitch.register`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        See the top of the module.
+    """
+    import pandas as pd
+
+    dims = tuple(dim for dim in tile.dims if dim != "c")
+    rows = [_itself(tile)]
+    for key in others.present:
+        other = others.tile(key)
+        if other is None or tile.problem is not None or other.problem is not None:
+            continue
+        nominal = _offset(tile, other, dims)
+        shapes = _sides(tile, dims), _sides(other, dims)
+        found = None
+        if _overlap(nominal, *shapes):
+            found = match_strips(
+                _reader(tile, channel, others.own),
+                _reader(other, channel, lambda box, key=key: others.read(key, box)),
+                shapes,
+                tuple(nominal),
+                dims,
+                reach=reach,
+                dark=dark,
+            )
+        rows += _rows(tile, other, key.removeprefix("+"), found, dims)
+    return pd.DataFrame.from_records(rows)
+
+
+def _itself(tile: Tile) -> dict[str, Any]:
+    row: dict[str, Any] = {"first": tile.id, "second": ITSELF, "axis": "", "rank": NOTHING}
+    row |= {"why": "" if tile.problem is None else UNREADABLE, "dims": "".join(tile.dims)}
+    row |= {"pixels": tile.dtype.name}
+    for dim, index in zip(tile.labels, tile.index, strict=True):
+        row[f"index_{dim}"] = index
+    for axis, position in tile.position_um.items():
+        row |= {f"position_{axis}_um": position, f"pixel_{axis}_um": tile.pixel_size_um[axis]}
+    return row | {f"size_{dim}_px": n for dim, n in zip(tile.dims, tile.shape, strict=True)}
+
+
+def _rows(
+    tile: Tile, other: Tile, axis: str, found: Sequence[Candidate] | None, dims: Sequence[str]
+) -> list[dict[str, Any]]:
+    about = {"first": tile.id, "second": other.id, "axis": axis}
+    if not found:
+        return [{**about, "rank": NOTHING, "why": APART if found is None else ""}]
+    return [
+        {
+            **about,
+            "rank": rank,
+            "why": "",
+            "correlation": of.correlation,
+            "overlap": of.overlap,
+            "by_chance": of.by_chance,
+            **{f"offset_{d}_px": v for d, v in zip(dims, of.offset_px, strict=True)},
+        }
+        for rank, of in enumerate(found)
+    ]
+
+
+def _offset(tile: Tile, other: Tile, dims: Sequence[str]) -> np.ndarray:
+    """Nominal position of another tile from this one, in pixels."""
+    apart = [(other.position_um[d] - tile.position_um[d]) / tile.pixel_size_um[d] for d in dims]
+    return np.asarray(apart, "f8")
+
+
+def _sides(tile: Tile, dims: Sequence[str]) -> tuple[int, ...]:
+    sizes = dict(zip(tile.dims, tile.shape, strict=True))
+    return tuple(sizes[dim] for dim in dims)
+
+
+def _overlap(nominal: np.ndarray, first: Sequence[int], second: Sequence[int]) -> bool:
+    overlap = np.minimum(first, nominal + second) - np.maximum(nominal, 0)
+    return bool(np.all(overlap >= LEAST_OVERLAP_PX))
+
+
+def _reader(tile: Tile, channel: int, read: Any) -> Any:
+    """Boxes along the spatial dims, of one channel."""
+    if "c" not in tile.dims:
+        return read
+
+    def of_channel(box: Box) -> np.ndarray:
+        whole = Box((channel, *box.start), (channel + 1, *box.stop))
+        pixels: np.ndarray = np.asarray(read(whole))[0]
+        return pixels
+
+    return of_channel
+
+
+# -------------------------------------------------------------------- all tables together
+
+
+def lattice_of(table: "pd.DataFrame") -> Lattice:
+    """The lattice of all tiles that tell of themselves in a table of `compare_tile`, no pixels.
+
+    Tiles keep their ids and places in the grid; labels are numbers.
+    """
+    own = table[table["second"] == ITSELF].sort_values("first")
+    dims = _suffixes(own, "index_", "")
+    axes = _suffixes(own, "position_", "_um")
+    tile_dims = tuple(str(own["dims"].iloc[0]))
+    index = own[[f"index_{dim}" for dim in dims]].to_numpy(np.int64)
+    shapes = own[[f"size_{dim}_px" for dim in tile_dims]].to_numpy(np.int64)
+    return Lattice(
+        dims=dims,
+        labels={dim: np.arange(index[:, k].max() + 1) for k, dim in enumerate(dims)},
+        index=index,
+        tile_dims=tile_dims,
+        tile_shape=tuple(shapes.max(axis=0).tolist()),
+        dtype=np.dtype(str(own["pixels"].iloc[0])),
+        pixel_size_um={axis: float(own[f"pixel_{axis}_um"].iloc[0]) for axis in axes},
+        position_um=own[[f"position_{axis}_um" for axis in axes]].to_numpy("f8"),
+        names=own["tile"].tolist(),
+        shapes=shapes,
+        ids=own["first"].to_numpy(np.int64),
+    )
+
+
+def _suffixes(table: "pd.DataFrame", before: str, after: str) -> tuple[str, ...]:
+    return tuple(
+        str(name)[len(before) : len(str(name)) - len(after)]
+        for name in table.columns
+        if str(name).startswith(before) and str(name).endswith(after)
+    )
+
+
+def placed_by(table: "pd.DataFrame") -> Placement:
+    """Where all tiles lie, from the tables of `compare_tile`.
+
+    Parameters
+    ----------
+    table
+        The rows of all tiles, each with a column ``tile``, its name.
+    """
+    lattice = lattice_of(table)
+    places = places_of(lattice)
+    dims = places.dims
+    known = set(lattice.ids.tolist())
+    rows = table[(table["second"] != ITSELF) & table["second"].isin(known)]
+    pairs, axes, found = [], [], list[list[Candidate] | None]()
+    offsets = [f"offset_{dim}_px" for dim in dims]
+    for (first, second, axis), of in rows.groupby(["first", "second", "axis"], sort=False):
+        pairs.append((first, second))
+        axes.append(str(axis))
+        found.append(_candidates(of, offsets))
+    ids = np.array(pairs, np.int64).reshape(-1, 2)
+    numbers = np.stack([lattice.rows_of(ids[:, 0]), lattice.rows_of(ids[:, 1])], axis=1)
+    nominal = places.positions[numbers[:, 1]] - places.positions[numbers[:, 0]]
+    there = np.array([of is not None for of in found], bool)
+    compared = Pairs(numbers, axes, [*axes], nominal, there, dims, places.shapes)
+    return place(lattice, judge(lattice, compared, found))
+
+
+def _candidates(rows: "pd.DataFrame", offsets: Sequence[str]) -> list[Candidate] | None:
+    if rows["rank"].iloc[0] == NOTHING:
+        return None if rows["why"].iloc[0] == APART else []
+    rows = rows.sort_values("rank")
+    values = rows[[*offsets, "correlation", "overlap", "by_chance"]].to_numpy("f8")
+    return [Candidate(tuple(row[:-3]), *row[-3:]) for row in values.tolist()]
+
+
+def judge_links(table: "pd.DataFrame") -> "pd.DataFrame":
+    """All links, with what is to be believed of each; a reduction over `compare_tile`."""
+    return placed_by(table).links
+
+
+def place_tiles(table: "pd.DataFrame", links: "pd.DataFrame") -> "pd.DataFrame":
+    """Where each tile lies, ``position_y_um`` and so on; a reduction over `compare_tile`.
+
+    Parameters
+    ----------
+    table
+        As for `placed_by`.
+    links
+        As `judge_links` gives them.
+    """
+    found = place(lattice_of(table), links)
+    report: pd.DataFrame = found.tiles
+    for k, axis in enumerate(found.lattice.spatial_dims):
+        report[f"position_{axis}_um"] = found.lattice.position_um[:, k]
+    return report.rename(columns={"tile": "id"})
+
+
+def with_places(lattice: Lattice, places: "pd.DataFrame") -> Lattice:
+    """A lattice with its tiles where `place_tiles` puts them.
+
+    Tiles that it does not know, since they could not be read, are moved as those nearest to them.
+    """
+    position = lattice.position_um.copy()
+    rows = lattice.rows_of(places["id"].to_numpy(np.int64))
+    columns = [f"position_{axis}_um" for axis in lattice.spatial_dims]
+    found = places[columns].to_numpy("f8")
+    moved = found - position[rows]
+    left = np.setdiff1d(np.arange(len(lattice)), rows)
+    if len(left) and len(rows):
+        near = cKDTree(position[rows]).query(position[left], k=min(NEAR, len(rows)))[1]
+        position[left] += np.median(moved[near.reshape(len(left), -1)], axis=1)
+    position[rows] = found
+    return lattice.replace(position_um=position)
+
+
+__all__ = [
+    "compare_tile",
+    "judge_links",
+    "lattice_of",
+    "next_tiles",
+    "place_tiles",
+    "placed_by",
+    "with_places",
+]

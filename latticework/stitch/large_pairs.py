@@ -1,0 +1,223 @@
+"""Pairs whose strips are too large to be compared at once: first coarsely, then in a few windows.
+
+::
+
+    strip of the first tile         the same, coarse        windows in which most is to be seen
+    ┌───────────────────────┐       ┌─────────┐             ┌───────────────────────┐
+    │                       │  ──>  │         │  ──>        │  ▒▒        ▒▒         │
+    │                       │       └─────────┘             │       ▒▒         ▒▒   │
+    └───────────────────────┘       where it may lie        └───────────────────────┘
+                                                            where exactly
+
+Memory and time are then those of a strip of moderate size, however large the tiles are. Strips are
+read a slab at a time.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from latticework.lattice.geometry import Box
+from latticework.stitch.filtering import comparable
+from latticework.stitch.pairs import Candidate, match, reach_px, strips
+
+Read = Callable[[Box], np.ndarray]
+LARGE = 4_000_000
+"""Pixels of a strip up to which it is compared at once."""
+SLAB = 16_000_000
+"""Pixels that are read at once to be made coarse."""
+WINDOWS = 4
+"""Windows in which a pair is compared exactly."""
+WINDOW = {2: (1024, 1024), 3: (48, 160, 160)}
+"""Their pixels along the spatial axes, at most."""
+FOLLOWED = 3
+"""Coarse places that are looked at more closely."""
+MORE_PX = 2
+"""Pixels beyond what a coarse pixel covers in which the exact place is looked for."""
+TOGETHER_PX = 1.5
+"""Windows that agree to so much tell the same place."""
+
+
+def match_strips(
+    first: Read,
+    second: Read,
+    shapes: tuple[Sequence[int], Sequence[int]],
+    offset: Sequence[float],
+    dims: Sequence[str],
+    *,
+    reach: Sequence[float] | None = None,
+    dark: float | None = None,
+) -> list[Candidate]:
+    """Where the second of two tiles may lie, as `latticework.stitch.pairs.match`; of any size.
+
+    Parameters
+    ----------
+    first, second, shapes, offset, dims, reach, dark
+        As for `latticework.stitch.pairs.match`.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> scene = rng.integers(100, 900, (120, 220)).astype("u2")
+    >>> one, other = scene[:, :120], scene[2:, 97:217]
+    >>> found = match_strips(
+    ...     lambda box: one[box.slices], lambda box: other[box.slices],
+    ...     (one.shape, other.shape), (0, 100), "yx",
+    ... )
+    >>> [round(d, 1) for d in found[0].offset_px]
+    [2.0, 97.0]
+    """
+    reach = reach_px(shapes[0], dims) if reach is None else reach
+    boxes = strips(*shapes, offset, reach)
+    if max(box.size for box in boxes) <= LARGE or not all(box.size for box in boxes):
+        return match(first, second, shapes, offset, dims, reach=reach, dark=dark)
+    pair = _Pair(first, second, shapes[1], tuple(dims), dark)
+    factor = coarseness(boxes[0].shape)
+    views = [_coarse(read, box, factor) for read, box in zip((first, second), boxes, strict=True)]
+    between = np.subtract(boxes[0].start, boxes[1].start)
+    places = match(
+        partial(_part, views[0]),
+        partial(_part, views[1]),
+        (views[0].shape, views[1].shape),
+        tuple((np.asarray(offset) - between) / factor),
+        dims,
+        reach=tuple(np.asarray(reach, "f8") / factor),
+        dark=dark,
+    )
+    windows = _windows(views[0], boxes[0], factor, dims)
+    worthy = [p for k, p in enumerate(places[:FOLLOWED]) if not k or p.correlation > p.by_chance]
+    found = [_followed(pair, place, windows, factor, between) for place in worthy]
+    return sorted(found, key=lambda of: -of.correlation)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two tiles that are compared."""
+
+    first: Read
+    second: Read
+    shape: Sequence[int]
+    """Pixels of the second."""
+    dims: tuple[str, ...]
+    dark: float | None
+
+
+def coarseness(shape: Sequence[int]) -> np.ndarray:
+    """How many pixels along each axis become one, for a strip to be no longer large.
+
+    Examples
+    --------
+    >>> coarseness((1000, 2048, 350)).tolist(), coarseness((20, 306, 96)).tolist()
+    ([8, 16, 2], [1, 1, 1])
+    """
+    factor = np.ones(len(shape), np.int64)
+    while np.prod(-(-np.asarray(shape) // factor)) > LARGE:
+        factor[np.argmax(np.asarray(shape) / factor)] *= 2
+    return factor
+
+
+def _coarse(read: Read, box: Box, factor: np.ndarray) -> np.ndarray:
+    """Means over `factor` pixels of a box of a tile, float32; what is left over is left out."""
+    shape = np.asarray(box.shape) // factor
+    coarse = np.empty(shape, "f4")
+    rows = max(1, SLAB // max(1, int(np.prod(box.shape[1:])) * int(factor[0])))
+    for begin in range(0, int(shape[0]), rows):
+        part = np.array([min(rows, int(shape[0]) - begin), *shape[1:]])
+        start = np.array([box.start[0] + begin * factor[0], *box.start[1:]])
+        slab = Box(tuple(start.tolist()), tuple((start + part * factor).tolist()))
+        pieces = np.stack([part, factor], axis=1).ravel()
+        axes = tuple(range(1, 2 * len(factor), 2))
+        pixels = np.asarray(read(slab)).reshape(pieces)
+        coarse[begin : begin + part[0]] = pixels.mean(axis=axes, dtype="f4")
+    return coarse
+
+
+def _part(view: np.ndarray, box: Box) -> np.ndarray:
+    return np.asarray(view[box.slices])
+
+
+def _windows(view: np.ndarray, box: Box, factor: np.ndarray, dims: Sequence[str]) -> list[Box]:
+    """Boxes of the first tile in which most is to be seen, the best first."""
+    sides = np.minimum(WINDOW[view.ndim], box.shape)
+    contrast = np.square(comparable(view, dims))
+    grid = np.maximum(np.asarray(view.shape) * factor // sides, 1)
+    edges = [np.linspace(0, n, g + 1).astype(int) for n, g in zip(view.shape, grid, strict=True)]
+    sums = contrast
+    for axis, at in enumerate(edges):
+        sums = np.add.reduceat(sums, at[:-1], axis=axis)
+    found = []
+    for place in np.argsort(-sums, axis=None, kind="stable")[: 2 * WINDOWS]:
+        index = np.unravel_index(place, sums.shape)
+        middle = [
+            (at[i] + at[i + 1]) / 2 * f + a
+            for at, i, f, a in zip(edges, index, factor, box.start, strict=True)
+        ]
+        start = np.clip(
+            np.rint(middle - sides / 2).astype(int), box.start, np.asarray(box.stop) - sides
+        )
+        found.append(Box(tuple(start.tolist()), tuple((start + sides).tolist())))
+    return found
+
+
+def _followed(
+    pair: _Pair, place: Candidate, windows: Sequence[Box], factor: np.ndarray, between: np.ndarray
+) -> Candidate:
+    """A coarse place made exact; as it is where no window tells anything."""
+    rough = np.asarray(place.offset_px) * factor + between
+    told = list[Candidate]()
+    for window in windows:
+        found = _in_window(pair, window, rough, factor + MORE_PX)
+        if found is not None:
+            told.append(found)
+        if len(told) == WINDOWS:
+            break
+    if not told:
+        return replace(place, offset_px=tuple(rough.tolist()))
+    return replace(_agreed(told), overlap=place.overlap)
+
+
+def _in_window(pair: _Pair, window: Box, rough: np.ndarray, reach: np.ndarray) -> Candidate | None:
+    """Where the second tile lies, by what a window of the first shows."""
+    box = _beside(window, pair.shape, rough, reach)
+    if box is None:
+        return None
+    moved = np.subtract(window.start, box.start)  # from the second window to the first
+    found = match(
+        lambda part: pair.first(part.shift(window.start)),
+        lambda part: pair.second(part.shift(box.start)),
+        (window.shape, box.shape),
+        tuple(rough - moved),
+        pair.dims,
+        reach=tuple(reach),
+        dark=pair.dark,
+    )
+    if not found:
+        return None
+    return replace(found[0], offset_px=tuple((np.asarray(found[0].offset_px) + moved).tolist()))
+
+
+def _agreed(told: Sequence[Candidate]) -> Candidate:
+    """The place that most windows tell; its correlation falls with the share that does not."""
+    places = np.array([of.offset_px for of in told])
+    alike = (np.abs(places[:, None] - places[None]) <= TOGETHER_PX).all(axis=-1)
+    chosen = np.flatnonzero(alike[int(np.argmax(alike.sum(axis=1)))]).tolist()
+    weights = np.array([max(told[k].correlation, 1e-3) for k in chosen])
+    offset = tuple(np.average(places[chosen], axis=0, weights=weights).tolist())
+    correlation = float(np.median(weights)) * len(chosen) / len(told)
+    best = told[chosen[int(np.argmax(weights))]]
+    return replace(best, offset_px=offset, correlation=correlation)
+
+
+def _beside(window: Box, shape: Sequence[int], rough: np.ndarray, reach: np.ndarray) -> Box | None:
+    """The box of the second tile in which a window of the first is looked for."""
+    low = np.floor(np.asarray(window.start) - rough - reach).astype(int)
+    high = np.ceil(np.asarray(window.stop) - rough + reach).astype(int)
+    start, stop = np.clip(low, 0, shape), np.clip(high, 0, shape)
+    if ((stop - start) < 0.5 * np.asarray(window.shape)).any():
+        return None
+    return Box(tuple(start.tolist()), tuple(stop.tolist()))
+
+
+__all__ = ["coarseness", "match_strips"]

@@ -1,0 +1,260 @@
+"""What a stitching came to, as tables and numbers: the part of its report without pixels."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latticework.lattice.lattice import Lattice
+from latticework.stitch.placement import Placement
+from latticework.stitch.tiles import Places, places_of
+from latticework.viz.words import plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from latticework.project.project import Project
+
+APART = "the tiles do not overlap"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found where, as tables; pixels only through the lattice's source.
+
+    Examples
+    --------
+    >>> import latticework as lw
+    >>> from latticework.stitch import place, register
+    >>> tiles, truth = lw.simulate({"y": 2, "x": 2}, tile_shape={"y": 96, "x": 96}, seed=2)
+    >>> found = Findings("brain", tiles, place(tiles, register(tiles)))
+    >>> found.n_trusted, found.alone.empty, found.groups
+    (4, True, [4])
+    """
+
+    name: str
+    """Of the volume."""
+    nominal: Lattice
+    """Tiles at the positions that the stage gives, with pixels."""
+    placement: Placement
+    """Where they were found."""
+    levels: "pd.DataFrame | None" = None
+    """As `latticework.stitch.seams.level_tiles` gives them."""
+    light: np.ndarray | None = None
+    """Estimated share of light by pixel, ``y x`` or ``c y x``."""
+    image: Path | None = None
+    """The volume, where there is one."""
+    channel: int = 0
+    """Number of the channel that was compared."""
+    reach: tuple[float, ...] | None = None
+    """How far tiles were looked for, in pixels along their dims; None if not known."""
+    took_s: float | None = None
+    """How long it took."""
+    project: Path | None = None
+    """Folder of the project, where there is one."""
+
+    # ---------------------------------------------------------------- tables
+
+    @cached_property
+    def places(self) -> Places:
+        """Where the tiles were found, in pixels."""
+        return places_of(self.placement.lattice)
+
+    @cached_property
+    def dims(self) -> tuple[str, ...]:
+        """Spatial dims of the tiles."""
+        return self.places.dims
+
+    @property
+    def links(self) -> "pd.DataFrame":
+        """All links."""
+        return self.placement.links
+
+    @cached_property
+    def trusted(self) -> np.ndarray:
+        """Which links are trusted."""
+        return self.links["trusted"].to_numpy(bool)
+
+    @property
+    def n_trusted(self) -> int:
+        """How many links are trusted."""
+        return int(self.trusted.sum())
+
+    @cached_property
+    def residuals(self) -> np.ndarray:
+        """Pixels by which each link is not fulfilled; NaN where nothing was found."""
+        return self.links["residual_px"].to_numpy("f8")
+
+    @property
+    def rms_px(self) -> float:
+        """Root mean square of what trusted links leave; NaN without any."""
+        of = self.residuals[self.trusted]
+        return float(np.sqrt(np.square(of).mean())) if len(of) else math.nan
+
+    @cached_property
+    def tiles(self) -> "pd.DataFrame":
+        """A row for each tile of the lattice, in its order.
+
+        ``id``, ``name``, ``links`` (trusted ones), ``group``, ``placed_by``, ``why`` (it is not
+        placed by links), ``moved_x_px`` and so on by dim, and ``gain``.
+        """
+        import pandas as pd
+
+        lattice = self.placement.lattice
+        ids = lattice.ids
+        known = self.placement.tiles.rename(columns={"tile": "id"}).set_index("id")
+        moved = [f"moved_{dim}_px" for dim in self.dims]
+        table = known.reindex(ids)[["links", "group", "placed_by", *moved]].reset_index(names="id")
+        table.insert(1, "name", list(lattice.names))
+        table["links"] = table["links"].fillna(0).astype(np.int64)
+        table["group"] = table["group"].fillna(-1).astype(np.int64)
+        table["placed_by"] = table["placed_by"].astype(object).fillna("stage model")
+        apart = (lattice.position_um - self.nominal.position_um)[:, self.places.columns]
+        lost = table[moved[0]].isna().to_numpy() if moved else np.zeros(len(ids), bool)
+        if lost.any():
+            table.loc[lost, moved] = (apart / self.places.size_um)[lost]
+        gain = None if self.levels is None else self.levels.set_index("id")["gain"].reindex(ids)
+        table["gain"] = 1.0 if gain is None else gain.fillna(1.0).to_numpy()
+        table.insert(5, "why", _why(table, self.links, lattice.problems))
+        return pd.DataFrame(table)
+
+    @cached_property
+    def alone(self) -> "pd.DataFrame":
+        """Tiles that no trusted link reaches."""
+        return self.tiles[self.tiles["placed_by"] != "links"]
+
+    @cached_property
+    def groups(self) -> list[int]:
+        """Tiles in each group of two and more that trusted links join, the largest first."""
+        found = self.tiles.loc[self.tiles["placed_by"] == "links", "group"].value_counts()
+        return [int(n) for n in found.to_numpy() if n > 1]
+
+    @property
+    def no_overlap(self) -> bool:
+        """Whether no two tiles overlap at all."""
+        return len(self.links) > 0 and bool((self.links["why"] == APART).all())
+
+    # ---------------------------------------------------------------- light
+
+    @property
+    def light_used(self) -> bool:
+        """Whether the flat-field was taken out."""
+        levels = self.levels
+        return levels is not None and len(levels) > 0 and bool(levels["even"].iloc[0])
+
+    @property
+    def gains_used(self) -> bool:
+        """Whether tiles were levelled."""
+        levels = self.levels
+        return levels is not None and bool((np.abs(levels["gain"] - 1) > 1e-9).any())
+
+    def apart(self, what: str) -> float:
+        """By how much neighbours differ, as a share; see `level_tiles`. NaN if not known."""
+        if self.levels is None or not len(self.levels) or what not in self.levels:
+            return math.nan
+        return float(np.expm1(self.levels[what].iloc[0]))
+
+    def name_of(self, id: int) -> str:
+        """Name of a tile."""
+        return str(self._names.get(int(id), id))
+
+    @cached_property
+    def _names(self) -> Mapping[int, str]:
+        lattice = self.placement.lattice
+        return dict(zip(lattice.ids.tolist(), lattice.names, strict=True))
+
+
+def _why(table: "pd.DataFrame", links: "pd.DataFrame", problems: Mapping[int, str]) -> list[str]:
+    """For each tile that links do not place, what became of its links; empty for the others."""
+    import pandas as pd
+
+    alone = set(table.loc[table["placed_by"] != "links", "id"].tolist())
+    said: dict[int, list[str]] = {}
+    if alone and len(links):
+        both = pd.concat(
+            [
+                pd.DataFrame({"tile": links[end].to_numpy(), "why": links["why"].to_numpy()})
+                for end in ("first", "second")
+            ]
+        )
+        both = both[both["tile"].isin(alone)]
+        counted = both.groupby(["tile", "why"], sort=True).size().sort_values(ascending=False)
+        for (tile, why), n in zip(counted.index.tolist(), counted.tolist(), strict=True):
+            times = f"{n} links: " if n > 1 else ""
+            said.setdefault(int(tile), []).append(f"{times}{why}")
+    found = []
+    for id in table["id"].tolist():
+        if id not in alone:
+            found.append("")
+        elif id in problems:
+            found.append(f"it cannot be read: {plain(problems[id], 160)}")
+        else:
+            found.append("; ".join(said.get(id, ["no link to a neighbour was looked at"])))
+    return found
+
+
+# -------------------------------------------------------------------- from a project
+
+
+def findings_in(project: "Project", name: str) -> Findings:
+    """What the stages of `latticework.stitch.stitch` found.
+
+    Parameters
+    ----------
+    project
+        In which the stages up to ``levels`` are complete.
+    name
+        Of the volume.
+    """
+    from latticework.stitch.pairs import reach_px
+    from latticework.stitch.stitching import placement_in
+
+    placement = placement_in(project)
+    params = project.pipeline["pairs"].definition["params"]
+    places = places_of(project.lattice)
+    shape = [project.lattice.tile_shape[dim] for dim in places.dims]
+    reach = params.get("reach") or reach_px(shape, places.dims)
+    light = None
+    if "light" in project.stages:
+        light = np.asarray(project["light"].data, np.float32)
+    return Findings(
+        name,
+        project.lattice,
+        placement,
+        levels=project["levels"].data,
+        light=light,
+        image=_image_of(project),
+        channel=int(params.get("channel") or 0),
+        reach=tuple(float(r) for r in reach),
+        took_s=_took_s(project),
+        project=project.path,
+    )
+
+
+def _image_of(project: "Project") -> Path | None:
+    from latticework.errors import ProjectError
+
+    if "image" not in project.stages:
+        return None
+    try:
+        made: Any = project["image"].data
+    except ProjectError:
+        return None
+    path = Path(str(made["image"]))
+    return path if path.exists() else None
+
+
+def _took_s(project: "Project") -> float | None:
+    """Seconds from the first attempt to the last, without the pauses between runs."""
+    attempts = project.attempts()[["session", "started", "ended"]].dropna()
+    if attempts.empty:
+        return None
+    spans = attempts.groupby("session").agg({"started": "min", "ended": "max"})
+    return float((spans["ended"] - spans["started"]).dt.total_seconds().sum())
+
+
+__all__ = ["APART", "Findings", "findings_in"]

@@ -1,0 +1,237 @@
+"""What to think of a stitching, in plain words: a verdict, what to look at first, and why."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from latticework.stitch.levelling import MOST
+from latticework.stitch.placement import DOUBTFUL, LEAST_DOUBTFUL
+from latticework.stitch.report_facts import Findings
+from latticework.viz.words import plain, plural
+
+Mood = Literal["good", "look", "bad"]
+SHOWN_NAMES = 6
+"""Names in a sentence; the rest are counted."""
+FAR_PX = 1.0
+"""Residual from which on a trusted link is worth a look."""
+MANY = 0.05
+"""Share of trusted links from which on so large residuals are said."""
+NEAR_REACH = 0.9
+"""Share of the reach beyond which a link may have wanted to go further."""
+
+
+class Verdict(NamedTuple):
+    """What to think of a stitching."""
+
+    mood: Mood
+    """``"good"``: nothing stands out; ``"look"``: see the notes; ``"bad"``: not measured."""
+    word: str
+    """In a word or two."""
+    text: str
+    """In a sentence or two."""
+
+
+def names_in_words(names: Sequence[str], most: int = SHOWN_NAMES) -> str:
+    """Some names, and how many more there are.
+
+    Examples
+    --------
+    >>> names_in_words(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    shown = ", ".join(plain(name, 60) for name in names[:most])
+    more = len(names) - most
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def verdict(found: Findings) -> Verdict:
+    """What to think of it, in plain words."""
+    n = len(found.tiles)
+    notes = warnings(found)
+    if n == 1:
+        return Verdict(
+            "good" if not notes else "look", "One tile", "A single tile: nothing to place."
+        )
+    if found.no_overlap:
+        text = "The tiles do not overlap, so nothing could be measured: nominal positions kept."
+        return Verdict("bad", "Nominal positions kept", text)
+    if not found.n_trusted:
+        text = "No link between tiles could be trusted: tiles lie where the stage says."
+        return Verdict("bad", "Not measured", text)
+    text = (
+        f"{found.n_trusted:,} of {plural(len(found.links), 'link')} are trusted and agree to "
+        f"{found.rms_px:.2f} px (rms)."
+    )
+    n_alone = len(found.alone)
+    if n_alone:
+        text += f" {plural(n_alone, 'tile')} of {n:,} no trusted link reaches."
+    else:
+        text += " Every tile is placed by links."
+    if notes:
+        return Verdict("look", "See the notes", text)
+    return Verdict("good", "Nothing stands out", text)
+
+
+def warnings(found: Findings) -> list[str]:
+    """What a person should look at before using the volume, the gravest first; plain text."""
+    return [
+        *_unreadable(found),
+        *_not_measured(found),
+        *_doubtful(found),
+        *_split(found),
+        *_loose(found),
+        *_beyond(found),
+        *_strange_gains(found),
+    ]
+
+
+def remarks(found: Findings) -> list[str]:
+    """What is good to know besides, and no cause for concern; plain text."""
+    return [*_contradictions(found), *_assumed(found)]
+
+
+def _unreadable(found: Findings) -> list[str]:
+    problems = found.nominal.problems
+    if not problems:
+        return []
+    names = [found.name_of(id) for id in problems]
+    return [
+        f"{plural(len(names), 'tile')} could not be read and left holes: {names_in_words(names)}."
+    ]
+
+
+def _not_measured(found: Findings) -> list[str]:
+    if found.no_overlap:
+        return [
+            (
+                "Tiles do not overlap: nominal positions kept. If they should overlap, the pixel "
+                "size or the step between tiles is not as given."
+            )
+        ]
+    if len(found.tiles) > 1 and not len(found.links):
+        return ["No tile has a neighbour to be compared with: nominal positions kept."]
+    if len(found.links) and not found.n_trusted:
+        return ["No link is trusted: nominal positions kept. See why in the table of links."]
+    return []
+
+
+def _doubtful(found: Findings) -> list[str]:
+    links = found.links
+    axes = [
+        str(axis)
+        for axis, of in links[links["correlation"].notna()].groupby("axis")
+        if len(of) >= LEAST_DOUBTFUL and of["trusted"].mean() < DOUBTFUL
+    ]
+    if not axes or not found.n_trusted:
+        return []
+    return [
+        (
+            f"Hardly a link along {' and '.join(axes)} is trusted: are order and corner of the "
+            "grid right?"
+        )
+    ]
+
+
+def _split(found: Findings) -> list[str]:
+    notes = []
+    if len(found.groups) > 1:
+        sizes = ", ".join(f"{n:,}" for n in found.groups[:8])
+        more = "" if len(found.groups) <= 8 else " ..."
+        notes.append(
+            f"Trusted links join the tiles to {len(found.groups)} groups ({sizes}{more} tiles). "
+            "How groups lie to each other is known from the stage alone."
+        )
+    readable = found.alone[~found.alone["id"].isin(list(found.nominal.problems))]
+    if len(readable) and found.n_trusted:
+        names = readable["name"].tolist()
+        notes.append(
+            f"{plural(len(names), 'tile')} {'lies' if len(names) == 1 else 'lie'} where the stage "
+            "should have driven, since no trusted link reaches "
+            f"{'it' if len(names) == 1 else 'them'}: "
+            f"{names_in_words(names)}."
+        )
+    return notes
+
+
+def _contradictions(found: Findings) -> list[str]:
+    n = int((found.links["why"] == "contradicts its loops").sum())
+    if not n:
+        return []
+    return [
+        f"{plural(n, 'link')} contradicted the others and {'was' if n == 1 else 'were'} left out."
+    ]
+
+
+def _loose(found: Findings) -> list[str]:
+    n = int((found.residuals[found.trusted] > FAR_PX).sum())
+    if n <= MANY * found.n_trusted:
+        return []
+    return [
+        (
+            f"{plural(n, 'trusted link')} {'leaves' if n == 1 else 'leave'} more than "
+            f"{FAR_PX:g} px: see the worst links."
+        )
+    ]
+
+
+def _beyond(found: Findings) -> list[str]:
+    if found.reach is None or not found.n_trusted:
+        return []
+    links = found.links[found.trusted]
+    apart = [
+        (links[f"offset_{dim}_px"] - links[f"nominal_{dim}_px"]).abs().to_numpy() / max(reach, 1e-9)
+        for dim, reach in zip(found.dims, found.reach, strict=True)
+    ]
+    n = int((np.max(apart, axis=0) > NEAR_REACH).sum())
+    if not n:
+        return []
+    reach = ", ".join(f"{dim} {r:g}" for dim, r in zip(found.dims, found.reach, strict=True))
+    return [
+        (
+            f"{plural(n, 'trusted link')} {'lies' if n == 1 else 'lie'} at the end of what was "
+            f"searched ({reach} px): others may lie beyond it. Stitch again with a larger reach=."
+        )
+    ]
+
+
+def _strange_gains(found: Findings) -> list[str]:
+    gains = found.tiles["gain"].to_numpy("f8")
+    n = int(((gains > MOST) | (gains < 1 / MOST)).sum())
+    if not n:
+        return []
+    return [
+        (
+            f"{plural(n, 'tile')} {'needs' if n == 1 else 'need'} a gain beyond {MOST:g}, or below "
+            f"{1 / MOST:g}: more than a camera or a lamp explains."
+        )
+    ]
+
+
+def _assumed(found: Findings) -> list[str]:
+    if found.nominal.known_pixel_size_um:
+        return []
+    return ["Nothing says how large a pixel is: 1 µm is assumed."]
+
+
+def light_in_words(found: Findings) -> list[str]:
+    """Whether flat-field and gains were used, and why; plain text."""
+    before, even, level = (found.apart(what) for what in ("apart", "apart_even", "apart_level"))
+    if math.isnan(before):
+        seen = "No overlap shows enough to compare brightness"
+        if found.light_used or found.gains_used:
+            return [f"{seen}; flat-field or gains were asked for, and used."]
+        return [f"{seen}: the light is left as it is."]
+    said = [f"Where two tiles show the same place they differ by {before:.1%} (median)."]
+    if found.light is not None and not math.isnan(even):
+        used = "used" if found.light_used else "not used"
+        said.append(f"With the estimated flat-field by {even:.1%}: {used}.")
+    if found.gains_used:
+        said.append(f"Whole overlaps still differ by {level:.1%} with a gain for each tile: used.")
+    else:
+        said.append("Gains would not make neighbours more alike, or were not asked for: not used.")
+    return said
+
+
+__all__ = ["Verdict", "light_in_words", "names_in_words", "remarks", "verdict", "warnings"]

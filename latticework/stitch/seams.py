@@ -1,0 +1,264 @@
+"""Stages of a pipeline: how bright neighbours are where both show the same place.
+
+Whether a correction is right is seen where two tiles show the same place: the flat-field that was
+estimated from all tiles is used if it makes neighbours more alike, and so are the gains. Data
+without such faults, or too few tiles to tell, are left as they are.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from latticework.lattice.geometry import Box
+from latticework.lattice.tile import Tile
+from latticework.stages.collections import Tiles
+from latticework.stitch.levelling import LEAST_PATCHES, gains_of, patch_means
+from latticework.stitch.light import Even
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST_LIGHT = 0.9
+"""A flat-field is used if neighbours differ by no more than this share of what they did."""
+LEAST_GAIN = 0.9
+"""The same for gains, beside what they leave of the differences between whole overlaps."""
+LEAST_BRIGHT = 0.2
+"""Overlaps count for gains from this share of the brightness of bright ones: in empty glass the
+ratio of two small numbers says nothing."""
+HALF = 0.5
+"""The camera's offset is taken to be no more than this share of what is bright."""
+LEAST_PAIRS = 4
+"""Overlaps from which on anything is said of the light."""
+
+
+def measure_seams(
+    tile: Tile,
+    others: Tiles,
+    places: "pd.DataFrame",
+    dark: Mapping[str, Sequence[float]],
+    light: xr.DataArray | None = None,
+    *,
+    channel: int = 0,
+) -> "pd.DataFrame":
+    """How a tile and those after it differ where both show the same place; a stage.
+
+    Parameters
+    ----------
+    tile, others
+        As for `latticework.stitch.comparing.compare_tile`.
+    places
+        Where tiles lie, as `latticework.stitch.comparing.place_tiles` has it.
+    dark, light
+        As `latticework.stitch.light` has them; even light if not given.
+    channel
+        Number of the channel that is looked at.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each pair: ``first``, ``second``, ``axis``; of the patches that both show
+        ``bright`` and ``other`` (median counts in the first and in the second), ``spread`` (robust
+        deviation of the logarithm of their ratios), ``patches`` (how many), ``apart`` (median size
+        of that logarithm); of the line through them ``slope``, its relative ``error``, and
+        ``cross`` (the count that is the same in both); all also with even light, as
+        ``even_bright``.
+    """
+    import pandas as pd
+
+    axes = [dim for dim in tile.dims if dim != "c"]
+    known = places.set_index("id")
+    offset = float(dark["dark"][channel])
+    even = Even(None if light is None else np.asarray(light.data, np.float32)[channel], (offset,))
+    rows = []
+    for key in others.present:
+        other = others.tile(key)
+        if other is None or not {tile.id, other.id} <= set(known.index):
+            continue
+        boxes = _shared(tile, other, known, axes)
+        if boxes is None:
+            continue
+        whole = [_with_channel(box, tile, channel) for box in boxes]
+        pixels = np.asarray(others.own(whole[0])), np.asarray(others.read(key, whole[1]))
+        row: dict[str, Any] = {"first": tile.id, "second": other.id, "axis": key.removeprefix("+")}
+        row |= _difference(pixels, offset, "")
+        made_even = [even(part, box) for part, box in zip(pixels, whole, strict=True)]
+        rows.append(row | _difference(made_even, offset, "even_"))
+    names = ["first", "second", "axis"]
+    names += [f"{kind}{what}" for kind in ("", "even_") for what in MEASURES]
+    return pd.DataFrame(rows, columns=names)
+
+
+MEASURES = ("bright", "other", "spread", "patches", "apart", "slope", "error", "cross")
+
+
+def _shared(
+    tile: Tile, other: Tile, known: "pd.DataFrame", axes: Sequence[str]
+) -> tuple[Box, Box] | None:
+    """What two tiles both show, in whole pixels of each."""
+    sizes = [dict(zip(of.dims, of.shape, strict=True)) for of in (tile, other)]
+    start, stop, shift = [], [], []
+    for axis in axes:
+        a, b = (float(known[f"position_{axis}_um"][of.id]) for of in (tile, other))
+        offset = round((b - a) / tile.pixel_size_um[axis])
+        start.append(max(offset, 0))
+        stop.append(min(sizes[0][axis], offset + sizes[1][axis]))
+        shift.append(-offset)
+    if any(b - a < 1 for a, b in zip(start, stop, strict=True)):
+        return None
+    box = Box(tuple(start), tuple(stop))
+    return box, box.shift(shift)
+
+
+def _with_channel(box: Box, tile: Tile, channel: int) -> Box:
+    if "c" not in tile.dims:
+        return box
+    return Box((channel, *box.start), (channel + 1, *box.stop))
+
+
+def _difference(pixels: Sequence[np.ndarray], dark: float, kind: str) -> dict[str, float]:
+    a, b = (patch_means(of[0] if of.ndim == 4 else of) for of in pixels)
+    none = dict.fromkeys([f"{kind}{what}" for what in MEASURES], np.nan) | {f"{kind}patches": 0}
+    dark = min(dark, HALF * float(np.median(np.minimum(a, b))))
+    lit = np.minimum(a, b) > dark
+    if lit.any():
+        lit &= np.minimum(a, b) - dark > 0.25 * np.median(np.maximum(a, b)[lit] - dark)
+    if lit.sum() < LEAST_PATCHES:
+        return none
+    a, b = a[lit], b[lit]
+    ratios = np.log((b - dark) / (a - dark))
+    middle = float(np.median(ratios))
+    spread = 1.4826 * float(np.median(np.abs(ratios - middle)))
+    about = (float(np.median(a)), float(np.median(b)), spread, len(a))
+    values = (*about, float(np.median(np.abs(ratios))), *_line(a, b))
+    return {f"{kind}{what}": value for what, value in zip(MEASURES, values, strict=True)}
+
+
+def _line(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
+    """Slope of the line through pairs of counts, its relative error, where it crosses ``b = a``.
+
+    The major axis, since both have errors; what lies far from it is left out once.
+    """
+    for _ in range(2):
+        middle = a.mean(), b.mean()
+        (aa, ab), (_, bb) = np.cov(a, b)
+        root = np.hypot(aa - bb, 2 * ab)
+        slope = float((bb - aa + root) / (2 * ab)) if ab > 0 else np.nan
+        rest = (b - middle[1] - slope * (a - middle[0])) / np.hypot(1.0, slope)
+        scale = 1.4826 * np.median(np.abs(rest)) if np.isfinite(slope) else np.nan
+        near = np.abs(rest) <= 3 * scale
+        if not np.isfinite(scale) or near.sum() < LEAST_PATCHES:
+            break
+        a, b = a[near], b[near]
+    along = max((aa + bb + root) / 2, 1e-12)
+    error = float(np.sqrt(max((aa + bb - root) / 2, 0.0) / along / len(a)))
+    cross = (middle[1] - slope * middle[0]) / (1 - slope) if slope != 1 else np.nan
+    return slope, 2 * error, float(cross)
+
+
+# -------------------------------------------------------------------- what follows
+
+
+def level_tiles(
+    places: "pd.DataFrame",
+    seams: "pd.DataFrame",
+    dark: Mapping[str, Sequence[float]],
+    *,
+    channel: int = 0,
+    light: str = "auto",
+    gains: str = "auto",
+) -> "pd.DataFrame":
+    """Whether the flat-field is used, and the gain of each tile; a reduction over `measure_seams`.
+
+    Parameters
+    ----------
+    places
+        As `latticework.stitch.comparing.place_tiles` gives them.
+    seams
+        The rows of all tiles.
+    dark
+        As `latticework.stitch.light.estimate_dark` gives it.
+    channel
+        Number of the channel that was looked at.
+    light, gains
+        ``"auto"``: if neighbours are more alike then; ``"yes"`` or ``"no"``: whatever they say.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each tile: ``id``, ``gain``, ``even`` (whether the flat-field is used), ``pivot``
+        (the count that gains leave as it is: the camera's offset), and what was decided by:
+        ``apart`` as they are, ``apart_even`` with the flat-field, and ``apart_level`` with the
+        gains too (medians over all pairs of the logarithm of ratios).
+    """
+    import pandas as pd
+
+    seen = seams[(seams["patches"] > 0) & (seams["even_patches"] > 0)]
+    apart, apart_even = (_typical(seen[name]) for name in ("apart", "even_apart"))
+    better = len(seen) >= LEAST_PAIRS and apart_even < LEAST_LIGHT * apart
+    even = light == "yes" or (light == "auto" and better)
+    kind = "even_" if even else ""
+    ids = places["id"].to_numpy(np.int64)
+    lit = seams[seams[f"{kind}patches"] > 0]
+    pivot = _pivot(lit, kind, dark["dark"][channel])
+    pivot = min(pivot, HALF * _typical(lit[f"{kind}bright"])) if len(lit) else pivot
+    least = lit[[f"{kind}bright", f"{kind}other"]].min(axis=1) - pivot
+    lit = lit[least > max(LEAST_BRIGHT * least.quantile(0.9), 0)] if len(lit) else lit
+    ends = (lit[f"{kind}{name}"].to_numpy("f8") - pivot for name in ("bright", "other"))
+    ratios = -np.subtract(*map(np.log, ends))
+    logs, left = _gains(ids, lit, ratios, kind)
+    before = _typical(np.abs(ratios))
+    enough = len(lit) > 0 and left < LEAST_GAIN * before and np.abs(logs).max(initial=0) > 0.01
+    used = gains == "yes" or (gains == "auto" and enough)
+    return pd.DataFrame(
+        {
+            "id": ids,
+            "gain": np.exp(logs) if used else np.ones(len(ids)),
+            "even": even,
+            "pivot": pivot,
+            "apart": apart,
+            "apart_even": apart_even,
+            "apart_level": left if used else before,
+        }
+    )
+
+
+def _typical(values: Any) -> float:
+    found = np.asarray(values, "f8")
+    return float(np.median(found)) if len(found) else np.nan
+
+
+def _pivot(seams: "pd.DataFrame", kind: str, dark: float) -> float:
+    """The count that is the same in all tiles, whatever their gains; `dark` if nothing tells.
+
+    Where gains differ, the lines of two tiles' counts cross there.
+    """
+    slope, error, cross = (seams[f"{kind}{name}"].to_numpy("f8") for name in MEASURES[-3:])
+    with np.errstate(invalid="ignore"):
+        told = (np.abs(np.log(slope)) > 6 * error) & (np.abs(np.log(slope)) > 0.05)
+    found = cross[told & np.isfinite(cross)]
+    if len(found) < LEAST_PAIRS:
+        return dark
+    middle = float(np.median(found))
+    spread = 1.4826 * float(np.median(np.abs(found - middle)))
+    typical = float(np.median(seams[f"{kind}bright"]))
+    return middle if spread < 0.2 * (typical - middle) else dark
+
+
+def _gains(
+    ids: np.ndarray, seams: "pd.DataFrame", ratios: np.ndarray, kind: str
+) -> tuple[np.ndarray, float]:
+    """Logarithms of the gains, and the typical difference between overlaps that they leave."""
+    order = np.argsort(ids)
+    rows = [order[np.searchsorted(ids[order], seams[name])] for name in ("first", "second")]
+    spread, n = (seams[f"{kind}{name}"].to_numpy("f8") for name in ("spread", "patches"))
+    weights = 1 / (np.square(spread) / n + 1e-5)
+    logs = gains_of(len(ids), rows[0], rows[1], ratios, weights, seams["axis"].to_numpy())
+    left = _typical(np.abs(ratios + logs[rows[1]] - logs[rows[0]]))
+    known = len(np.unique(np.concatenate(rows)))
+    free = max(len(seams) - known + 1, 1)  # a gain for each tile could explain so many pairs
+    return logs, left * float(np.sqrt(len(seams) / free))
+
+
+__all__ = ["level_tiles", "measure_seams"]

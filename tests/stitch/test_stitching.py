@@ -1,0 +1,298 @@
+"""From tiles to a volume in one call, through a project."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import zarr
+from scipy import ndimage
+
+import latticework as lw
+from latticework.lattice import Lattice
+from latticework.stitch import fuse, place, register, stitch
+from latticework.stitch.block_units import plan_of
+
+SIZE, STEP = 160, 128
+
+
+def scene_of(grid, seed=0, *, blur=1.5, contrast=150):
+    """What a grid of tiles, and a little around it, shows."""
+    shape = [STEP * n + SIZE - STEP + 10 for n in grid]
+    fine = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), blur)
+    return np.clip(700 + contrast * fine / fine.std(), 0, None)
+
+
+def tiles_of(scene, grid, *, jitter=3, seed=1, noise=0.0, gains=None, lamp=None, offset=0.0):
+    """Tiles cut at whole pixels: the lattice, and where they lie in the scene."""
+    rng = np.random.default_rng(seed)
+    arrays, truth, nominal = {}, [], []
+    for row, column in np.ndindex(*grid):
+        at = jitter + np.array([row, column]) * STEP
+        true = at + rng.integers(-jitter, jitter + 1, 2)
+        piece = scene[true[0] : true[0] + SIZE, true[1] : true[1] + SIZE].astype("f8")
+        piece = piece * (1 if lamp is None else lamp) * (1 if gains is None else gains[row, column])
+        piece = piece + offset + rng.normal(0, noise, piece.shape) if noise else piece + offset
+        arrays[f"y{row}_x{column}"] = np.clip(np.rint(piece), 0, 65535).astype("u2")
+        truth.append(true)
+        nominal.append(at)
+    lattice = lw.open_tiles(arrays, pattern="y{y:d}_x{x:d}", overlap=SIZE - STEP)
+    return lattice, np.array(truth)
+
+
+def pixels_of(image):
+    return zarr.open_group(image, mode="r")["0"][:]
+
+
+@pytest.fixture
+def whole(tmp_path, local_client):
+    """Stitch on the session's cluster, without a page."""
+
+    def run(tiles, name="brain.ome.zarr", **options):
+        options = {"report": False, "progress": "none", "where": local_client, **options}
+        return stitch(tiles, tmp_path / name, **options)
+
+    return run
+
+
+def test_a_project_makes_the_same_volume_as_the_functions(whole, tmp_path):
+    tiles, _ = tiles_of(scene_of((3, 4)), (3, 4), noise=8)
+    done = whole(tiles, light="no", gains="no")
+    by_hand = place(tiles, register(tiles))
+    np.testing.assert_allclose(done.placement.lattice.position_um, by_hand.lattice.position_um)
+    assert done.placement.links.trusted.tolist() == by_hand.links.trusted.tolist()
+    image = fuse(by_hand.lattice, tmp_path / "by_hand.ome.zarr")
+    np.testing.assert_array_equal(pixels_of(done.image), pixels_of(image.path))
+    assert set(done.project.counts["pairs"]) == {"complete"}
+
+
+@pytest.mark.slow
+def test_tiles_without_noise_give_the_scene_back(whole):
+    scene = np.rint(scene_of((2, 3))).astype("u2")
+    tiles, truth = tiles_of(scene, (2, 3))
+    done = whole(tiles, blend="none", block=(64, 64))
+    found = done.placement.lattice.position_um
+    assert np.abs(found - found[0] - (truth - truth[0])).max() < 0.01
+    assert not done.levels["even"].any()
+    assert (done.levels["gain"] == 1).all()
+    pixels, first = pixels_of(done.image), truth.min(axis=0)
+    seen = pixels > 0
+    part = scene[first[0] : first[0] + pixels.shape[0], first[1] : first[1] + pixels.shape[1]]
+    assert seen.mean() > 0.9
+    np.testing.assert_array_equal(pixels[seen], part[seen])
+
+
+@pytest.mark.slow
+def test_different_gains_are_levelled(whole):
+    scene = scene_of((3, 4))
+    gains = np.where(np.indices((3, 4)).sum(axis=0) % 2, 1.2, 1.0)
+    tiles, truth = tiles_of(scene, (3, 4), noise=4, gains=gains, offset=100)
+    done = whole(tiles)
+    ratio = done.levels["gain"].to_numpy().reshape(3, 4) * gains
+    assert ratio.max() / ratio.min() < 1.02
+    pixels, first = pixels_of(done.image).astype("f8") - 100, truth.min(axis=0)
+    part = scene[first[0] : first[0] + pixels.shape[0], first[1] : first[1] + pixels.shape[1]]
+    inner = tuple(slice(20, -20) for _ in range(2))  # all of it is covered
+    ratios = ndimage.gaussian_filter(pixels / part, 6)[inner]
+    assert ratios.max() / ratios.min() < 1.05  # 1.2 where nothing is done
+
+
+@pytest.mark.slow
+def test_uneven_light_is_taken_out_only_where_there_is_some(whole):
+    y, x = np.meshgrid(np.linspace(-1, 1, SIZE), np.linspace(-1, 1, SIZE), indexing="ij")
+    lamp = 1.1 - 0.35 * (y**2 + x**2)
+    scene = scene_of((5, 5), contrast=120)
+    uneven, _ = tiles_of(scene, (5, 5), noise=4, lamp=lamp, offset=50)
+    done = whole(uneven)
+    levels = done.levels.iloc[0]
+    assert levels["even"]
+    assert levels["apart_even"] < 0.6 * levels["apart"]
+    even, _ = tiles_of(scene, (5, 5), noise=4, offset=50)
+    assert not whole(even, "even.ome.zarr").levels["even"].any()
+
+
+def test_nothing_runs_twice_and_other_options_make_another_volume(whole):
+    tiles, _ = tiles_of(scene_of((2, 3)), (2, 3), noise=4)
+    done = whole(tiles)
+    attempts = len(done.project.attempts())
+    again = whole(tiles)
+    assert again
+    assert len(again.project.attempts()) == attempts
+    with pytest.raises(lw.errors.StoreError, match="overwrite=True"):
+        whole(tiles, blend="maximum")
+    before, key = pixels_of(done.image), plan_of(done.image)
+    other = whole(tiles, blend="maximum", overwrite=True)
+    assert plan_of(other.image) != key
+    assert (pixels_of(other.image) != before).any()
+    ran = other.project.attempts().iloc[attempts:]
+    assert set(ran["stage"]) == {"volume", "image"}
+    assert not list(done.image.parent.glob("*.part"))
+
+
+@pytest.mark.slow
+def test_an_image_that_was_removed_is_made_again(whole):
+    import shutil
+
+    tiles, _ = tiles_of(scene_of((2, 3)), (2, 3), noise=4)
+    done = whole(tiles)
+    before = pixels_of(done.image)
+    shutil.rmtree(done.image)
+    again = whole(tiles)
+    np.testing.assert_array_equal(pixels_of(again.image), before)
+
+
+@pytest.mark.slow
+def test_something_else_at_the_place_of_the_image_is_left_alone(whole, tmp_path):
+    (tmp_path / "brain.ome.zarr").mkdir()
+    (tmp_path / "brain.ome.zarr" / "mine.txt").write_text("mine")
+    tiles, _ = tiles_of(scene_of((2, 2)), (2, 2))
+    with pytest.raises(lw.errors.StoreError, match="exists"):
+        whole(tiles)
+    assert (tmp_path / "brain.ome.zarr" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grid", [(1, 1), (1, 3), (3, 1)])
+def test_rows_columns_and_single_tiles(whole, grid):
+    scene = scene_of((3, 3))
+    tiles, truth = tiles_of(scene, grid, noise=3)
+    done = whole(tiles)
+    found = done.placement.lattice.position_um
+    assert np.abs(found - found[0] - (truth - truth[0])).max(initial=0) < 0.1
+    assert pixels_of(done.image).max() > 500
+
+
+def test_tiles_that_do_not_overlap_stay_where_they_should_be_and_it_is_said(whole):
+    rng = np.random.default_rng(0)
+    arrays = {f"y0_x{x}": rng.integers(100, 900, (64, 64)).astype("u2") for x in range(3)}
+    tiles = lw.open_tiles(arrays, pattern="y{y:d}_x{x:d}")
+    done = whole(tiles)
+    np.testing.assert_array_equal(done.placement.lattice.position_um, tiles.position_um)
+    assert set(done.placement.links["why"]) == {"the tiles do not overlap"}
+    assert set(done.placement.tiles["placed_by"]) == {"stage model"}
+    np.testing.assert_array_equal(pixels_of(done.image), np.hstack(list(arrays.values())))
+
+
+@pytest.mark.slow
+def test_channels_are_placed_by_one_and_fused_each(whole):
+    scene = scene_of((2, 2))
+    tiles, truth = tiles_of(scene, (2, 2), noise=4)
+    arrays = {}
+    for tile in tiles:
+        plain = tiles.source.read(tile.id, tile.box)
+        arrays[tile.name] = np.stack([np.full_like(plain, 300), plain])
+    both = lw.open_tiles(
+        arrays,
+        pattern="y{y:d}_x{x:d}",
+        overlap=SIZE - STEP,
+        dims=("c", "y", "x"),
+        channels=["flat", "dots"],
+    )
+    done = whole(both, channel=1)
+    found = done.placement.lattice.position_um
+    assert np.abs(found - found[0] - (truth - truth[0])).max() < 0.1
+    pixels = pixels_of(done.image)
+    assert set(np.unique(pixels[0])) <= {0, 300}
+    assert pixels[1].std() > 50
+
+
+@pytest.mark.slow
+def test_a_tile_that_was_marked_unreadable_is_a_hole(whole, tmp_path):
+    import tifffile
+
+    tiles, _ = tiles_of(scene_of((2, 3)), (2, 3), noise=4)
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+    for tile in tiles:
+        tifffile.imwrite(folder / f"{tile.name}.tif", tiles.source.read(tile.id, tile.box))
+    torn = folder / "y1_x1.tif"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    marked = lw.open_tiles(folder, pattern="y{y:d}_x{x:d}.tif", overlap=SIZE - STEP, errors="mark")
+    assert marked.problems
+    done = whole(marked)
+    assert done
+    row = done.placement.tiles.set_index("name").loc["y1_x1.tif"]
+    assert row["placed_by"] == "neighbours"
+
+
+RUN = """
+import sys
+import numpy as np
+import latticework as lw
+from latticework.stitch import stitch
+
+if __name__ == "__main__":
+    tiles = lw.open_tiles(sys.argv[1], pattern="y{y:d}_x{x:d}.tif", overlap=32)
+    stitch(tiles, sys.argv[2], block=(32, 32), report=False, progress="none")
+"""
+
+
+@pytest.mark.slow
+def test_a_stitching_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_path, whole):
+    import psutil
+    import tifffile
+
+    tiles, _ = tiles_of(scene_of((6, 6)), (6, 6), noise=4)
+    folder, out = tmp_path / "tiles", tmp_path / "killed.ome.zarr"
+    folder.mkdir()
+    for tile in tiles:
+        tifffile.imwrite(folder / f"{tile.name}.tif", tiles.source.read(tile.id, tile.box))
+    words = [sys.executable, "-c", RUN, str(folder), str(out)]
+    process = subprocess.Popen(words)
+    until = time.monotonic() + 120
+    while not list(tmp_path.glob("killed.ome.zarr.*.part/0/c/*")):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    psutil.wait_procs(children, timeout=20)
+    project = lw.open_project(tmp_path / "killed.lw")
+    done_before = project.counts["volume"].get("complete", 0)
+    assert done_before < len(project.pipeline["volume"].lattice)
+    subprocess.run(words, check=True, timeout=120)
+    opened = lw.open_tiles(folder, pattern="y{y:d}_x{x:d}.tif", overlap=32)
+    undisturbed = whole(opened, block=(32, 32))
+    np.testing.assert_array_equal(pixels_of(out), pixels_of(undisturbed.image))
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.slow
+def test_a_selection_is_stitched(whole):
+    scene = scene_of((2, 2))
+    tiles, _ = tiles_of(scene, (2, 2), noise=4)
+    arrays = {
+        f"w{well}_{tile.name}": tiles.source.read(tile.id, tile.box) + np.uint16(100 * well)
+        for well in range(2)
+        for tile in tiles
+    }
+    wells = lw.open_tiles(arrays, pattern="w{well:d}_y{y:d}_x{x:d}", overlap=SIZE - STEP)
+    with pytest.raises(lw.errors.LatticeError, match="well"):
+        whole(wells)
+    first, second = (
+        pixels_of(whole(wells.sel(well=k), f"w{k}.ome.zarr").image).astype(int) for k in range(2)
+    )
+    assert np.median(second - first) == 100
+
+
+@pytest.mark.slow
+def test_blocks_know_the_plan_they_are_of(whole, local_client):
+    """Positions that changed under a plan are not fused by it."""
+    tiles, _ = tiles_of(scene_of((2, 2)), (2, 2), noise=4)
+    done = whole(tiles)
+    project = done.project
+    project.change("levels", gains="yes")
+    assert not project.run(local_client, progress="none")
+    failed = project.attempts("volume")
+    assert "settled anew" in str(failed["message"].iloc[-1])
+    assert whole(tiles, gains="yes", overwrite=True)
+
+
+def test_options_that_do_not_exist_are_refused_before_any_work(whole, tmp_path):
+    tiles = Lattice.from_grid({"y": 1, "x": 1}, tile_shape={"y": 8, "x": 8}, dtype="u2")
+    for wrong in ({"blend": "soft"}, {"light": "maybe"}, {"version": "0.6"}):
+        with pytest.raises(ValueError, match="choose one of"):
+            whole(tiles, **wrong)
+    assert not list(tmp_path.iterdir())
