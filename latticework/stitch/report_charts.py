@@ -66,12 +66,8 @@ def profile(series: Sequence[Series], xlabel: str, ylabel: str) -> str:
     Examples
     --------
     >>> import numpy as np
-<<<<<<< HEAD
-    >>> profile([Series("down the middle", np.ones(5))], "share", "light").count('width="2"')
-=======
     >>> chart = profile([Series("down the middle", np.ones(5))], "share", "light")
     >>> chart.count('stroke-width="2"')
->>>>>>> h-report
     1
     """
     every = np.concatenate([s.values for s in series])
