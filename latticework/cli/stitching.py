@@ -1,6 +1,9 @@
 """``latticework stitch``: from a folder of tiles to one volume, in one line."""
 
+import re
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -9,7 +12,13 @@ import click
 
 from latticework.cli.frame import FAILED, INTERRUPTED, called
 from latticework.cli.looking import show_lattice
-from latticework.cli.options import acquisition_options, open_acquisition
+from latticework.cli.options import (
+    ByAxis,
+    acquisition_options,
+    open_acquisition,
+    with_options,
+)
+from latticework.cli.words import selection
 from latticework.cli.working import (
     POOLS,
     PROGRESS,
@@ -20,17 +29,69 @@ from latticework.cli.working import (
     several,
     where,
 )
+from latticework.errors import LatticeError
 
 if TYPE_CHECKING:
-    from latticework.io.pyramid import Version
+    from latticework.lattice import Lattice
     from latticework.stitch import Stitched
-    from latticework.stitch.blending import Blend
-    from latticework.stitch.stitching import Choice
     from latticework.viz.progress import Kind
 
 MOST_LISTED = 10
 """Tiles that could not be read that are named."""
 CHOICE = click.Choice(["auto", "yes", "no"])
+BLENDS = ("cosine", "content", "average", "maximum", "first", "none")
+
+HOW: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--channel", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+        help="Number of the channel by which tiles are compared.",
+    ),
+    click.option(
+        "--reach", type=ByAxis(), metavar="PX",
+        help="How far tiles may lie from where they should, as in y=40,x=40; 3.5 % of their size, "
+        "and 16 px at least, if not given.",
+    ),
+    click.option(
+        "--light", type=CHOICE, default="auto", show_default=True,
+        help="Take out uneven light; 'auto': if that makes neighbours more alike.",
+    ),
+    click.option(
+        "--gains", type=CHOICE, default="auto", show_default=True,
+        help="Make tiles of different brightness alike; 'auto': if they are more alike then.",
+    ),
+    click.option(
+        "--blend", type=click.Choice(BLENDS), default="cosine", show_default=True,
+        help="How pixels of several tiles become one.",
+    ),
+    click.option(
+        "--interpolation", type=click.Choice(["linear", "cubic"]), default="linear",
+        show_default=True, help="Between pixels.",
+    ),
+    click.option(
+        "--merge", metavar="AXIS",
+        help="Axis whose tiles are views of the same, as 'sheet' of left and right light sheets.",
+    ),
+    click.option(
+        "--volume-pixel-size", type=ByAxis(), metavar="UM",
+        help="Pixel size of the volume, micrometres; that of the tiles if not given.",
+    ),
+    click.option(
+        "--ome-zarr", "version", type=click.Choice(["0.5", "0.4"]), default="0.5",
+        show_default=True, help="Version of OME-Zarr.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace an image that is there already."),
+    click.option("--report/--no-report", default=True, help="Write a page with pictures."),
+)  # fmt: skip
+"""How tiles are stitched."""
+HOW_NAMES = (
+    *("channel", "reach", "light", "gains", "blend", "interpolation", "merge"),
+    *("volume_pixel_size", "version", "overwrite", "report"),
+)
+
+
+def how_options(command: Any) -> Any:
+    """Give a command what says how tiles are stitched."""
+    return with_options(command, HOW)
 
 
 @click.command()
@@ -38,50 +99,18 @@ CHOICE = click.Choice(["auto", "yes", "no"])
 @click.argument("out", type=click.Path(path_type=Path), metavar="OUT.ome.zarr")
 @acquisition_options
 @click.option(
+    "--only",
+    multiple=True,
+    metavar="AXIS=LABEL",
+    help="Of several wells, rounds or the like only one, as in well=E07; may be given again.",
+)
+@click.option(
     "--project",
     type=click.Path(path_type=Path),
     metavar="PROJECT",
     help="Where every step is kept; 'OUT.lw' beside the image if not given.",
 )
-@click.option(
-    "--channel",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Number of the channel by which tiles are compared.",
-)
-@click.option(
-    "--light",
-    type=CHOICE,
-    default="auto",
-    show_default=True,
-    help="Take out uneven light; 'auto': if that makes neighbours more alike.",
-)
-@click.option(
-    "--gains",
-    type=CHOICE,
-    default="auto",
-    show_default=True,
-    help="Make tiles of different brightness alike; 'auto': if they are more alike then.",
-)
-@click.option(
-    "--blend",
-    type=click.Choice(["cosine", "average", "maximum", "first", "none"]),
-    default="cosine",
-    show_default=True,
-    help="How pixels of several tiles become one.",
-)
-@click.option(
-    "--ome-zarr",
-    "version",
-    type=click.Choice(["0.5", "0.4"]),
-    default="0.5",
-    show_default=True,
-    help="Version of OME-Zarr.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace an image that is there already.")
-@click.option("--report/--no-report", default=True, help="Write a page with pictures.")
+@how_options
 @WORKERS
 @SCHEDULER
 @POOLS
@@ -90,19 +119,13 @@ def stitch(
     acquisition: str,
     out: Path,
     *,
+    only: tuple[str, ...],
     project: Path | None,
-    channel: int,
-    light: "Choice",
-    gains: "Choice",
-    blend: "Blend",
-    version: "Version",
-    overwrite: bool,
-    report: bool,
     workers: int | None,
     scheduler: str | None,
     pools: Path | None,
     progress: "Kind",
-    **opening: Any,
+    **given: Any,
 ) -> None:
     """Stitch the tiles of a folder into one multi-resolution OME-Zarr image.
 
@@ -116,36 +139,65 @@ def stitch(
     Examples:
       latticework stitch acquisition/ brain.ome.zarr
       latticework stitch tiles/ brain.ome.zarr --grid 7x9 --snake --overlap 10%
+      latticework stitch plate/ E07.ome.zarr --only well=E07
       latticework stitch acquisition/ brain.ome.zarr --pools site.yaml
 
     Exit codes: 0 the image is there, 1 something failed, 2 it could not run, 130 Ctrl-C.
-    """  # fmt: skip
+    """
     from latticework.stitch import stitch as stitch_tiles
     from latticework.stitch.stitching import beside
 
     one_place(workers, scheduler, pools)
-    tiles = open_acquisition(acquisition, opening)
+    how = {name: given.pop(name) for name in HOW_NAMES}
+    tiles = chosen_of(open_acquisition(acquisition, given), only)
+    how["reach"] = reach_of(tiles, how["reach"])
+    how["merge"] = how["merge"] or ()
+    how["pixel_size_um"] = how.pop("volume_pixel_size")
     show_lattice(tiles)
     folder = beside(out, ".lw") if project is None else project
     try:
-        with where(workers, scheduler, pools) as place:
+        with where(workers, scheduler, pools) as place, selecting_words():
             done = stitch_tiles(
-                *(tiles, out),
-                project=folder,
-                where=place,
-                channel=channel,
-                light=light,
-                gains=gains,
-                blend=blend,
-                version=version,
-                overwrite=overwrite,
-                report=report,
-                progress=Spoken(progress),
+                tiles, out, project=folder, where=place, progress=Spoken(progress), **how
             )
     except KeyboardInterrupt:
         click.echo("Interrupted; what is finished is kept. The same command goes on from there.")
         sys.exit(INTERRUPTED)
     tell(done, folder)
+
+
+@contextmanager
+def selecting_words() -> Iterator[None]:
+    """Let messages speak of options where the library speaks of selections and views."""
+    try:
+        yield
+    except LatticeError as error:
+        text = re.sub(r"as in lattice\.sel\((\w+)=\.\.\.\)", r"as with --only \1=LABEL", str(error))
+        raise LatticeError(re.sub(r'say merge="(\w+)"', r"say --merge \1", text)) from error
+
+
+def chosen_of(tiles: "Lattice", only: Sequence[str]) -> "Lattice":
+    """Those of the tiles that carry some labels, such as ``well=E07`` or ``y=1:4``."""
+    if not only:
+        return tiles
+    id, labels = selection(tiles, only)
+    if id is not None or not labels:
+        raise click.UsageError(
+            f"--only {' '.join(only)}: write AXIS=LABEL; the axes are {', '.join(tiles.dims)}"
+        )
+    return tiles.sel(**labels)
+
+
+def reach_of(tiles: "Lattice", given: "float | dict[str, float] | None") -> list[float] | None:
+    """The reach along the tiles' spatial dims."""
+    if given is None:
+        return None
+    dims = [dim for dim in tiles.tile_dims if dim != "c"]
+    by_axis = given if isinstance(given, dict) else dict.fromkeys(dims, given)
+    missing = [dim for dim in dims if dim not in by_axis]
+    if missing:
+        raise click.UsageError(f"--reach: say how far along {', '.join(missing)}, too")
+    return [float(by_axis[dim]) for dim in dims]
 
 
 def tell(done: "Stitched", folder: Path) -> None:

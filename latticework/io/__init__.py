@@ -7,6 +7,7 @@ from latticework.io.mouselight import (
     read_mouselight,
     read_mouselight_input,
 )
+from latticework.io.ome_tiff import to_ome_tiff, to_tiff
 from latticework.io.open_tiles import open_tiles
 from latticework.io.position_files import write_positions
 from latticework.io.smartspim import open_smartspim
@@ -27,6 +28,8 @@ __all__ = [
     "read_tilebase",
     "register_source",
     "save_source",
+    "to_ome_tiff",
+    "to_tiff",
     "write_positions",
     "write_tilebase",
 ]

@@ -399,6 +399,7 @@ class Pyramid:
         for part in parts:
             values = np.asarray(last[part].read().result())
             values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+            values = values[values != 0] if (values != 0).any() else values  # 0 is also: no tile
             low, high = (
                 (float(v) for v in np.percentile(values, WINDOW)) if values.size else (0.0, 1.0)
             )

@@ -110,8 +110,20 @@ def image_folders(root: Path) -> list[str]:
     return sorted(found, key=natural_key)
 
 
-def image_facts(path: Path, dims: Sequence[str] | None = None) -> ZarrImage:
-    """What an image says of itself.
+def level_count(path: Path) -> int:
+    """How many resolutions an image has."""
+    scales = None if _is_array(path) else _multiscales(path)
+    return len(scales["datasets"]) if scales is not None else 1
+
+
+def channel_colours(path: Path) -> list[str]:
+    """In which colours an image's channels are to be shown, such as ``"FF0000"``, where it says."""
+    channels = _attributes(path).get("omero", {}).get("channels", [])
+    return [str(channel.get("color", "FFFFFF")) for channel in channels]
+
+
+def image_facts(path: Path, dims: Sequence[str] | None = None, level: int = 0) -> ZarrImage:
+    """What an image says of itself, of one of its resolutions.
 
     Raises
     ------
@@ -121,8 +133,8 @@ def image_facts(path: Path, dims: Sequence[str] | None = None) -> ZarrImage:
     scales = None if _is_array(path) else _multiscales(path)
     if scales is None and not _is_array(path):
         raise SourceError(f"{path} is not a Zarr array or OME-Zarr image: check the path", path)
-    level = str(scales["datasets"][0]["path"]) if scales is not None else ""
-    shape, dtype, named = _array_facts(path / level)
+    array = str(scales["datasets"][level]["path"]) if scales is not None else ""
+    shape, dtype, named = _array_facts(path / array)
     size: dict[str, float] = {}
     position: dict[str, float] = {}
     if scales is not None:
@@ -131,7 +143,7 @@ def image_facts(path: Path, dims: Sequence[str] | None = None) -> ZarrImage:
             str(axis["name"] if isinstance(axis, dict) else axis).lower() for axis in axes
         )
         if len(named) == len(shape):
-            size, position = _transforms(scales, axes, named)
+            size, position = _transforms(scales, axes, named, level)
     stored = (
         tuple(dims) if dims is not None else named or ("t", "c", "z", "y", "x")[5 - len(shape) :]
     )
@@ -147,7 +159,7 @@ def image_facts(path: Path, dims: Sequence[str] | None = None) -> ZarrImage:
     ]
     count = dict(zip(stored, shape, strict=True)).get("c", 0)
     good = len(labels) == count and count > 0 and all(labels)
-    return ZarrImage(level, shape, dtype, stored, size, position, tuple(labels) if good else None)
+    return ZarrImage(array, shape, dtype, stored, size, position, tuple(labels) if good else None)
 
 
 def _array_facts(path: Path) -> tuple[tuple[int, ...], np.dtype, tuple[str, ...] | None]:
@@ -172,12 +184,12 @@ def _array_facts(path: Path) -> tuple[tuple[int, ...], np.dtype, tuple[str, ...]
 
 
 def _transforms(
-    scales: Mapping[str, Any], axes: Sequence[Any], names: Sequence[str]
+    scales: Mapping[str, Any], axes: Sequence[Any], names: Sequence[str], level: int = 0
 ) -> tuple[dict[str, float], dict[str, float]]:
     size, position = np.ones(len(names)), np.zeros(len(names))
     moved = False
     steps = [
-        *scales["datasets"][0].get("coordinateTransformations", []),
+        *scales["datasets"][level].get("coordinateTransformations", []),
         *scales.get("coordinateTransformations", []),
     ]
     for step in steps:

@@ -9,14 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from latticework.errors import ProjectError
+from latticework.io.ome_tiff import LARGE, ome_metadata
 from latticework.lattice.geometry import Box
 
 ORDER = ("c", "z", "y", "x")
 STORED = {"bool": "u1", "float16": "f4", "int64": "i4", "uint64": "u4"}
 """Types that OME-TIFF has not, and what is written instead."""
-LARGE = 2**32 - 2**26
-"""Bytes of pixels from which on a file must be a BigTIFF."""
-
 Pixels = npt.NDArray[Any]
 
 
@@ -49,44 +47,6 @@ def stored(pixels: Pixels, what: str) -> Pixels:
                 "them in a stage first, or read the Zarr array itself"
             )
     return np.ascontiguousarray(pixels, dtype=dtype)
-
-
-def ome_metadata(
-    sizes: Mapping[str, int],
-    *,
-    name: str,
-    pixel_size_um: Mapping[str, float],
-    position_um: Mapping[str, float],
-    channels: Sequence[str] | None,
-) -> dict[str, Any]:
-    """What tifffile turns into OME-XML.
-
-    Examples
-    --------
-    >>> known = ome_metadata(
-    ...     {"z": 2, "y": 8, "x": 8}, name="a", pixel_size_um={"z": 3.0, "y": 0.5, "x": 0.5},
-    ...     position_um={"z": 10.0, "y": 0.0, "x": 4.0}, channels=None,
-    ... )
-    >>> known["axes"], known["Plane"]["PositionZ"], known["Plane"]["PositionX"]
-    ('ZYX', [10.0, 13.0], [4.0, 4.0])
-    """
-    counts = sizes.get("c", 1), sizes.get("z", 1)
-    known: dict[str, Any] = {"axes": "".join(sizes).upper(), "Name": name}
-    for axis, um in pixel_size_um.items():
-        known[f"PhysicalSize{axis.upper()}"] = float(um)
-        known[f"PhysicalSize{axis.upper()}Unit"] = "µm"
-    if channels is not None and len(channels) == counts[0]:
-        known["Channel"] = {"Name": [str(channel) for channel in channels]}
-    plane: dict[str, Any] = {}
-    for axis, um in position_um.items():
-        at = np.full(counts, float(um))
-        if axis == "z":
-            at = at + np.arange(counts[1]) * float(pixel_size_um.get("z", 1.0))
-        plane[f"Position{axis.upper()}"] = at.ravel().tolist()
-        plane[f"Position{axis.upper()}Unit"] = ["µm"] * at.size
-    if plane:
-        known["Plane"] = plane
-    return known
 
 
 def write_image(

@@ -9,9 +9,21 @@
 """
 
 from latticework.stitch.fusing import fuse
+from latticework.stitch.fusion_plan import FusionPlan
 from latticework.stitch.levelling import estimate_gains
 from latticework.stitch.placement import Placement, place
 from latticework.stitch.registration import register
 from latticework.stitch.stitching import Stitched, stitch
+from latticework.stitch.warps import Warp
 
-__all__ = ["Placement", "Stitched", "estimate_gains", "fuse", "place", "register", "stitch"]
+__all__ = [
+    "FusionPlan",
+    "Placement",
+    "Stitched",
+    "Warp",
+    "estimate_gains",
+    "fuse",
+    "place",
+    "register",
+    "stitch",
+]

@@ -8,89 +8,42 @@
     └──────────┴───┴──────────┘
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 
 from latticework.lattice.geometry import Box
+from latticework.stitch.pieces import Piece, Sample, as_type, weight_kind
 
-Blend = Literal["cosine", "average", "maximum", "first", "none"]
-BLENDS: tuple[Blend, ...] = ("cosine", "average", "maximum", "first", "none")
-"""Ways to make one pixel of several: weights that fall towards a tile's edge as a cosine does, all
-alike, the largest, that of the first tile, that of the tile of which it is deepest inside."""
-WHOLE_PX = 1e-3
-"""Positions that are nearer than this to a whole pixel are taken for it."""
+Blend = Literal["cosine", "content", "average", "maximum", "first", "none"]
+BLENDS: tuple[Blend, ...] = ("cosine", "content", "average", "maximum", "first", "none")
+"""Ways to make one pixel of several: weights that fall towards a tile's edge as a cosine does, such
+weights times the fine structure that each tile shows there, all alike, the largest, that of the
+first tile, that of the tile of which it is deepest inside."""
 SLIVER = 2048
 """Pixels below which a part is not divided any further."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One tile in the volume."""
+class Covering(Protocol):
+    """What can be blended: a tile in the volume, or what was made of one."""
 
-    position: tuple[float, ...]
-    """Of its first pixel, in pixels of the volume."""
-    shape: tuple[int, ...]
-    """Pixels along each axis."""
-    read: Callable[[Box], np.ndarray]
-    """Gives the pixels of a box of it."""
-    ramp: tuple[float, ...]
-    """Pixels from its edge, along each axis, over which its weight grows to the full."""
-    gain: float = 1.0
-    """Its pixels are multiplied by this."""
+    @property
+    def exact(self) -> bool:
+        """Whether its pixels are the volume's as they are."""
 
     def covers(self) -> Box:
-        """Pixels of the volume that it can tell: those that lie in its own, or between them."""
-        start = [_ceil(p - 0.5) for p in self.position]
-        stop = [_ceil(p + n - 0.5) for p, n in zip(self.position, self.shape, strict=True)]
-        return Box(tuple(start), tuple(map(max, start, stop)))
+        """Pixels of the volume that it may tell."""
 
-    def pixels(self, box: Box, kind: str = "f4") -> np.ndarray:
-        """Pixels of the volume in a box that it covers, floats, linearly interpolated."""
-        offsets = [p - round(p) if abs(p - round(p)) < WHOLE_PX else None for p in self.position]
-        first = [
-            a - round(p) if whole is not None else int(np.floor(a - p))
-            for a, p, whole in zip(box.start, self.position, offsets, strict=True)
-        ]
-        rests = [
-            0.0 if whole is not None else (a - p) - f
-            for a, p, f, whole in zip(box.start, self.position, first, offsets, strict=True)
-        ]
-        more = [int(rest > 0) for rest in rests]
-        stop = [f + n + m for f, n, m in zip(first, box.shape, more, strict=True)]
-        own = Box(
-            tuple(max(f, 0) for f in first),
-            tuple(min(s, n) for s, n in zip(stop, self.shape, strict=True)),
-        )
-        values = np.asarray(self.read(own)).astype(kind)
-        beyond = [
-            (a - f, s - b) for f, s, a, b in zip(first, stop, own.start, own.stop, strict=True)
-        ]
-        if any(map(any, beyond)):  # half a pixel beyond the last one is as that
-            values = np.pad(values, beyond, mode="edge")
-        for axis, rest in enumerate(rests):
-            if rest:
-                values = _between(values, axis, values.dtype.type(rest))
-        if self.gain != 1.0:
-            values *= values.dtype.type(self.gain)
-        return values
+    def weight(self, box: Box, blend: str, kind: str = "f4") -> np.ndarray:
+        """Its weight in a box that it covers, if it knows all of it."""
 
-    def weights(self, box: Box, blend: Blend) -> list[np.ndarray]:
-        """Its weight in a box: one factor for each axis, to be multiplied with each other."""
-        factors = []
-        for axis in range(box.ndim):
-            at = np.arange(box.start[axis], box.stop[axis], dtype="f8") - self.position[axis]
-            inside = np.minimum(at + 1, self.shape[axis] - at)
-            share = np.clip(inside / max(self.ramp[axis], 1.0), 1e-3, 1.0)
-            if blend == "cosine":
-                share = np.square(np.sin(0.5 * np.pi * share))
-            factor = np.ones_like(share) if blend == "average" else share
-            shape = [1] * box.ndim
-            shape[axis] = -1
-            factors.append(factor.astype("f4").reshape(shape))
-        return factors
+    def sample(self, box: Box, kind: str, blend: str) -> Sample:
+        """What it tells of a box that it covers."""
+
+
+Known = tuple[Covering, Box]
+"""A tile, and what it covers."""
 
 
 def fuse_block(
@@ -112,9 +65,10 @@ def fuse_block(
     dtype
         Of the result: of an integer type, values are rounded and clipped to its range.
     blend
-        How pixels of several tiles become one; see `BLENDS`.
+        How pixels of several tiles become one; see `BLENDS`. Only for ``"first"`` does the order
+        of the tiles matter.
     blank
-        Value where there is no tile.
+        Value where there is no tile, or only masked pixels.
 
     Examples
     --------
@@ -131,31 +85,37 @@ def fuse_block(
     result = np.full(box.shape, blank, dtype)
     if result.dtype.kind not in "iuf":
         raise ValueError(f"pixels of type {result.dtype} cannot be blended: convert them to uint8")
-    known = [(piece, piece.covers()) for piece in pieces]
+    if blend != "first":
+        pieces = sorted(pieces, key=lambda piece: (piece.position, piece.shape))
+    known: Sequence[Known] = [(piece, piece.covers()) for piece in pieces]
+    if blend == "content":
+        from latticework.stitch.contents import with_contents
+
+        known = with_contents(box, pieces, _floats(result.dtype))
     _fuse(box, known, result, box.start, blend)
     return result
 
 
 def _fuse(
-    box: Box,
-    pieces: Sequence[tuple[Piece, Box]],
-    result: np.ndarray,
-    origin: Sequence[int],
-    blend: Blend,
+    box: Box, pieces: Sequence[Known], result: np.ndarray, origin: Sequence[int], blend: Blend
 ) -> None:
     """Fill a part of the result, dividing it as long as tiles cover only some of it."""
     pieces = [(piece, covers) for piece, covers in pieces if box.intersect(covers).size]
+    if len(pieces) == 1:
+        box = box.intersect(pieces[0][1])
     if not pieces or not box.size:
         return
     partial = [covers for _, covers in pieces if not covers.contains(box)]
-    target = result[box.shift([-o for o in origin]).slices]
-    if not partial:
-        _put(target, _blended(box, [piece for piece, _ in pieces], blend, _floats(target.dtype)))
-    elif box.size <= SLIVER or len(pieces) == 1:
-        _fuse_mixed(box, pieces, target, blend)
-    else:
+    if partial and box.size > SLIVER:
         for part in _halves(box, partial):
             _fuse(part, pieces, result, origin, blend)
+        return
+    target = result[box.shift([-o for o in origin]).slices]
+    values, known = _blended(box, pieces, blend, _kind(target.dtype, pieces, blend))
+    if known is None:
+        _put(target, values)
+    else:
+        np.copyto(target, as_type(values, target.dtype), where=known)
 
 
 def _halves(box: Box, covers: Sequence[Box]) -> tuple[Box, Box]:
@@ -173,108 +133,77 @@ def _halves(box: Box, covers: Sequence[Box]) -> tuple[Box, Box]:
     return Box(box.start, tuple(near)), Box(tuple(far), box.stop)
 
 
+def _kind(dtype: np.dtype, pieces: Sequence[Known], blend: Blend) -> str:
+    """In which type pixels are blended: their own, if they are only copied."""
+    copied = blend in ("maximum", "first", "none") or len(pieces) == 1
+    if copied and dtype.kind in "iu" and all(piece.exact for piece, _ in pieces):
+        return dtype.name
+    return _floats(dtype)
+
+
 def _floats(dtype: np.dtype) -> str:
     """Floats that hold every pixel of a type exactly, or nearly so for 64 bits."""
     return "f8" if dtype.itemsize > 2 and dtype != np.float32 else "f4"
 
 
-def _blended(box: Box, pieces: Sequence[Piece], blend: Blend, kind: str) -> np.ndarray:
-    """A part that all of these tiles cover."""
-    if len(pieces) == 1 or blend == "first":
-        return pieces[0].pixels(box, kind)
-    if blend == "maximum":
-        values = pieces[0].pixels(box, kind)
-        for piece in pieces[1:]:
-            np.maximum(values, piece.pixels(box, kind), out=values)
-        return values
-    if blend == "none":
-        return _deepest(box, pieces, kind)
-    total = np.zeros(box.shape, kind)
-    weight = np.zeros(box.shape, "f4")
-    for piece in pieces:
-        values, own = piece.pixels(box, kind), _product(piece.weights(box, blend))
-        weight += own
-        values *= own
-        total += values
-    total /= weight
-    return total
-
-
-def _deepest(box: Box, pieces: Sequence[Piece], kind: str) -> np.ndarray:
-    """Each pixel of the tile of which it is deepest inside."""
-    best = np.zeros(box.shape, "f4")
-    values = np.zeros(box.shape, kind)
-    for piece in pieces:
-        depth = np.broadcast_to(_product(piece.weights(box, "none")), box.shape)
-        mine = depth > best
-        if mine.any():
-            values[mine] = piece.pixels(box, kind)[mine]
-            best = np.maximum(best, depth)
-    return values
-
-
-def _fuse_mixed(
-    box: Box, pieces: Sequence[tuple[Piece, Box]], target: np.ndarray, blend: Blend
-) -> None:
-    """A small part that tiles cover in part."""
-    kind = _floats(target.dtype)
-    total = np.zeros(box.shape, kind)
-    weight = np.zeros(box.shape, "f4")
+def _blended(
+    box: Box, pieces: Sequence[Known], blend: Blend, kind: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values of a part, and which are known; None if all are."""
+    whole = all(covers.contains(box) for _, covers in pieces)
+    if len(pieces) == 1 and whole:
+        values, weight, whole = pieces[0][0].sample(box, kind, "average")
+        return values, None if whole else np.broadcast_to(weight > 0, box.shape)
+    if blend in ("maximum", "first", "none"):
+        return _chosen(box, pieces, blend, kind)
+    total, weight = np.zeros(box.shape, kind), np.zeros(box.shape, weight_kind(kind))
     for piece, covers in pieces:
         part = box.intersect(covers)
         here = part.shift([-o for o in box.start]).slices
-        own = np.broadcast_to(_product(piece.weights(part, blend)), part.shape)
-        values = piece.pixels(part, kind)
-        if blend in ("cosine", "average"):
-            total[here] += own * values
-            weight[here] += own
+        values, own, complete = piece.sample(part, kind, blend)
+        whole &= complete
+        weight[here] += own
+        values *= own
+        total[here] += values
+    if whole:
+        total /= weight
+        return total, None
+    np.divide(total, weight, out=total, where=weight > 0)
+    return total, weight > 0
+
+
+def _chosen(
+    box: Box, pieces: Sequence[Known], blend: Blend, kind: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The same for blends that take each pixel from one tile."""
+    total, best = np.zeros(box.shape, kind), np.zeros(box.shape, weight_kind(kind))
+    for piece, covers in pieces:
+        part = box.intersect(covers)
+        here = part.shift([-o for o in box.start]).slices
+        if blend == "first" and best[here].all():
             continue
-        before = weight[here]
+        if blend == "none" and not (piece.weight(part, blend, kind) > best[here]).any():
+            continue
+        values, own, _ = piece.sample(part, kind, blend)
         if blend == "maximum":
-            better = (before == 0) | (values > total[here])
+            better = (own > 0) & ((best[here] == 0) | (values > total[here]))
         else:
-            better = (before == 0) if blend == "first" else own > before
-        total[here] = np.where(better, values, total[here])
-        weight[here] = np.where(better, own, before)
-    if blend in ("cosine", "average"):
-        np.divide(total, weight, out=total, where=weight > 0)
-    known = weight > 0
-    values = np.empty(box.shape, target.dtype)
-    _put(values, total)
-    target[known] = values[known]
-
-
-def _product(factors: Sequence[np.ndarray]) -> np.ndarray:
-    result = factors[0]
-    for factor in factors[1:]:
-        result = result * factor
-    return result
+            better = (own > 0) & (best[here] == 0) if blend == "first" else own > best[here]
+        np.copyto(total[here], values, where=better)
+        np.copyto(best[here], own, where=better)
+    known = best > 0
+    return total, None if known.all() else known
 
 
 def _put(target: np.ndarray, values: np.ndarray) -> None:
     """Values as the target's type: integers rounded and clipped, never wrapped."""
-    if target.dtype.kind in "iu":
+    if target.dtype.kind in "iu" and values.dtype.kind == "f" and target.dtype.itemsize < 8:
         limits = np.iinfo(target.dtype)
         np.rint(values, out=values)
         np.clip(values, float(limits.min), float(limits.max), out=values)
-        if target.dtype.itemsize == 8:  # the largest integers are no floats
-            values = np.minimum(values, np.nextafter(float(limits.max), 0))
-    target[...] = values
-
-
-def _between(values: np.ndarray, axis: int, rest: np.float32) -> np.ndarray:
-    """What lies `rest` of the way from each pixel to the next along an axis."""
-    n = values.shape[axis]
-    near = values[(slice(None),) * axis + (slice(0, n - 1),)]
-    far = values[(slice(None),) * axis + (slice(1, n),)]
-    result = far - near
-    result *= rest
-    result += near
-    return np.asarray(result)
-
-
-def _ceil(value: float) -> int:
-    return round(value) if abs(value - round(value)) < WHOLE_PX else int(np.ceil(value))
+        target[...] = values
+    else:
+        target[...] = as_type(values, target.dtype)
 
 
 __all__ = ["BLENDS", "Blend", "Piece", "fuse_block"]

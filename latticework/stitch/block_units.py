@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,13 @@ class VolumePlan:
     """Of OME-Zarr."""
     block: tuple[int, ...] | None = None
     """Pixels of a block along the spatial dims; found if None."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further ones of `latticework.stitch.FusionPlan.of`, as plain values."""
 
     @cached_property
     def fusion(self) -> FusionPlan:
         """Which tiles meet which block."""
-        return FusionPlan.of(self.lattice)
+        return FusionPlan.of(self.lattice, **self.options)
 
     @cached_property
     def meeting(self) -> Mapping[tuple[int, ...], list[int]]:
@@ -64,8 +66,8 @@ class VolumePlan:
     @cached_property
     def key(self) -> str:
         """A hash of everything that decides the pixels."""
-        about = (self.blend, self.version, self.block, self.lattice.dtype.name)
-        about = (*about, self.even.dark, self.even.pivot)
+        about: tuple[Any, ...] = (self.blend, self.version, self.block, self.lattice.dtype.name)
+        about = (*about, self.even.dark, self.even.pivot, sorted(self.options.items()))
         digest = hashlib.blake2b(repr(about).encode(), digest_size=8)
         lattice = self.lattice
         light = self.even.light
@@ -81,17 +83,17 @@ class VolumePlan:
     @cached_property
     def pyramid(self) -> Pyramid:
         """The image in the making; its metadata need not be there yet."""
-        lattice, fusion = self.lattice, self.fusion
-        channels = (lattice.tile_shape["c"],) if "c" in lattice.tile_dims else ()
+        fusion = self.fusion
+        channels = (len(fusion.channels or ("",)),) if fusion.has_channels else ()
         return Pyramid.plan(
             self.part,
             dims=(*("c" for _ in channels), *fusion.dims),
             shape=(*channels, *fusion.shape),
-            dtype=lattice.dtype,
-            pixel_size_um=[lattice.pixel_size_um[dim] for dim in fusion.dims],
+            dtype=self.lattice.dtype,
+            pixel_size_um=fusion.pixel_size_um,
             origin_um=fusion.origin_um,
             block=self.block,
-            channels=lattice.channels,
+            channels=fusion.channels,
             version=self.version,
         )
 
@@ -100,7 +102,7 @@ class VolumePlan:
         fusion = self.fusion
         pixels = np.broadcast_to(np.zeros((), self.lattice.dtype), fusion.shape)
         sides = dict(zip(fusion.dims, self.pyramid.block[-len(fusion.dims) :], strict=True))
-        size = {dim: self.lattice.pixel_size_um[dim] for dim in fusion.dims}
+        size = dict(zip(fusion.dims, fusion.pixel_size_um, strict=True))
         blocks = Lattice.from_array(pixels, block=sides, dims=fusion.dims, pixel_size_um=size)
         origin = dict(zip(fusion.dims, fusion.origin_um, strict=True))
         shift = [origin.get(axis, 0.0) for axis in blocks.spatial_dims]
@@ -121,6 +123,7 @@ class VolumePlan:
         facts: dict[str, Any] = {"image": str(self.image), "dark": self.even.dark}
         facts |= {"pivot": self.even.pivot}
         facts |= {"blend": self.blend, "version": self.version, "block": self.block}
+        facts["options"] = dict(self.options)
         (path / FACTS).write_text(json.dumps(facts), encoding="utf-8")
         return path
 
@@ -141,7 +144,7 @@ class VolumePlan:
             even = Even(light if light.size else None, tuple(facts["dark"]), facts["pivot"])
             return cls(
                 *(load_lattice(path), Path(facts["image"]), gains, even),
-                *(facts["blend"], facts["version"], block),
+                *(facts["blend"], facts["version"], block, facts["options"]),
             )
         except (OSError, ValueError, KeyError) as error:
             raise StageError(
@@ -201,11 +204,10 @@ def fuse_unit(tiles: Tiles, settled: Mapping[str, Any], *, plan: str) -> dict[st
     sides = pyramid.block[-len(fusion.dims) :]
     start = tuple(i * b for i, b in zip(tiles.unit.index, sides, strict=True))
     stop = tuple(min(s + b, n) for s, b, n in zip(start, sides, fusion.shape, strict=True))
-    with_channels = "c" in lattice.tile_dims
-    for channel in range(pyramid.shape[0] if with_channels else 1):
-        pieces = [fusion.piece(row, channel) for row in rows]
+    for channel in range(pyramid.shape[0] if fusion.has_channels else 1):
+        pieces = fusion.pieces(rows, channel)
         pixels = fuse_block(Box(start, stop), pieces, lattice.dtype, blend=known.blend)
-        if with_channels:
+        if fusion.has_channels:
             box = Box((channel, *start), (channel + 1, *stop))
             pyramid.write_block(box, pixels[None])
         else:

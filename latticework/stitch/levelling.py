@@ -26,6 +26,8 @@ LEAST_PATCHES = 12
 """Patches from which an overlap tells something."""
 LEAST_PAIRS = 6
 """Neighbours along an axis from which on that what they have in common is taken out."""
+AGREED = 0.65
+"""Share of those neighbours that have to differ in the same sense for that to be in common."""
 PRIOR = 1e-2
 """What holds gains at 1 where overlaps tell nothing, as a share of what a good overlap counts."""
 MOST = 2.0
@@ -116,7 +118,8 @@ def gains_of(
     ratios = ratios.copy()
     for axis in np.unique(axes):
         part = axes == axis
-        ratios[part] -= _in_common(ratios[part], weights[part])
+        if np.isin(first[part], second[part]).any():  # of two rows nothing adds up
+            ratios[part] -= _in_common(ratios[part], weights[part])
     return _solve(n, first, second, ratios, weights)
 
 
@@ -196,12 +199,14 @@ def _solve(
 
 
 def _in_common(ratios: np.ndarray, weights: np.ndarray) -> float:
-    """What nearly all of these log ratios have in common; 0 where they differ by more than that."""
+    """What most of these log ratios have in common; 0 where there is no such thing."""
     known = ratios[weights > 0]
     if len(known) < LEAST_PAIRS:
         return 0.0
-    low, middle, high = np.percentile(known, (10, 50, 90))
-    return float(middle) if abs(middle) > high - low else 0.0
+    middle = float(np.median(known))
+    error = 1.4826 * float(np.median(np.abs(known - middle))) / np.sqrt(len(known))
+    agreed = float(np.mean(np.sign(known) == np.sign(middle)))
+    return middle if agreed > AGREED and abs(middle) > 2 * error else 0.0
 
 
 __all__ = ["estimate_gains", "gains_of", "log_ratio", "patch_means"]

@@ -15,9 +15,9 @@ Ctrl-C, a crash or a power cut.
 import hashlib
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -39,10 +39,13 @@ from latticework.stitch.comparing import (
     place_tiles,
     with_places,
 )
-from latticework.stitch.fusing import check_fusible
+from latticework.stitch.fusing import check_pixels
+from latticework.stitch.fusion_plan import FusionPlan
 from latticework.stitch.light import TILES, Even, estimate_dark, estimate_light, glimpse
 from latticework.stitch.placement import Placement
+from latticework.stitch.resampling import Interpolation
 from latticework.stitch.seams import level_tiles, measure_seams
+from latticework.stitch.views import check_views
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +57,8 @@ MEASURING = (
     *("pairs", "links", "places", "glimpses", "dark", "light", "seams", "levels", "settled"),
 )
 """Stages up to where it is known where all tiles lie."""
+REACH_PX = 3
+"""Pixels beyond a block that interpolation may ask for."""
 MAKING = ("volume", "image")
 """Stages that make the volume."""
 
@@ -69,6 +74,7 @@ class Settings:
     blend: Blend = "cosine"
     version: Version = "0.5"
     block: tuple[int, ...] | None = None
+    fusing: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         choices = {"light": get_args(Choice), "gains": get_args(Choice)}
@@ -119,6 +125,9 @@ def stitch(
     blend: Blend = "cosine",
     version: Version = "0.5",
     block: Sequence[int] | None = None,
+    pixel_size_um: float | Mapping[str, float] | None = None,
+    interpolation: Interpolation = "linear",
+    merge: str | Sequence[str] = (),
     overwrite: bool = False,
     report: bool = True,
     progress: Any = "auto",
@@ -146,7 +155,7 @@ def stitch(
         neighbours more alike, ``"yes"`` or ``"no"``.
     gains
         The same of a gain for each tile.
-    blend, version, block
+    blend, version, block, pixel_size_um, interpolation, merge
         As for `latticework.stitch.fuse`.
     overwrite
         Whether an image that is there already is replaced.
@@ -182,10 +191,13 @@ def stitch(
     settings = Settings(
         *(channel, None if reach is None else tuple(map(float, reach)), light, gains),
         *(blend, version, None if block is None else tuple(map(int, block))),
+        _fusing(pixel_size_um, interpolation, merge),
     )
     image = Path(out).expanduser().resolve()
     lattice = tiles if isinstance(tiles, Lattice) else open_tiles(tiles)
-    check_fusible(lattice)
+    check_pixels(lattice)
+    FusionPlan.of(lattice, **settings.fusing)  # refuses what cannot be one volume
+    check_views(lattice, settings.fusing["merge"], blend)
     opened = _project(lattice, beside(image, ".lw") if project is None else Path(project))
     add_measuring(opened, settings)
     with Place(where) as place:
@@ -340,7 +352,7 @@ def planned(project: Project, settings: Settings, image: Path) -> VolumePlan:
     even = Even(light, tuple(map(float, project["dark"].data["dark"])), pivot)
     return VolumePlan(
         *(lattice.replace(source=None), image, gains, even),
-        *(settings.blend, settings.version, settings.block),
+        *(settings.blend, settings.version, settings.block, settings.fusing),
     )
 
 
@@ -374,22 +386,34 @@ def add_making(project: Project, plan: VolumePlan) -> None:
     """Add the stages that make the volume."""
     settled = project["settled"].data["key"]
     path = str(plan.save(project.path / "plans" / settled))
-    nominal, size = project.lattice.position_um, plan.lattice.position_um
-    moved = np.abs(size - nominal).max(axis=0, initial=0.0)
-    margin = {
-        axis: 1 + math.ceil(um / plan.lattice.pixel_size_um[axis])
-        for axis, um in zip(plan.lattice.spatial_dims, moved.tolist(), strict=True)
-    }
+    blocks = plan.blocks()
     volume = project.add(
         fuse_unit,
         name="volume",
         after=[project.source, "settled"],
-        reads={"source": intersecting(plan.blocks(), missing="run")},
-        overlap=margin,
+        reads={"source": intersecting(blocks, missing="run")},
+        overlap=_margin(project.lattice, plan.lattice, blocks),
         params={"plan": path},
         numpy=True,
     )
     project.add(finish_image, name="image", after=volume, reads=all_tiles(), params={"plan": path})
+
+
+def _margin(nominal: Lattice, placed: Lattice, blocks: Lattice) -> dict[str, int]:
+    """Pixels around a block within which, nominally, every tile lies that meets it."""
+    moved = np.abs(placed.position_um - nominal.position_um).max(axis=0, initial=0.0)
+    by_axis = dict(zip(placed.spatial_dims, moved.tolist(), strict=True))
+    return {
+        axis: REACH_PX
+        + math.ceil((by_axis[axis] + placed.pixel_size_um[axis]) / blocks.pixel_size_um[axis])
+        for axis in blocks.spatial_dims
+    }
+
+
+def _fusing(pixel_size_um: Any, interpolation: str, merge: str | Sequence[str]) -> dict[str, Any]:
+    size = dict(pixel_size_um) if isinstance(pixel_size_um, Mapping) else pixel_size_um
+    merged = [merge] if isinstance(merge, str) else list(merge)
+    return {"pixel_size_um": size, "interpolation": interpolation, "merge": merged}
 
 
 def placement_in(project: Project) -> Placement:

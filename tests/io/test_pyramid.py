@@ -16,6 +16,7 @@ CASES = [
     ("zyx", (20, 700, 900), (5.0, 1.0, 1.0)),
     ("zyx", (130, 300, 1300), (1.0, 1.0, 1.0)),
     ("czyx", (2, 40, 300, 1030), (2.0, 1.0, 1.0)),
+    ("cyx", (3, 700, 800), (0.25, 0.5)),
 ]
 
 
@@ -50,8 +51,28 @@ def test_all_levels_hold_the_volume_and_a_validator_agrees(tmp_path, version, di
     assert list(scale.scale)[-len(size) :] == list(size)
     assert list(shift.translation)[-len(size) :] == [10.0] * len(size)
     attributes = dict(group.attrs)
-    window = attributes.get("ome", attributes)["omero"]["channels"][0]["window"]
-    assert 0 <= window["start"] < window["end"] <= 60_000
+    omero = pytest.importorskip("ome_zarr_models.v04.omero")  # 0.5 has not changed it
+    told = omero.Omero(**attributes.get("ome", attributes)["omero"]).channels
+    assert 0 <= told[0].window.start < told[0].window.end <= 60_000
+    count = shape[0] if "c" in dims else 1
+    assert len({channel.color for channel in told}) == count == len(told)
+    assert [channel.label for channel in told] == [str(k) for k in range(count)]
+    assert [axis.name for axis in read.ome_attributes.multiscales[0].axes] == list(dims)
+    assert (told[0].window.min, told[0].window.max) == (0, 65535)
+
+
+def test_an_image_is_shown_between_percentiles_of_what_is_not_blank(tmp_path):
+    pixels = np.zeros((400, 400), "u2")
+    pixels[:40, :100] = np.linspace(1000, 2000, 4000).reshape(40, 100)
+    pixels[0, 0] = 60_000  # a hot pixel
+    image = Pyramid.create(
+        tmp_path / "image.ome.zarr", dims="yx", shape=(400, 400), dtype="u2", pixel_size_um=(1, 1)
+    )
+    image.write_block(image.blocks()[0], pixels)
+    group = zarr.open_group(image.finish().path, mode="r")
+    window = group.attrs["ome"]["omero"]["channels"][0]["window"]
+    assert 1000 <= window["start"] < 1020
+    assert 1980 < window["end"] <= 2000
 
 
 def test_axes_with_large_pixels_are_halved_later():

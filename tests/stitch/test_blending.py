@@ -72,7 +72,7 @@ def test_blocks_of_any_size_fit_together(blend):
                 box = Box((row, column), (min(row + size, 75), min(column + size, 95)))
                 part = fuse_block(box, pieces, "u2", blend=blend)
                 difference = np.abs(part.astype("i4") - whole[box.slices])
-                assert difference.max() <= (1 if blend in ("cosine", "average") else 0)
+                assert difference.max() <= (1 if blend in ("cosine", "content", "average") else 0)
 
 
 def test_integers_are_rounded_and_clipped_and_never_wrap():
@@ -99,5 +99,5 @@ def test_a_seam_has_no_step():
 
 
 def test_a_blend_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="cosine, average"):
+    with pytest.raises(ValueError, match="cosine, content"):
         fuse_block(Box((0,), (3,)), [], "u1", blend="mean")
