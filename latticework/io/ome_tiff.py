@@ -207,8 +207,13 @@ def to_tiff(
 
     def planes() -> Iterator[np.ndarray]:
         for number in range(part.planes):
-            yield np.concatenate(list(part.strips(number)))
+            plane = np.empty(part.shape[-2:], part.stored.dtype)
+            top = 0
+            for strip in part.strips(number):
+                plane[top : top + len(strip)] = strip
+                top += len(strip)
             progress(number + 1, part.planes)
+            yield plane
 
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
