@@ -11,11 +11,12 @@ from latticework.lattice.lattice import Lattice
 from latticework.stitch.bent_tiles import Bent, bend
 from latticework.stitch.doubts import BY_HAND, CONTRADICTS, Doubts, by_hand, contradicting
 from latticework.stitch.solving import Solution, solve
-from latticework.stitch.tiles import Places, places_of
+from latticework.stitch.tiles import NO_OVERLAP, Places, places_of
 from latticework.stitch.warps import Warp
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 DOUBTFUL, LEAST_DOUBTFUL = 0.2, 4
 """Share of trusted links along an axis, of so many at least, below which that is said."""
@@ -88,6 +89,17 @@ class Placement:
         """Another lattice with these positions; see `positions_for`."""
         return other.replace(position_um=self.positions_for(other))
 
+    def plot(self, **options: Any) -> "Figure":
+        """A map of tiles and links; see `latticework.stitch.placement_plot.plot_placement`."""
+        from latticework.stitch.placement_plot import plot_placement
+
+        return plot_placement(self, **options)
+
+    def _repr_html_(self) -> str:
+        from latticework.stitch.placement_plot import placement_html
+
+        return placement_html(self)
+
     def __repr__(self) -> str:
         n, alone = len(self.tiles), int((~self.tiles.placed_by.isin(["links", "anchor"])).sum())
         trusted = self.links[self.links.trusted]
@@ -106,12 +118,14 @@ class Placement:
             for axis, of in self.links[self.links.correlation.notna()].groupby("axis")
             if len(of) >= LEAST_DOUBTFUL and of.trusted.mean() < DOUBTFUL
         ]
-        doubt = (
-            f"; hardly a link along {' and '.join(map(str, doubtful))} is trusted: are order and "
-            "corner of the grid right?"
-            if doubtful
-            else ""
-        )
+        doubt = ""
+        if len(self.links) and (self.links.why == NO_OVERLAP).all():
+            doubt = "; no tiles overlap: all are where they nominally should be"
+        elif doubtful:
+            doubt = (
+                f"; hardly a link along {' and '.join(map(str, doubtful))} is trusted: are order "
+                "and corner of the grid right?"
+            )
         return (
             f"<Placement of {n:,} tiles by {len(trusted):,} of {len(self.links):,} links, "
             f"residual {rms:.2f} px; {alone:,} by the stage model alone, {groups:,} {several}"

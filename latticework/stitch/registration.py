@@ -16,7 +16,7 @@ from latticework.lattice.offsets import lattice_dim
 from latticework.stitch.large_pairs import match_strips
 from latticework.stitch.pairs import Candidate
 from latticework.stitch.stage_model import EVIDENT, StepModel, fit_steps, is_evident
-from latticework.stitch.tiles import Pairs, overlapping, read_tile
+from latticework.stitch.tiles import NO_OVERLAP, Pairs, overlapping, read_tile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +139,7 @@ def judge(
     records = []
     for k, of in enumerate(candidates):
         chosen, why = _chosen(of, correlations[k], models[k], chance, evident)
-        why = "the tiles do not overlap" if apart[k] else why
+        why = NO_OVERLAP if apart[k] else why
         at = of[chosen] if chosen is not None else None
         others = np.delete(correlations[k], chosen if chosen is not None else [])
         record: dict[str, Any] = {

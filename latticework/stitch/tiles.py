@@ -68,6 +68,8 @@ def pairs_of(lattice: Lattice) -> dict[str, np.ndarray]:
     return found
 
 
+NO_OVERLAP = "the tiles do not overlap"
+"""Why a pair tells nothing."""
 LEAST_OVERLAP_PX = 2
 """Nominal overlap of a pair, along each axis, from which it is looked at."""
 
