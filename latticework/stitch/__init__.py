@@ -10,7 +10,8 @@
 
 from latticework.stitch.fusing import fuse
 from latticework.stitch.levelling import estimate_gains
+from latticework.stitch.levels import Levels, estimate_levels
 from latticework.stitch.placement import Placement, place
 from latticework.stitch.registration import register
 
-__all__ = ["Placement", "estimate_gains", "fuse", "place", "register"]
+__all__ = ["Levels", "Placement", "estimate_gains", "estimate_levels", "fuse", "place", "register"]

@@ -70,7 +70,7 @@ def estimate_gains(
 
     def compare(pair: Sequence[int]) -> tuple[float, float]:
         a, b = (int(row) for row in pair)
-        boxes = _common(positions[a], shapes[a], positions[b], shapes[b])
+        boxes = common_boxes(positions[a], shapes[a], positions[b], shapes[b])
         if not boxes[0].size:
             return 0.0, 0.0
         return log_ratio(
@@ -83,9 +83,9 @@ def estimate_gains(
     begin = 0
     for of in along.values():
         part = slice(begin, begin + len(of))
-        ratios[part] -= _in_common(ratios[part], weights[part])
+        ratios[part] -= in_common(of, ratios[part], weights[part])
         begin += len(of)
-    logs = _solve(len(lattice), pairs[:, 0], pairs[:, 1], ratios, weights)
+    logs = solve_differences(len(lattice), pairs[:, 0], pairs[:, 1], ratios, weights)
     far = np.flatnonzero(np.abs(logs) > np.log(MOST))
     if len(far):
         log.warning(
@@ -96,7 +96,7 @@ def estimate_gains(
     return np.asarray(np.exp(logs))
 
 
-def _common(
+def common_boxes(
     first: np.ndarray, first_shape: np.ndarray, second: np.ndarray, second_shape: np.ndarray
 ) -> tuple[Box, Box]:
     """What two tiles share, in the pixels of each."""
@@ -128,7 +128,7 @@ def log_ratio(
     >>> round(float(np.exp(ratio)), 3), weight > 0
     (1.2, True)
     """
-    a, b = _patches(first), _patches(second)
+    a, b = patch_means(first), patch_means(second)
     if a.size < LEAST_PATCHES:
         return 0.0, 0.0
     if dark is None:
@@ -144,7 +144,7 @@ def log_ratio(
     return middle, float(1 / (spread**2 / lit.sum() + 1e-5))
 
 
-def _patches(image: np.ndarray) -> np.ndarray:
+def patch_means(image: np.ndarray) -> np.ndarray:
     """Mean brightness of patches."""
     sides = [min(PATCH_PX, n) for n in image.shape]
     cut = image[tuple(slice(0, n // s * s) for n, s in zip(image.shape, sides, strict=True))]
@@ -154,7 +154,7 @@ def _patches(image: np.ndarray) -> np.ndarray:
     ).ravel()
 
 
-def _solve(
+def solve_differences(
     n: int, first: np.ndarray, second: np.ndarray, ratios: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Logarithms of the gains: the second of a pair needs less by their ratio than the first."""
@@ -171,14 +171,35 @@ def _solve(
     return np.asarray(found - found.mean())
 
 
-def _in_common(ratios: np.ndarray, weights: np.ndarray) -> float:
-    """What these log ratios have in common; 0 where they differ by more than that."""
-    known = ratios[weights > 0]
-    if len(known) < LEAST_PAIRS:
+def in_common(pairs: np.ndarray, ratios: np.ndarray, weights: np.ndarray) -> float:
+    """What all log ratios along an axis have in common; 0 where they have nothing.
+
+    Told from two steps on end: uneven illumination adds up over them, while the gains of every
+    second tile cancel, whatever their pattern.
+
+    Parameters
+    ----------
+    pairs
+        (pairs, 2) rows of tiles, along one axis.
+    ratios, weights
+        (pairs,), as `log_ratio` gives them.
+
+    Examples
+    --------
+    >>> pairs = np.stack([np.arange(9), np.arange(1, 10)], axis=1)
+    >>> in_common(pairs, np.where(np.arange(9) % 2, -0.2, 0.2), np.ones(9))
+    0.0
+    >>> in_common(pairs, np.full(9, 0.1), np.ones(9))
+    0.1
+    """
+    known = weights > 0
+    to = dict(zip(pairs[known, 0].tolist(), zip(pairs[known, 1].tolist(), ratios[known].tolist(), strict=True), strict=True))
+    double = np.array([r + to[b][1] for b, r in to.values() if b in to])
+    if len(double) < LEAST_PAIRS:
         return 0.0
-    middle = float(np.median(known))
-    spread = 1.4826 * float(np.median(np.abs(known - middle)))
-    return middle if abs(middle) > spread else 0.0
+    middle = float(np.median(double))
+    spread = 1.4826 * float(np.median(np.abs(double - middle)))
+    return 0.5 * middle if abs(middle) > spread else 0.0
 
 
-__all__ = ["estimate_gains", "log_ratio"]
+__all__ = ["estimate_gains", "in_common", "log_ratio"]

@@ -3,7 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy import ndimage
 
 from latticework.errors import StageError
 from latticework.stages.ready.labelled import (
@@ -14,8 +13,12 @@ from latticework.stages.ready.labelled import (
     like,
     to_dtype,
 )
+from latticework.stages.ready.smooth_field import smooth_field
 
 Floats = npt.NDArray[np.float32]
+
+LEAST_ERRORS = 4.0
+"""Standard errors that a piece must be above the dark to tell something."""
 
 
 def estimate_flatfield(
@@ -82,8 +85,11 @@ def estimate_flatfield(
     reduced = np.stack(
         [_block_medians(tile, grid) for _, tile in each_tile(stack, chosen, most_planes=8)]
     )
-    reduced -= offset
-    fields = [_polish(reduced[:, channel], size, degree) for channel in range(reduced.shape[1])]
+    medians, errors = reduced[:, 0] - np.float32(offset), reduced[:, 1]
+    fields = [
+        _field(medians[:, channel], errors[:, channel], size, degree)
+        for channel in range(medians.shape[1])
+    ]
     coords = {dim: stack.coords[dim] for dim in ("c", "y", "x") if dim in stack.coords}
     if "c" in stack.dims:
         return xr.DataArray(np.stack(fields), dims=("c", "y", "x"), coords=coords, name="flatfield")
@@ -96,7 +102,7 @@ def _edges(size: int, pieces: int) -> npt.NDArray[np.int64]:
 
 
 def _block_medians(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
-    """Medians of the pieces of a tile, float32 (c, *grid)."""
+    """Medians of the pieces of a tile and their standard errors, float32 (2, c, *grid)."""
     size = (tile.sizes["y"], tile.sizes["x"])
     rows, columns = _edges(size[0], grid[0]), _edges(size[1], grid[1])
     high, wide = np.diff(rows).min(), np.diff(columns).min()
@@ -110,51 +116,32 @@ def _block_medians(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
     pieces = pixels[:, :, y[:, None, :, None], x[None, :, None, :]]  # c z, grid, within the piece
     # Nothing but zeros is a missing tile, NaN a masked one.
     medians = np.median(pieces, axis=(1, 4, 5)).astype(np.float32)
-    return np.asarray(np.nan_to_num(medians, nan=0.0), dtype=np.float32)
+    # What is brighter than usual in a piece are cells; what is darker is noise.
+    low = np.percentile(pieces, 16, axis=(1, 4, 5)).astype(np.float32)
+    count = pieces.shape[1] * pieces.shape[4] * pieces.shape[5]
+    errors = 1.2533 * (medians - low + 0.3) / np.sqrt(count)
+    return np.nan_to_num(np.stack([medians, errors]), nan=0.0).astype(np.float32)
 
 
-def _specimen(reduced: Floats) -> npt.NDArray[np.bool_]:
-    """Which pieces hold specimen: above Otsu's threshold of the logarithm, if two kinds exist."""
-    positive = reduced > 0
-    if not positive.any():
-        return positive
-    bright = np.percentile(reduced[positive], 95)
-    logs = np.log(np.maximum(reduced, 1e-3 * bright))
-    counts, edges = np.histogram(logs, bins=128)
-    middle = 0.5 * (edges[1:] + edges[:-1])
-    below, above = np.cumsum(counts), counts.sum() - np.cumsum(counts)
-    sums = np.cumsum(counts * middle)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        low, high = sums / below, (sums[-1] - sums) / above
-        between = np.nan_to_num(below * above * (low - high) ** 2)
-    best = int(np.argmax(between))
-    apart = high[best] - low[best] if counts.sum() else 0.0
-    # A lamp alone spreads brightness by less than a factor of 2.5 around each kind's mean.
-    if not apart > np.log(2.5):
-        return np.asarray(positive)
-    return np.asarray(reduced > np.exp(edges[best + 1]))
-
-
-def _polish(reduced: Floats, size: tuple[int, int], degree: int | None) -> Floats:
-    """Field of one channel at full size from (tile, *grid) medians."""
-    # Without the specimen's own rim, where pieces are half empty.
-    inside = ndimage.binary_erosion(_specimen(reduced), np.ones((1, 3, 3)), border_value=1)
-    enough = inside.reshape(len(inside), -1).mean(axis=1) > 0.1
+def _field(
+    reduced: Floats, errors: Floats, size: tuple[int, int], degree: int | None
+) -> Floats:
+    """Field of one channel at full size, from (tile, *grid) medians and their errors."""
+    # What is dark is known too little to tell anything, and depends on the offset most.
+    known = (reduced > LEAST_ERRORS * errors) & (reduced > 0)
+    enough = known.reshape(len(known), -1).mean(axis=1) > 0.1
     if not enough.any():
         return np.ones(size, dtype=np.float32)
-    logs = np.where(inside, np.log(np.where(inside, reduced, 1.0)), np.nan)[enough]
-    seen = (~np.isnan(logs)).sum(axis=0)
-    if degree is None:
-        degree = 2 if len(logs) < 24 else 4
-    field = np.zeros(logs.shape[1:])
-    for _ in range(8):
-        level = np.nanmedian((logs - field).reshape(len(logs), -1), axis=1)
-        rest = logs - level[:, None, None]
-        rest[:, seen == 0] = 0.0
-        raw = np.nanmedian(rest, axis=0)
-        raw -= raw[seen > 0].mean()  # level and field share a constant
-        field = _fit(raw, np.sqrt(seen), degree, raw.shape)
-    full = np.exp(_fit(raw, np.sqrt(seen), degree, size))
+    safe = np.where(known, reduced, 1.0).astype(np.float64)
+    logs = np.where(known, np.log(safe), np.nan)[enough]
+    doubt = np.where(known, errors / safe, 1.0)[enough]
+    logarithm = smooth_field(logs, doubt, size)
+    if degree is not None:
+        rows, columns = (np.arange(n) for n in logs.shape[1:])
+        at = [np.round((k + 0.5) / len(k) * n - 0.5).astype(int) for k, n in zip((rows, columns), size, strict=True)]
+        coarse = logarithm[np.ix_(*at)]
+        logarithm = _fit(coarse, np.ones_like(coarse), degree, size)
+    full = np.exp(logarithm)
     return np.asarray(full / full.mean(), dtype=np.float32)
 
 

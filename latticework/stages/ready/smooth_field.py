@@ -1,0 +1,178 @@
+"""A smooth field from what it does between places: differences of many tiles, put together.
+
+Each tile shows the field times a specimen of its own. What the logarithm of the two does from one
+piece of the tile to the next is the field's difference there, plus the specimen's; over many tiles
+the specimen's is as often up as down, and mostly small, so that a median leaves the field's::
+
+    tile 0    ... 5.1  5.2  5.1 | 6.9  7.0 ...     an edge of the specimen counts once,
+    tile 1    ... 4.0  4.2  4.2   4.3  4.3 ...     not all along the tile
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.interpolate import RectBivariateSpline
+from scipy.sparse.linalg import splu
+
+Floats = npt.NDArray[np.float64]
+
+LAGS = (1, 2, 4, 8, 16)
+"""Distances between the pieces that are compared."""
+STIFFNESS = tuple(10.0**k for k in range(-2, 8))
+"""Weights of bending among which that is chosen which foretells other tiles best."""
+LEAST_SPREAD = 0.01
+"""Spread of a tile's differences below which it counts no more."""
+ROUNDS = 3
+
+
+def smooth_field(logs: Floats, doubt: Floats, size: tuple[int, int]) -> Floats:
+    """Logarithm of the field at each pixel, with mean 0.
+
+    Parameters
+    ----------
+    logs
+        Logarithms of the pieces of tiles, (tiles, rows, columns); NaN where unknown.
+    doubt
+        Standard errors of these.
+    size
+        Pixels of a tile, (y, x).
+
+    Notes
+    -----
+    The field bends as little (in its third derivative, so that a parabola is free) as lets it
+    foretell the differences of tiles that it was not fitted to: penalised least squares
+    (Eilers and Marx, 1996) with cross-validation. Smooth fields from gradients of many pictures:
+    Weiss, "Deriving intrinsic images from image sequences", 2001.
+
+    Examples
+    --------
+    >>> x = np.linspace(-1, 1, 12)
+    >>> logs = -0.3 * x**2 + np.arange(9)[:, None, None] * np.ones((9, 12, 12))
+    >>> field = smooth_field(logs, np.full(logs.shape, 0.01), (24, 24))
+    >>> round(float(field[0, 12] - field[0, 0]), 1)
+    0.3
+    """
+    shape = logs.shape[1:]
+    field = np.zeros(shape)
+    halves = [np.arange(len(logs)) % 2 == k for k in (0, 1)] if len(logs) >= 4 else []
+    stiff = STIFFNESS[len(STIFFNESS) // 2]
+    for turn in range(ROUNDS):
+        whole = _System(logs, doubt, field)
+        if turn == ROUNDS - 1 and halves:
+            parts = [_System(logs[half], doubt[half], field) for half in halves]
+            stiff = min(STIFFNESS, key=lambda s: _foretold(parts, s))
+        ringed = whole.solve(stiff)
+        field = ringed[1:-1, 1:-1]
+    places = [(np.arange(n + 2) - 0.5) / n for n in shape]
+    bends = [min(3, n + 1) for n in shape]
+    spline = RectBivariateSpline(*places, ringed, kx=bends[0], ky=bends[1])
+    full = spline(*((np.arange(n) + 0.5) / n for n in size))
+    return np.asarray(full - full.mean())
+
+
+def _foretold(parts: list["_System"], stiff: float) -> float:
+    """How far the field of one half of the tiles is from what the other half says, and back."""
+    a, b = parts
+    return b.away(a.solve(stiff)) + a.away(b.solve(stiff))
+
+
+class _System:
+    """Differences between pieces, as medians over tiles, and the field that fits them."""
+
+    def __init__(self, logs: Floats, doubt: Floats, field: Floats) -> None:
+        self.shape = tuple(n + 2 for n in field.shape)  # a ring of unknown pieces around
+        number = np.arange(self.shape[0] * self.shape[1]).reshape(self.shape)[1:-1, 1:-1]
+        found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats, Floats]] = []
+        for ahead, behind in _neighbours(field.shape):
+            middle, weight = _medians(logs, doubt, field, ahead, behind)
+            found.append((number[behind].ravel(), number[ahead].ravel(), middle, weight))
+        first, second, self.steps, self.weights = (
+            np.concatenate([part[k] for part in found]) for k in range(4)
+        )
+        count = len(first)
+        rows = np.repeat(np.arange(count), 2)
+        columns = np.stack([first, second], axis=1).ravel()
+        values = np.tile([-1.0, 1.0], count)
+        self.matrix = sparse.csr_matrix((values, (rows, columns)), (count, number.size * 0 + int(np.prod(self.shape))))
+        weighted = self.matrix.T @ sparse.diags(self.weights)
+        self.normal = (weighted @ self.matrix).tocsc()
+        self.right = weighted @ self.steps
+        self.bending = _bending(self.shape)
+
+    def solve(self, stiff: float) -> Floats:
+        """The field, with its ring of pieces around."""
+        scale = max(float(np.median(self.weights)), 1e-12)
+        tiny = sparse.eye(self.normal.shape[0]) * (1e-9 * scale)
+        whole = (self.normal + stiff * scale * self.bending + tiny).tocsc()
+        return np.asarray(splu(whole).solve(self.right)).reshape(self.shape)
+
+    def away(self, ringed: Floats) -> float:
+        """How badly a field fits these differences, robustly."""
+        rest = np.abs(self.matrix @ ringed.ravel() - self.steps)
+        total = float(self.weights.sum())
+        return float((self.weights * rest**2).sum() / total) if total else 0.0
+
+
+def _neighbours(
+    shape: tuple[int, ...],
+) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """Pieces at some distance from each other along one axis, as slices of all."""
+    for axis in (0, 1):
+        for lag in LAGS:
+            if lag >= shape[axis]:
+                break
+            ahead, behind = slice(lag, None), slice(None, -lag)
+            all_of = slice(None)
+            yield ((ahead, all_of), (behind, all_of)) if axis == 0 else (
+                (all_of, ahead),
+                (all_of, behind),
+            )
+
+
+def _medians(
+    logs: Floats,
+    doubt: Floats,
+    field: Floats,
+    ahead: tuple[slice, slice],
+    behind: tuple[slice, slice],
+) -> tuple[Floats, Floats]:
+    """Median over the tiles of a difference, and its weight; flat."""
+    tiles = (slice(None),)
+    steps = (logs[tiles + ahead] - logs[tiles + behind]).reshape(len(logs), -1)
+    expected = (field[ahead] - field[behind]).ravel()
+    noise = (doubt[tiles + ahead] ** 2 + doubt[tiles + behind] ** 2).reshape(len(logs), -1)
+    known = np.isfinite(steps)
+    rest = np.where(known, np.abs(steps - expected), np.nan)
+    own = np.zeros((len(logs), 1))
+    some = known.any(axis=1)
+    own[some, 0] = 1.4826 * np.nanmedian(rest[some], axis=1)  # a smooth tile tells more
+    weight = np.where(known, 1 / (np.maximum(own, LEAST_SPREAD) ** 2 + noise), 0.0)
+    order = np.argsort(np.where(known, steps, np.inf), axis=0)
+    heaped = np.cumsum(np.take_along_axis(weight, order, axis=0), axis=0)
+    total = heaped[-1]
+    at = np.argmax(heaped >= 0.5 * total, axis=0)
+    middle = np.take_along_axis(
+        np.where(known, steps, 0.0), np.take_along_axis(order, at[None], axis=0), axis=0
+    )[0]
+    return np.where(total > 0, middle, 0.0), total
+
+
+def _bending(shape: tuple[int, ...]) -> sparse.csc_matrix:
+    """Sum of squares of third derivatives of a field, as a matrix."""
+    n, m = shape
+
+    def derivative(length: int, order: int) -> sparse.csr_matrix:
+        matrix = sparse.eye(length, format="csr")
+        for _ in range(order):
+            matrix = (matrix[1:] - matrix[:-1]).tocsr()
+        return matrix
+
+    total = sparse.csc_matrix((n * m, n * m))
+    for along_y, share in ((3, 1.0), (2, 3.0), (1, 3.0), (0, 1.0)):
+        if n <= along_y or m <= 3 - along_y:
+            continue
+        part = sparse.kron(derivative(n, along_y), derivative(m, 3 - along_y))
+        total = total + share * (part.T @ part)
+    return total.tocsc()
