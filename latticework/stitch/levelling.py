@@ -44,7 +44,8 @@ def estimate_gains(
     lattice
         Tiles at their final positions, with pixels.
     dark
-        What the camera counts without light; the darkest of each overlap if not given.
+        What the camera counts without light; the darkest of each overlap if not given, which is
+        wrong where nothing is dark: see `estimate_levels`, which needs not know.
     channel
         Number of the channel.
     threads
@@ -193,7 +194,13 @@ def in_common(pairs: np.ndarray, ratios: np.ndarray, weights: np.ndarray) -> flo
     0.1
     """
     known = weights > 0
-    to = dict(zip(pairs[known, 0].tolist(), zip(pairs[known, 1].tolist(), ratios[known].tolist(), strict=True), strict=True))
+    to = dict(
+        zip(
+            pairs[known, 0].tolist(),
+            zip(pairs[known, 1].tolist(), ratios[known].tolist(), strict=True),
+            strict=True,
+        )
+    )
     double = np.array([r + to[b][1] for b, r in to.values() if b in to])
     if len(double) < LEAST_PAIRS:
         return 0.0

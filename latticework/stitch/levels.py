@@ -70,8 +70,8 @@ def estimate_levels(
         Tiles at their final positions, with pixels; correct uneven illumination first.
     dark
         What the camera counts without light, if backgrounds differ by nothing else: then overlaps
-        that are evenly bright tell of gains as well. If not given, both are found from overlaps that
-        are not even.
+        that are evenly bright tell of gains as well. If not given, both are found from overlaps
+        that are not even.
     channel
         Number of the channel.
     threads
@@ -90,8 +90,8 @@ def estimate_levels(
 
     Notes
     -----
-    Lines are fitted by iteratively reweighted least squares to the sum and the difference of the two
-    views, so that neither view is taken to be without noise (Deming, 1943).
+    Lines are fitted by iteratively reweighted least squares of the distance from the line, so that
+    neither view is taken to be without noise (Deming, 1943).
 
     Examples
     --------

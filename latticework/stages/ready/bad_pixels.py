@@ -150,8 +150,8 @@ def correct_bad_pixels(tile: AnyTile, mask: Pixels) -> AnyTile:
     if isinstance(mask, xr.DataArray):
         mask = mask.transpose(*[d for d in ("c", "y", "x") if d in mask.dims]).data
     bad = np.asarray(mask, dtype=np.bool_)
-    ends = (pixels.sizes["y"], pixels.sizes["x"])
-    channels = pixels.sizes.get("c", 1)
+    ends: tuple[int, int] = (pixels.sizes["y"], pixels.sizes["x"])
+    channels = int(pixels.sizes.get("c", 1))
     if bad.shape not in {ends, (channels, *ends)}:
         raise StageError(
             f"a mask of shape {bad.shape} does not fit a tile of {dict(pixels.sizes)}: estimate it "
@@ -181,9 +181,7 @@ def _replace(planes: npt.NDArray[Any], bad: Bools) -> None:
         for plane in planes:
             around = np.where(good[now], plane[at_y, at_x], np.nan)
             values = np.nanmedian(around, axis=1)
-            plane[rows[now], columns[now]] = (
-                np.rint(values) if plane.dtype.kind in "iu" else values
-            )
+            plane[rows[now], columns[now]] = np.rint(values) if plane.dtype.kind in "iu" else values
         rows, columns = rows[~now], columns[~now]
         reach += 1
 

@@ -77,7 +77,7 @@ def deconvolution_halo(
     Examples
     --------
     >>> deconvolution_halo(sigma_px=(0, 2, 2), iterations=9)
-    {'z': 0, 'y': 18, 'x': 18}
+    {'z': 0, 'y': 15, 'x': 15}
     """
     kernel = _kernel(psf, sigma_px)
     factor = 1 + 0.5 * math.sqrt(max(iterations, 0))
@@ -109,7 +109,7 @@ def _kernel(psf: Pixels | None, sigma_px: float | Sequence[float] | None) -> Flo
         raise StageError("a psf must be finite and nowhere negative, and have light somewhere")
     if any(n % 2 == 0 for n in kernel.shape):
         raise StageError(
-            f"a psf has its centre at its middle pixel, so its sides are odd, but are {kernel.shape}"
+            f"a psf has its centre in its middle pixel, so odd sides, but its shape is {kernel.shape}"
         )
     return np.asarray(kernel / kernel.sum(), dtype=np.float32)
 
@@ -135,8 +135,8 @@ def deconvolve(
         Some of c z y x; channels are treated one by one, and planes if the PSF has two dims. With
         the halo of `deconvolution_halo`, tiles fit together.
     psf
-        The image of a point, ``y x`` or ``z y x`` with odd sides, centre in the middle; its sum does
-        not matter.
+        The image of a point, ``y x`` or ``z y x`` with odd sides, centre in the middle; its sum
+        does not matter.
     sigma_px
         In place of a PSF: a Gaussian with these standard deviations in pixels (z) y x; one number
         for y and x.

@@ -13,6 +13,8 @@ and in each piece the brightness of each line is compared with that of lines 1, 
 on, by the median along it: an edge of the specimen crosses only some of a line.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -51,6 +53,10 @@ def destripe(
     dtype: npt.DTypeLike | None = None,
 ) -> AnyTile:
     """The tile without the stripes that run through it.
+
+    Regular, or strong, stripes leave a tenth of their strength; of single weak shadows in a rough
+    specimen more stays, since a shadow is not told from a line of the specimen that is darker by a
+    per cent or so.
 
     Whole planes are needed: a stripe is known by its whole length, so correct tiles without a halo,
     and take out uneven illumination first.
@@ -241,10 +247,7 @@ def _pattern(
         return np.zeros_like(plane)
     edges = np.linspace(0, n, count + 1).round().astype(int)
     profiles = np.stack(
-        [
-            _profile(values[:, a:b], known[:, a:b], width_px)
-            for a, b in zip(edges[:-1], edges[1:], strict=True)
-        ]
+        [_profile(values[:, a:b], known[:, a:b], width_px) for a, b in pairwise(edges.tolist())]
     )
     stripes = np.zeros(h)
     for _ in range(3):  # what is wider than stripes is seen better without them
@@ -255,7 +258,7 @@ def _pattern(
     if not angle_deg:
         return np.broadcast_to(stripes[:, None], plane.shape).astype(np.float32)
     at = np.arange(h)[:, None] - drop
-    return np.interp(at, np.arange(h), stripes).astype(np.float32)
+    return np.asarray(np.interp(at, np.arange(h), stripes), dtype=np.float32)
 
 
 def _profile(values: Floats, known: npt.NDArray[np.bool_], width_px: float) -> Floats:
@@ -333,7 +336,7 @@ def _in_common(profiles: Floats, width_px: float) -> Floats:
 
 
 def _levelled(stripes: Floats, kind: str, width_px: float) -> tuple[Floats, float]:
-    """Stripes, 0 at lines without (or on the mean, where nearly all have some); how much that is."""
+    """Stripes, 0 at lines without (or in the mean, where nearly all have some), and that share."""
     stripes = stripes - np.median(stripes)
     size = np.abs(stripes)
     usual = np.sqrt(_smooth(stripes**2, 3 * width_px)) + 1e-9
@@ -351,7 +354,7 @@ def _smooth(values: Floats, sigma: float) -> Floats:
 
 
 def _base(profile: Floats, error: float, width_px: float) -> Floats:
-    """What is wider than stripes; a step stays a step, so that edges of the specimen get no halo."""
+    """What is wider than stripes; a step stays a step: edges of the specimen get no halo."""
     window = min(2 * int(3 * width_px) + 1, 2 * (len(profile) // 2) - 1)
     level = ndimage.median_filter(profile, window, mode="nearest")
     rest = profile - level

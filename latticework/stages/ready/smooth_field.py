@@ -13,21 +13,23 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.interpolate import RectBivariateSpline
-from scipy.sparse.linalg import splu
 
 Floats = npt.NDArray[np.float64]
 
 LAGS = (1, 2, 4, 8, 16)
 """Distances between the pieces that are compared."""
+DEGREE = 10
+"""Of the polynomials that the field is made of."""
 STIFFNESS = tuple(10.0**k for k in range(-2, 8))
 """Weights of bending among which that is chosen which foretells other tiles best."""
-LEAST_SPREAD = 0.01
+LEAST_SPREAD = 0.03
 """Spread of a tile's differences below which it counts no more."""
+AS_GOOD = 1.0
+"""How much worse the stiffest field may foretell than the best one."""
 ROUNDS = 3
 
 
-def smooth_field(logs: Floats, doubt: Floats, size: tuple[int, int]) -> Floats:
+def smooth_field(logs: Floats, doubt: Floats, size: tuple[int, ...]) -> Floats:
     """Logarithm of the field at each pixel, with mean 0.
 
     Parameters
@@ -62,14 +64,32 @@ def smooth_field(logs: Floats, doubt: Floats, size: tuple[int, int]) -> Floats:
         whole = _System(logs, doubt, field)
         if turn == ROUNDS - 1 and halves:
             parts = [_System(logs[half], doubt[half], field) for half in halves]
-            stiff = min(STIFFNESS, key=lambda s: _foretold(parts, s))
-        ringed = whole.solve(stiff)
-        field = ringed[1:-1, 1:-1]
-    places = [(np.arange(n + 2) - 0.5) / n for n in shape]
-    bends = [min(3, n + 1) for n in shape]
-    spline = RectBivariateSpline(*places, ringed, kx=bends[0], ky=bends[1])
-    full = spline(*((np.arange(n) + 0.5) / n for n in size))
+            scores = np.array([_foretold(parts, s) for s in STIFFNESS])
+            stiff = STIFFNESS[np.flatnonzero(scores <= AS_GOOD * scores.min())[-1]]
+        solution = whole.solve(stiff)
+        field = (whole.terms @ solution).reshape(shape)
+    table = np.zeros((DEGREE + 1, DEGREE + 1))
+    table[tuple(np.transpose(_powers(shape)))] = solution
+    y, x = (_polynomials(n) for n in size)
+    full = y @ table @ x.T
     return np.asarray(full - full.mean())
+
+
+def _polynomials(n: int) -> Floats:
+    """Legendre's, at the middles of n pieces of a side of the tile, (n, degrees)."""
+    return np.polynomial.legendre.legvander((np.arange(n) + 0.5) / n * 2.0 - 1.0, DEGREE)
+
+
+def _powers(shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Degrees in y and x of all terms; the constant is the tiles' own."""
+    powers = [(i, j) for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i) if i + j]
+    return [(i, j) for i, j in powers if i < shape[0] and j < shape[1]]
+
+
+def _terms(shape: tuple[int, ...]) -> Floats:
+    """All terms at all pieces, (pieces, terms)."""
+    y, x = (_polynomials(n) for n in shape)
+    return np.stack([np.outer(y[:, i], x[:, j]).ravel() for i, j in _powers(shape)], axis=1)
 
 
 def _foretold(parts: list["_System"], stiff: float) -> float:
@@ -82,10 +102,10 @@ class _System:
     """Differences between pieces, as medians over tiles, and the field that fits them."""
 
     def __init__(self, logs: Floats, doubt: Floats, field: Floats) -> None:
-        self.shape = tuple(n + 2 for n in field.shape)  # a ring of unknown pieces around
-        number = np.arange(self.shape[0] * self.shape[1]).reshape(self.shape)[1:-1, 1:-1]
+        shape = field.shape
+        number = np.arange(field.size).reshape(shape)
         found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats, Floats]] = []
-        for ahead, behind in _neighbours(field.shape):
+        for ahead, behind in _neighbours(shape):
             middle, weight = _medians(logs, doubt, field, ahead, behind)
             found.append((number[behind].ravel(), number[ahead].ravel(), middle, weight))
         first, second, self.steps, self.weights = (
@@ -95,22 +115,23 @@ class _System:
         rows = np.repeat(np.arange(count), 2)
         columns = np.stack([first, second], axis=1).ravel()
         values = np.tile([-1.0, 1.0], count)
-        self.matrix = sparse.csr_matrix((values, (rows, columns)), (count, number.size * 0 + int(np.prod(self.shape))))
-        weighted = self.matrix.T @ sparse.diags(self.weights)
-        self.normal = (weighted @ self.matrix).tocsc()
-        self.right = weighted @ self.steps
-        self.bending = _bending(self.shape)
+        differences = sparse.csr_matrix((values, (rows, columns)), (count, field.size))
+        self.terms = _terms(shape)
+        self.matrix = np.asarray(differences @ self.terms)
+        weighted = self.matrix.T * self.weights
+        self.normal, self.right = weighted @ self.matrix, weighted @ self.steps
+        self.bending = self.terms.T @ (_bending(shape) @ self.terms)
 
     def solve(self, stiff: float) -> Floats:
-        """The field, with its ring of pieces around."""
+        """What the field has of each term."""
         scale = max(float(np.median(self.weights)), 1e-12)
-        tiny = sparse.eye(self.normal.shape[0]) * (1e-9 * scale)
-        whole = (self.normal + stiff * scale * self.bending + tiny).tocsc()
-        return np.asarray(splu(whole).solve(self.right)).reshape(self.shape)
+        whole = self.normal + stiff * scale * self.bending
+        whole[np.diag_indices_from(whole)] += 1e-6 * scale
+        return np.asarray(np.linalg.solve(whole, self.right))
 
-    def away(self, ringed: Floats) -> float:
+    def away(self, solution: Floats) -> float:
         """How badly a field fits these differences, robustly."""
-        rest = np.abs(self.matrix @ ringed.ravel() - self.steps)
+        rest = np.abs(self.matrix @ solution - self.steps)
         total = float(self.weights.sum())
         return float((self.weights * rest**2).sum() / total) if total else 0.0
 
@@ -125,9 +146,13 @@ def _neighbours(
                 break
             ahead, behind = slice(lag, None), slice(None, -lag)
             all_of = slice(None)
-            yield ((ahead, all_of), (behind, all_of)) if axis == 0 else (
-                (all_of, ahead),
-                (all_of, behind),
+            yield (
+                ((ahead, all_of), (behind, all_of))
+                if axis == 0
+                else (
+                    (all_of, ahead),
+                    (all_of, behind),
+                )
             )
 
 
