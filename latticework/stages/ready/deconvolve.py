@@ -109,7 +109,7 @@ def _kernel(psf: Pixels | None, sigma_px: float | Sequence[float] | None) -> Flo
         raise StageError("a psf must be finite and nowhere negative, and have light somewhere")
     if any(n % 2 == 0 for n in kernel.shape):
         raise StageError(
-            f"a psf has its centre in its middle pixel, so odd sides, but its shape is {kernel.shape}"
+            f"a psf has its centre in its middle pixel, so odd sides, but is {kernel.shape}"
         )
     return np.asarray(kernel / kernel.sum(), dtype=np.float32)
 

@@ -37,8 +37,8 @@ def estimate_flatfield(
     Each tile is reduced to medians over ``blocks x blocks`` pieces. How their logarithms differ
     from one piece to the next is compared over all tiles: medians of that leave out bright cells
     and edges of the specimen; what holds no specimen does not count. The field that fits the
-    differences bends as little as lets it foretell other tiles. Tiles are read one dask chunk at a time, and only the medians are kept (8 kB per tile and
-    channel).
+    differences bends as little as lets it foretell other tiles. Tiles are read one dask chunk at a
+    time, and only the medians are kept (8 kB per tile and channel).
 
     That tiles share a smooth multiplicative field is the model of CIDRE (Smith et al., 2015) and
     BaSiC (Peng et al., 2017); the notes of `smooth_field` say where the rest comes from.

@@ -77,7 +77,10 @@ def smooth_field(logs: Floats, doubt: Floats, size: tuple[int, ...]) -> Floats:
 
 def _polynomials(n: int) -> Floats:
     """Legendre's, at the middles of n pieces of a side of the tile, (n, degrees)."""
-    return np.polynomial.legendre.legvander((np.arange(n) + 0.5) / n * 2.0 - 1.0, DEGREE)
+    return np.asarray(
+        np.polynomial.legendre.legvander((np.arange(n) + 0.5) / n * 2.0 - 1.0, DEGREE),
+        dtype=np.float64,
+    )
 
 
 def _powers(shape: tuple[int, ...]) -> list[tuple[int, int]]:
