@@ -118,11 +118,11 @@ class _System:
         rows = np.repeat(np.arange(count), 2)
         columns = np.stack([first, second], axis=1).ravel()
         values = np.tile([-1.0, 1.0], count)
-        differences = sparse.csr_matrix((values, (rows, columns)), (count, field.size))
+        self.differences = sparse.csr_matrix((values, (rows, columns)), (count, field.size))
         self.terms = _terms(shape)
-        self.matrix = np.asarray(differences @ self.terms)
-        weighted = self.matrix.T * self.weights
-        self.normal, self.right = weighted @ self.matrix, weighted @ self.steps
+        weighted = self.differences.T @ sparse.diags(self.weights)
+        self.normal = self.terms.T @ (weighted @ self.differences @ self.terms)
+        self.right = self.terms.T @ (weighted @ self.steps)
         self.bending = self.terms.T @ (_bending(shape) @ self.terms)
 
     def solve(self, stiff: float) -> Floats:
@@ -134,7 +134,7 @@ class _System:
 
     def away(self, solution: Floats) -> float:
         """How badly a field fits these differences, robustly."""
-        rest = np.abs(self.matrix @ solution - self.steps)
+        rest = np.abs(self.differences @ (self.terms @ solution) - self.steps)
         total = float(self.weights.sum())
         return float((self.weights * rest**2).sum() / total) if total else 0.0
 
