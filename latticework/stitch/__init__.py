@@ -12,6 +12,7 @@ from latticework.stages.ready.points import match_points
 from latticework.stitch.fusing import fuse
 from latticework.stitch.fusion_plan import FusionPlan
 from latticework.stitch.levelling import estimate_gains
+from latticework.stitch.levels import Levels, estimate_levels
 from latticework.stitch.placement import Placement, place
 from latticework.stitch.point_links import register_points
 from latticework.stitch.registration import register
@@ -20,10 +21,12 @@ from latticework.stitch.warps import Warp
 
 __all__ = [
     "FusionPlan",
+    "Levels",
     "Placement",
     "Stitched",
     "Warp",
     "estimate_gains",
+    "estimate_levels",
     "fuse",
     "match_points",
     "place",

@@ -26,8 +26,6 @@ LEAST_PATCHES = 12
 """Patches from which an overlap tells something."""
 LEAST_PAIRS = 6
 """Neighbours along an axis from which on that what they have in common is taken out."""
-AGREED = 0.65
-"""Share of those neighbours that have to differ in the same sense for that to be in common."""
 PRIOR = 1e-2
 """What holds gains at 1 where overlaps tell nothing, as a share of what a good overlap counts."""
 MOST = 2.0
@@ -46,7 +44,8 @@ def estimate_gains(
     lattice
         Tiles at their final positions, with pixels.
     dark
-        What the camera counts without light; the darkest of each overlap if not given.
+        What the camera counts without light; the darkest of each overlap if not given, which is
+        wrong where nothing is dark: see `estimate_levels`, which needs not know.
     channel
         Number of the channel.
     threads
@@ -72,7 +71,7 @@ def estimate_gains(
 
     def compare(pair: Sequence[int]) -> tuple[float, float]:
         a, b = (int(row) for row in pair)
-        boxes = _common(positions[a], shapes[a], positions[b], shapes[b])
+        boxes = common_boxes(positions[a], shapes[a], positions[b], shapes[b])
         if not boxes[0].size:
             return 0.0, 0.0
         return log_ratio(
@@ -83,7 +82,7 @@ def estimate_gains(
         found = list(pool.map(compare, pairs.tolist()))
     ratios, weights = np.array(found, "f8").reshape(-1, 2).T
     axes = np.repeat(list(along), [len(of) for of in along.values()])
-    logs = gains_of(len(lattice), pairs[:, 0], pairs[:, 1], ratios, weights, axes)
+    logs = gains_of(len(lattice), pairs, ratios, weights, axes)
     far = np.flatnonzero(np.abs(logs) > np.log(MOST))
     if len(far):
         log.warning(
@@ -95,12 +94,7 @@ def estimate_gains(
 
 
 def gains_of(
-    n: int,
-    first: np.ndarray,
-    second: np.ndarray,
-    ratios: np.ndarray,
-    weights: np.ndarray,
-    axes: np.ndarray,
+    n: int, pairs: np.ndarray, ratios: np.ndarray, weights: np.ndarray, axes: np.ndarray
 ) -> np.ndarray:
     """Logarithms of the gains that make pairs alike, without what all along an axis share.
 
@@ -108,8 +102,8 @@ def gains_of(
     ----------
     n
         Number of tiles.
-    first, second
-        (pairs,): their rows.
+    pairs
+        (pairs, 2): their rows.
     ratios, weights
         (pairs,): logarithm of how much brighter the second is, and what that counts.
     axes
@@ -118,12 +112,11 @@ def gains_of(
     ratios = ratios.copy()
     for axis in np.unique(axes):
         part = axes == axis
-        if np.isin(first[part], second[part]).any():  # of two rows nothing adds up
-            ratios[part] -= _in_common(ratios[part], weights[part])
-    return _solve(n, first, second, ratios, weights)
+        ratios[part] -= in_common(pairs[part], ratios[part], weights[part])
+    return solve_differences(n, pairs[:, 0], pairs[:, 1], ratios, weights)
 
 
-def _common(
+def common_boxes(
     first: np.ndarray, first_shape: np.ndarray, second: np.ndarray, second_shape: np.ndarray
 ) -> tuple[Box, Box]:
     """What two tiles share, in the pixels of each."""
@@ -172,7 +165,7 @@ def log_ratio(
 
 
 def patch_means(image: np.ndarray) -> np.ndarray:
-    """Mean brightness of the patches of an image, one after the other."""
+    """Mean brightness of patches."""
     sides = [min(PATCH_PX, n) for n in image.shape]
     cut = image[tuple(slice(0, n // s * s) for n, s in zip(image.shape, sides, strict=True))]
     shape = [part for n, s in zip(cut.shape, sides, strict=True) for part in (n // s, s)]
@@ -181,7 +174,7 @@ def patch_means(image: np.ndarray) -> np.ndarray:
     ).ravel()
 
 
-def _solve(
+def solve_differences(
     n: int, first: np.ndarray, second: np.ndarray, ratios: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Logarithms of the gains: the second of a pair needs less by their ratio than the first."""
@@ -198,15 +191,49 @@ def _solve(
     return np.asarray(found - found.mean())
 
 
-def _in_common(ratios: np.ndarray, weights: np.ndarray) -> float:
-    """What most of these log ratios have in common; 0 where there is no such thing."""
-    known = ratios[weights > 0]
-    if len(known) < LEAST_PAIRS:
+def in_common(pairs: np.ndarray, ratios: np.ndarray, weights: np.ndarray) -> float:
+    """What all log ratios along an axis have in common; 0 where they have nothing.
+
+    Told from two steps on end: uneven illumination adds up over them, while the gains of every
+    second tile cancel, whatever their pattern.
+
+    Parameters
+    ----------
+    pairs
+        (pairs, 2) rows of tiles, along one axis.
+    ratios, weights
+        (pairs,), as `log_ratio` gives them.
+
+    Examples
+    --------
+    >>> pairs = np.stack([np.arange(9), np.arange(1, 10)], axis=1)
+    >>> in_common(pairs, np.where(np.arange(9) % 2, -0.2, 0.2), np.ones(9))
+    0.0
+    >>> in_common(pairs, np.full(9, 0.1), np.ones(9))
+    0.1
+    """
+    known = weights > 0
+    to = dict(
+        zip(
+            pairs[known, 0].tolist(),
+            zip(pairs[known, 1].tolist(), ratios[known].tolist(), strict=True),
+            strict=True,
+        )
+    )
+    double = np.array([r + to[b][1] for b, r in to.values() if b in to])
+    if len(double) < LEAST_PAIRS:
         return 0.0
-    middle = float(np.median(known))
-    error = 1.4826 * float(np.median(np.abs(known - middle))) / np.sqrt(len(known))
-    agreed = float(np.mean(np.sign(known) == np.sign(middle)))
-    return middle if agreed > AGREED and abs(middle) > 2 * error else 0.0
+    middle = float(np.median(double))
+    spread = 1.4826 * float(np.median(np.abs(double - middle)))
+    return 0.5 * middle if abs(middle) > spread else 0.0
 
 
-__all__ = ["estimate_gains", "gains_of", "log_ratio", "patch_means"]
+__all__ = [
+    "common_boxes",
+    "estimate_gains",
+    "gains_of",
+    "in_common",
+    "log_ratio",
+    "patch_means",
+    "solve_differences",
+]

@@ -14,7 +14,8 @@ import xarray as xr
 from latticework.lattice.geometry import Box
 from latticework.lattice.tile import Tile
 from latticework.stages.collections import Tiles
-from latticework.stages.ready.flatfield import field_of, piece_medians
+from latticework.stages.ready.darkfield import offset_of
+from latticework.stages.ready.flatfield import block_medians, field_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ PIECES = 32
 """Pieces along y and x."""
 TILES = 1000
 """Tiles that are looked at, at most."""
-COLUMNS = ("channel", "row", "column", "median", "darkest", "height", "width")
+COLUMNS = ("channel", "row", "column", "median", "error", "height", "width")
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ def glimpse(tile: Tile, others: Tiles, *, every: int = 1) -> "pd.DataFrame":
     Returns
     -------
     pandas.DataFrame
-        A row for each piece and channel: ``channel``, ``row``, ``column``, ``median``; and of the
-        tile ``darkest`` (the lowest thousandth of the channel), ``height`` and ``width`` (pixels).
+        A row for each piece and channel: ``channel``, ``row``, ``column``, ``median`` and its
+        standard ``error``, ``height`` and ``width`` of the tile (pixels).
     """
     import pandas as pd
 
@@ -103,14 +104,11 @@ def glimpse(tile: Tile, others: Tiles, *, every: int = 1) -> "pd.DataFrame":
     planes = xr.DataArray(_planes(tile, others), dims=tile.dims)
     height, width = planes.sizes["y"], planes.sizes["x"]
     grid = (min(PIECES, height), min(PIECES, width))
-    medians = piece_medians(planes, grid)
+    medians, errors = block_medians(planes, grid)
     rows, columns = (index.ravel() for index in np.indices(grid))
     parts = []
-    for channel, median in enumerate(medians):
-        values = np.asarray(planes.isel(c=channel) if "c" in planes.dims else planes).ravel()
-        values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-        darkest = np.percentile(values, 0.1) if values.size else np.nan
-        about = (channel, rows, columns, median.ravel(), float(darkest), height, width)
+    for channel, (median, error) in enumerate(zip(medians, errors, strict=True)):
+        about = (channel, rows, columns, median.ravel(), error.ravel(), height, width)
         parts.append(pd.DataFrame(dict(zip(COLUMNS, about, strict=True))))
     return pd.concat(parts, ignore_index=True)
 
@@ -132,11 +130,17 @@ def _planes(tile: Tile, others: Tiles) -> np.ndarray:
 
 def estimate_dark(glimpses: "pd.DataFrame") -> dict[str, list[float]]:
     """What the camera counts without light, by channel; a reduction over `glimpse`."""
-    found = []
-    for _, of in glimpses.groupby("channel"):
-        darkest = of.groupby("tile")["darkest"].first().dropna()
-        found.append(float(np.percentile(darkest, 5)) if len(darkest) else 0.0)
+    found = [offset_of(*_pieces(of)) for _, of in glimpses.groupby("channel")]
     return {"dark": found or [0.0]}
+
+
+def _pieces(glimpses: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray]:
+    """Medians of the pieces of tiles and their errors, (tile, y, x)."""
+    grid = int(glimpses["row"].max()) + 1, int(glimpses["column"].max()) + 1
+    medians, errors = (
+        glimpses[name].to_numpy("f4").reshape(-1, *grid) for name in ("median", "error")
+    )
+    return medians, errors
 
 
 def estimate_light(glimpses: "pd.DataFrame", dark: Mapping[str, Sequence[float]]) -> xr.DataArray:
@@ -155,12 +159,12 @@ def estimate_light(glimpses: "pd.DataFrame", dark: Mapping[str, Sequence[float]]
         float32, dims ``c y x``, mean 1 in each channel.
     """
     fields: list[Any] = []
-    for (channel, of), offset in zip(glimpses.groupby("channel"), dark["dark"], strict=True):
-        del channel
+    for (_, of), offset in zip(glimpses.groupby("channel"), dark["dark"], strict=True):
         size = int(of["height"].iloc[0]), int(of["width"].iloc[0])
-        grid = int(of["row"].max()) + 1, int(of["column"].max()) + 1
-        medians = of["median"].to_numpy("f4").reshape(-1, *grid) - np.float32(offset)
-        fields.append(field_of(medians, size, None))
+        medians, errors = _pieces(of)
+        fields.append(field_of(medians - np.float32(offset), errors, size))
+    if not fields:  # no tile could be read
+        fields.append(np.ones((1, 1), "f4"))
     return xr.DataArray(np.stack(fields).astype("f4"), dims=("c", "y", "x"), name="light")
 
 

@@ -254,7 +254,8 @@ def _gains(
     rows = [order[np.searchsorted(ids[order], seams[name])] for name in ("first", "second")]
     spread, n = (seams[f"{kind}{name}"].to_numpy("f8") for name in ("spread", "patches"))
     weights = 1 / (np.square(spread) / n + 1e-5)
-    logs = gains_of(len(ids), rows[0], rows[1], ratios, weights, seams["axis"].to_numpy())
+    pairs = np.stack(rows, axis=1)
+    logs = gains_of(len(ids), pairs, ratios, weights, seams["axis"].to_numpy())
     left = _typical(np.abs(ratios + logs[rows[1]] - logs[rows[0]]))
     known = len(np.unique(np.concatenate(rows)))
     free = max(len(seams) - known + 1, 1)  # a gain for each tile could explain so many pairs

@@ -1,5 +1,7 @@
 """Uneven illumination: estimated from many tiles, and taken out of each."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -14,41 +16,43 @@ from latticework.stages.ready.labelled import (
     like,
     to_dtype,
 )
+from latticework.stages.ready.smooth_field import smooth_field
 
 Floats = npt.NDArray[np.float32]
+
+LEAST_ERRORS = 4.0
+"""Standard errors that a piece must be above the dark to tell something."""
 
 
 def estimate_flatfield(
     tiles: Pixels,
     *,
-    offset: float = 0.0,
+    offset: float | Pixels = 0.0,
     degree: int | None = None,
     max_tiles: int = 1000,
     blocks: int = 32,
 ) -> xr.DataArray:
     """The share of light that each pixel of a tile gets, from many tiles of one acquisition.
 
-    Each tile is reduced to medians over ``blocks x blocks`` pieces, and the pieces that hold
-    specimen are told from empty ones. Then ``log(piece) = field(place in tile) + level(tile)`` is
-    solved by alternating medians, so that neither bright cells, nor edges of the specimen, nor many
-    empty tiles count; a polynomial is fitted to the field. Tiles are read one dask chunk at a time,
-    and only the medians are kept (4 kB per tile and channel).
+    Each tile is reduced to medians over ``blocks x blocks`` pieces. How their logarithms differ
+    from one piece to the next is compared over all tiles: medians of that leave out bright cells
+    and edges of the specimen; what holds no specimen does not count. The field that fits the
+    differences bends as little as lets it foretell other tiles. Tiles are read one dask chunk at a
+    time, and only the medians are kept (8 kB per tile and channel).
 
-    Alternating medians over rows and columns are Tukey's median polish (1977); that tiles share a
-    smooth multiplicative field is the model of CIDRE (Smith et al., 2015) and BaSiC (Peng et al.,
-    2017).
+    That tiles share a smooth multiplicative field is the model of CIDRE (Smith et al., 2015) and
+    BaSiC (Peng et al., 2017); the notes of `smooth_field` say where the rest comes from.
 
     Parameters
     ----------
     tiles
         Dims ``tile``, then ``y x`` and perhaps ``c`` and ``z``; NumPy or dask, any number type.
     offset
-        Counts of the camera in the dark. If it is left at 0 though it is not, the field comes out
-        too even.
+        Counts of the camera in the dark, as a number or an image (see `estimate_darkfield`). If it
+        is left at 0 though it is not, the field comes out too even.
     degree
         Degree of the polynomial: what bends more often within a tile is not seen as illumination.
-        If not given, 2 with fewer than 24 tiles of specimen (more would follow the specimen
-        itself), else 4.
+        If not given, the field is as smooth as foretells other tiles best.
     max_tiles
         At most so many tiles, evenly spread over all, are read.
     blocks
@@ -80,10 +84,17 @@ def estimate_flatfield(
     size = (stack.sizes["y"], stack.sizes["x"])
     grid = (min(blocks, size[0]), min(blocks, size[1]))
     reduced = np.stack(
-        [piece_medians(tile, grid) for _, tile in each_tile(stack, chosen, most_planes=8)]
+        [block_medians(tile, grid) for _, tile in each_tile(stack, chosen, most_planes=8)]
     )
-    reduced -= offset
-    fields = [field_of(reduced[:, channel], size, degree) for channel in range(reduced.shape[1])]
+    dark = np.float32(0) + _dark(offset, stack)
+    if dark.ndim:
+        planes = np.broadcast_to(dark, (reduced.shape[2], *size))
+        dark = block_medians(xr.DataArray(planes, dims=("c", "y", "x")), grid)[0]
+    medians, errors = reduced[:, 0] - dark, reduced[:, 1]
+    fields = [
+        field_of(medians[:, channel], errors[:, channel], size, degree)
+        for channel in range(medians.shape[1])
+    ]
     coords = {dim: stack.coords[dim] for dim in ("c", "y", "x") if dim in stack.coords}
     if "c" in stack.dims:
         return xr.DataArray(np.stack(fields), dims=("c", "y", "x"), coords=coords, name="flatfield")
@@ -91,24 +102,26 @@ def estimate_flatfield(
     return xr.DataArray(fields[0], dims=("y", "x"), coords=coords, name="flatfield")
 
 
+def _dark(offset: float | Pixels, tile: xr.DataArray) -> npt.NDArray[Any]:
+    """A number, or an image of y x or c y x that fits a tile, as an array."""
+    if isinstance(offset, xr.DataArray):
+        offset = offset.transpose(*[dim for dim in ("c", "y", "x") if dim in offset.dims]).data
+    dark = np.asarray(offset, dtype=np.float32)
+    size = (tile.sizes["y"], tile.sizes["x"])
+    if dark.ndim and dark.shape not in {size, (tile.sizes.get("c", 1), *size)}:
+        raise StageError(
+            f"a dark-field of shape {dark.shape} does not fit a tile of {dict(tile.sizes)}: give a "
+            "number, or an image of y x (or c y x) as large as a tile without halo"
+        )
+    return dark
+
+
 def _edges(size: int, pieces: int) -> npt.NDArray[np.int64]:
     return np.linspace(0, size, pieces + 1).round().astype(np.int64)
 
 
-def piece_medians(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
-    """Medians of the pieces of a tile along y and x, over all of its planes.
-
-    Parameters
-    ----------
-    tile
-        Dims ``y x``, perhaps with ``c`` and ``z`` before them.
-    grid
-        Pieces along y and x.
-
-    Returns
-    -------
-    float32 array (c, y, x)
-    """
+def block_medians(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
+    """Medians of the pieces of a tile and their standard errors, float32 (2, c, *grid)."""
     size = (tile.sizes["y"], tile.sizes["x"])
     rows, columns = _edges(size[0], grid[0]), _edges(size[1], grid[1])
     high, wide = np.diff(rows).min(), np.diff(columns).min()
@@ -122,7 +135,12 @@ def piece_medians(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
     pieces = pixels[:, :, y[:, None, :, None], x[None, :, None, :]]  # c z, grid, within the piece
     # Nothing but zeros is a missing tile, NaN a masked one.
     medians = np.median(pieces, axis=(1, 4, 5)).astype(np.float32)
-    return np.asarray(np.nan_to_num(medians, nan=0.0), dtype=np.float32)
+    # What is brighter than usual in a piece are cells; what is darker is noise.
+    low = np.percentile(pieces, 16, axis=(1, 4, 5)).astype(np.float32)
+    count = pieces.shape[1] * pieces.shape[4] * pieces.shape[5]
+    errors = 1.2533 * (medians - low + 0.3) / np.sqrt(count)
+    both = np.stack([medians, errors])
+    return np.asarray(np.where(np.isnan(both), 0.0, both), dtype=np.float32)
 
 
 def _specimen(reduced: Floats) -> npt.NDArray[np.bool_]:
@@ -147,36 +165,30 @@ def _specimen(reduced: Floats) -> npt.NDArray[np.bool_]:
     return np.asarray(reduced > np.exp(edges[best + 1]))
 
 
-def field_of(reduced: Floats, size: tuple[int, int], degree: int | None) -> Floats:
-    """The flat-field of one channel, from the medians of pieces above the camera's offset.
-
-    Parameters
-    ----------
-    reduced
-        (tile, y, x): `piece_medians` of a channel of many tiles, without the offset.
-    size
-        Pixels of a tile along y and x.
-    degree
-        As for `estimate_flatfield`.
-    """
-    # Without the specimen's own rim, where pieces are half empty.
-    inside = ndimage.binary_erosion(_specimen(reduced), np.ones((1, 3, 3)), border_value=1)
-    enough = inside.reshape(len(inside), -1).mean(axis=1) > 0.1
+def field_of(
+    reduced: Floats, errors: Floats, size: tuple[int, ...], degree: int | None = None
+) -> Floats:
+    """Field of one channel at full size, from (tile, *grid) medians and their errors."""
+    # What is dark is known too little to tell anything, and depends on the offset most.
+    known = (reduced > LEAST_ERRORS * errors) & (reduced > 0)
+    # A glow around the specimen, and what the offset is off by, would pass for the lamp's.
+    known &= ndimage.binary_erosion(_specimen(reduced), np.ones((1, 3, 3)), border_value=1)
+    enough = known.reshape(len(known), -1).mean(axis=1) > 0.1
     if not enough.any():
         return np.ones(size, dtype=np.float32)
-    logs = np.where(inside, np.log(np.where(inside, reduced, 1.0)), np.nan)[enough]
-    seen = (~np.isnan(logs)).sum(axis=0)
-    if degree is None:
-        degree = 2 if len(logs) < 24 else 4
-    field = np.zeros(logs.shape[1:])
-    for _ in range(8):
-        level = np.nanmedian((logs - field).reshape(len(logs), -1), axis=1)
-        rest = logs - level[:, None, None]
-        rest[:, seen == 0] = 0.0
-        raw = np.nanmedian(rest, axis=0)
-        raw -= raw[seen > 0].mean()  # level and field share a constant
-        field = _fit(raw, np.sqrt(seen), degree, raw.shape)
-    full = np.exp(_fit(raw, np.sqrt(seen), degree, size))
+    safe = np.where(known, reduced, 1.0).astype(np.float64)
+    logs = np.where(known, np.log(safe), np.nan)[enough]
+    doubt = np.where(known, errors / safe, 1.0)[enough]
+    logarithm = smooth_field(logs, doubt, size)
+    if degree is not None:
+        rows, columns = (np.arange(n) for n in logs.shape[1:])
+        at = [
+            np.round((k + 0.5) / len(k) * n - 0.5).astype(int)
+            for k, n in zip((rows, columns), size, strict=True)
+        ]
+        coarse = logarithm[np.ix_(*at)]
+        logarithm = _fit(coarse, np.ones_like(coarse), degree, size)
+    full = np.exp(logarithm)
     return np.asarray(full / full.mean(), dtype=np.float32)
 
 
@@ -214,25 +226,34 @@ def _fit(
 
 
 def correct_flatfield(
-    tile: AnyTile, flatfield: Pixels, *, offset: float = 0.0, dtype: npt.DTypeLike | None = None
+    tile: AnyTile,
+    flatfield: Pixels,
+    darkfield: float | Pixels | None = None,
+    *,
+    offset: float = 0.0,
+    dtype: npt.DTypeLike | None = None,
 ) -> AnyTile:
-    """The tile under an even lamp and without offset: ``(tile - offset) / flatfield``.
+    """The tile under an even lamp and without offset: ``(tile - darkfield) / flatfield``.
 
     Parameters
     ----------
     tile
         Some of c z y x, without a halo (a halo belongs to other places of the neighbours' lamp).
     flatfield
-        ``y x``, or ``c y x`` for one per channel, as `estimate_flatfield` gives it.
+        ``y x``, or ``c y x`` for one per channel, as `estimate_flatfield` gives it, or a reference
+        image of an even specimen, without its dark-field and with a mean of 1.
+    darkfield
+        What the camera counts without light: a number, or an image of ``y x`` (``c y x``), such as
+        one taken with the shutter closed, or of `estimate_darkfield`.
     offset
-        Counts of the camera in the dark.
+        The same as a number, if no `darkfield` is given.
     dtype
         Type of the result, the tile's own if not given; integers are rounded and clipped.
 
     Raises
     ------
     StageError
-        If the flat-field's shape is not the tile's.
+        If the flat-field's or the dark-field's shape is not the tile's.
 
     Examples
     --------
@@ -258,8 +279,13 @@ def correct_flatfield(
     light = np.asarray(field.transpose(*order).data, dtype=np.float32)
     if "z" in pixels.dims:
         light = light[..., None, :, :]
+    dark = _dark(offset if darkfield is None else darkfield, pixels)
+    if "z" in pixels.dims and dark.ndim == 3:
+        dark = dark[:, None]
     # A pixel without light has no brightness to restore; it stays near 0, not infinite.
-    corrected = (np.asarray(pixels.data, dtype=np.float32) - np.float32(offset)) / np.maximum(
+    corrected = (np.asarray(pixels.data, dtype=np.float32) - dark) / np.maximum(
         light, np.float32(1e-3)
     )
+    if "c" not in pixels.dims:
+        corrected = corrected.reshape(pixels.shape)
     return like(tile, to_dtype(corrected, pixels.dtype if dtype is None else dtype))

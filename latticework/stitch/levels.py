@@ -1,0 +1,192 @@
+"""Tiles of different brightness and background made alike: a gain and an offset for each tile.
+
+In each overlap, patches that both tiles show are fitted by a straight line: its slope is the ratio
+of the two gains, and what is left is the difference of their backgrounds. Gains are solved for
+first, over all loops, then offsets; an overlap that is evenly bright tells nothing of gains, and
+all of what it shows goes into the offsets::
+
+    second │      ·/            slope: how much brighter the second tile is
+           │   ·/·
+           │  /·                where the line starts: how much more background
+           └────────── first
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from latticework.errors import LatticeError
+from latticework.lattice.lattice import Lattice
+from latticework.stitch.levelling import (
+    LEAST_PATCHES,
+    common_boxes,
+    gains_of,
+    patch_means,
+    solve_differences,
+)
+from latticework.stitch.tiles import pairs_of, places_of, read_tile
+
+ROUNDS = 20
+LEAST_SLOPE_ERROR = 0.003
+"""No slope is believed to be known better than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What makes tiles alike: ``pixel * gain + offset``, a gain and an offset for each tile.
+
+    Examples
+    --------
+    >>> levels = Levels(np.array([1.0, 0.8]), np.array([0.0, 20.0]))
+    >>> levels.apply(np.array([100.0, 200.0]), 1)
+    array([100., 180.])
+    """
+
+    gains: np.ndarray
+    """(tiles,) factors, in the order of the lattice's rows; the mean of their logarithms is 0."""
+    offsets: np.ndarray
+    """(tiles,) counts, to be added after the gain."""
+
+    def apply(self, pixels: np.ndarray, row: int) -> np.ndarray:
+        """Pixels of the tile in a row of the lattice, levelled; as floats."""
+        return np.asarray(pixels * self.gains[row] + self.offsets[row])
+
+
+def estimate_levels(
+    lattice: Lattice,
+    *,
+    dark: float | None = None,
+    channel: int = 0,
+    threads: int | None = None,
+) -> Levels:
+    """A gain and an offset for each tile, which make overlapping tiles alike.
+
+    Parameters
+    ----------
+    lattice
+        Tiles at their final positions, with pixels; correct uneven illumination first.
+    dark
+        What the camera counts without light, if backgrounds differ by nothing else: then overlaps
+        that are evenly bright tell of gains as well. If not given, both are found from overlaps
+        that are not even.
+    channel
+        Number of the channel.
+    threads
+        Overlaps at a time; as many as there are cores if not given.
+
+    Returns
+    -------
+    Levels
+        With a mean of 0 of the gains' logarithms, and offsets that keep the mean brightness of the
+        overlaps, over all tiles.
+
+    Raises
+    ------
+    LatticeError
+        If the lattice has no pixels.
+
+    Notes
+    -----
+    Lines are fitted by iteratively reweighted least squares of the distance from the line, so that
+    neither view is taken to be without noise (Deming, 1943).
+
+    Examples
+    --------
+    >>> import latticework as lw
+    >>> tiles, truth = lw.simulate({"y": 1, "x": 2}, tile_shape={"y": 96, "x": 96}, seed=2)
+    >>> levels = estimate_levels(tiles)
+    >>> levels.gains.shape, levels.offsets.shape
+    ((2,), (2,))
+    """
+    if lattice.source is None:
+        raise LatticeError("this lattice has no pixels: open it with latticework.open_tiles")
+    places = places_of(lattice)
+    positions, shapes = np.rint(places.positions).astype(int), places.shapes
+    along = pairs_of(lattice)
+    pairs = np.concatenate([np.zeros((0, 2), np.int64), *along.values()])
+
+    def compare(pair: Sequence[int]) -> tuple[float, float, float, float, float]:
+        a, b = (int(row) for row in pair)
+        boxes = common_boxes(positions[a], shapes[a], positions[b], shapes[b])
+        if not boxes[0].size:
+            return 0.0, 0.0, 0.0, 0.0, 0.0
+        return line_between(
+            read_tile(lattice, a, channel)(boxes[0]), read_tile(lattice, b, channel)(boxes[1]), dark
+        )
+
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        found = list(pool.map(compare, pairs.tolist()))
+    slopes, trust, first, second, counts = np.array(found, "f8").reshape(-1, 5).T
+    axes = np.repeat(list(along), [len(of) for of in along.values()])
+    tiles, a, b = len(lattice), pairs[:, 0], pairs[:, 1]
+    gains = np.exp(gains_of(tiles, pairs, slopes, trust, axes))
+    seen = counts > 0
+    zero = 0.0 if dark is None else dark
+    if dark is not None:  # the background is the camera's: it is not brightened
+        return Levels(gains, zero * (1 - gains))
+    # What is left of the difference where both are as bright as usual; a gain of 0 for log ratios.
+    steps = np.where(seen, gains[b] * second - gains[a] * first, 0.0)
+    offsets = solve_differences(tiles, a, b, steps, counts)
+    usual = np.bincount(a, seen * first, tiles) + np.bincount(b, seen * second, tiles)
+    number = np.bincount(a, seen, tiles) + np.bincount(b, seen, tiles)
+    mean = usual / np.maximum(number, 1)
+    change = (mean * gains + offsets - mean)[number > 0]
+    return Levels(gains, offsets - (change.mean() if len(change) else 0.0))
+
+
+def line_between(
+    first: np.ndarray, second: np.ndarray, dark: float | None = None
+) -> tuple[float, float, float, float, float]:
+    """How the second view of a place goes with the first.
+
+    Returns
+    -------
+    (slope, trust, level of the first, level of the second, trust of the levels)
+        The slope as a logarithm. All 0 where too little is seen.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> scene = rng.uniform(100, 900, (64, 16))
+    >>> slope, trust, here, there, _ = line_between(scene, 1.2 * scene + 30)
+    >>> round(float(np.exp(slope)), 2), round(there - 1.2 * here)
+    (1.2, 30)
+    """
+    a, b = patch_means(first), patch_means(second)
+    ok = np.isfinite(a) & np.isfinite(b)
+    a, b = a[ok], b[ok]
+    if len(a) < LEAST_PATCHES:
+        return 0.0, 0.0, 0.0, 0.0, 0.0
+    weight = np.ones(len(a))
+    slope = float(np.std(b) / max(float(np.std(a)), 1e-12)) or 1.0
+    slope = min(max(slope, 0.25), 4.0)
+    for _ in range(ROUNDS):
+        middle_a, middle_b = np.average(a, weights=weight), np.average(b, weights=weight)
+        if dark is not None:
+            middle_a = middle_b = dark
+        x, y = a - middle_a, b - middle_b
+        aa, bb, ab = (float((weight * u * v).sum()) for u, v in ((x, x), (y, y), (x, y)))
+        # The line with the least distance, both views being as noisy.
+        slope = (bb - aa + np.hypot(bb - aa, 2 * ab)) / (2 * ab) if ab > 0 else 1.0
+        rest = (y - slope * x) / np.sqrt(1 + slope**2)
+        scale = 1.4826 * float(np.median(np.abs(rest))) + 1e-9 * (1 + abs(middle_a))
+        weight = 1 / (1 + (rest / (2 * scale)) ** 2) ** 2
+    total = weight.sum()
+    level_a, level_b = np.average(a, weights=weight), np.average(b, weights=weight)
+    spread = float(np.average((a - middle_a) ** 2, weights=weight))
+    error = scale * np.sqrt((1 + slope**2) / max(total * spread, 1e-12)) / slope
+    certain = ab > 0 and error < 0.2
+    trust = 1 / (error**2 + LEAST_SLOPE_ERROR**2) if certain else 0.0
+    return (
+        float(np.log(slope)) if certain else 0.0,
+        float(trust),
+        float(level_a),
+        float(level_b),
+        float(total / (scale**2 + 1e-6 * level_a**2 + 1e-12)),
+    )
+
+
+__all__ = ["Levels", "estimate_levels", "line_between"]
