@@ -52,6 +52,16 @@ HOW: tuple[Callable[[Any], Any], ...] = (
         "and 16 px at least, if not given.",
     ),
     click.option(
+        "--links", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.csv",
+        help="Links corrected by hand: the table beside the report, with another 'trusted' or "
+        "other offsets.",
+    ),
+    click.option(
+        "--anchors", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE.csv",
+        help="Tiles whose places are known: columns tile (id or name), position_y_um, ...",
+    ),
+    click.option(
         "--light", type=CHOICE, default="auto", show_default=True,
         help="Take out uneven light; 'auto': if that makes neighbours more alike.",
     ),
@@ -85,7 +95,7 @@ HOW: tuple[Callable[[Any], Any], ...] = (
 """How tiles are stitched."""
 HOW_NAMES = (
     *("channel", "reach", "light", "gains", "blend", "interpolation", "merge"),
-    *("volume_pixel_size", "version", "overwrite", "report"),
+    *("volume_pixel_size", "version", "links", "anchors", "overwrite", "report"),
 )
 
 

@@ -11,7 +11,8 @@ lattice without its pixels::
         5     13    y   -1                                               nothing to compare with 13
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from latticework.lattice.offsets import spatial_axis
 from latticework.lattice.tile import Tile
 from latticework.stages.collections import Tiles
 from latticework.stages.reads import Reads, neighbours
+from latticework.stitch.corrections import apply_corrections
 from latticework.stitch.large_pairs import match_strips
 from latticework.stitch.pairs import Candidate
 from latticework.stitch.placement import Placement, place
@@ -197,13 +199,20 @@ def _suffixes(table: "pd.DataFrame", before: str, after: str) -> tuple[str, ...]
     )
 
 
-def placed_by(table: "pd.DataFrame") -> Placement:
+def placed_by(
+    table: "pd.DataFrame",
+    *,
+    corrections: Sequence[Mapping[str, Any]] = (),
+    anchors: Mapping[str, Sequence[float]] = MappingProxyType({}),
+) -> Placement:
     """Where all tiles lie, from the tables of `compare_tile`.
 
     Parameters
     ----------
     table
         The rows of all tiles, each with a column ``tile``, its name.
+    corrections, anchors
+        See `latticework.stitch.corrections`.
     """
     lattice = lattice_of(table)
     pairs = overlapping(lattice)
@@ -212,7 +221,12 @@ def placed_by(table: "pd.DataFrame") -> Placement:
     told = {pair: _candidates(of, offsets) for pair, of in rows.groupby(["first", "second"])}
     ids = [tuple(pair) for pair in lattice.ids[pairs.rows].tolist()]
     found = [told.get(ids[k], []) if there else None for k, there in enumerate(pairs.there)]
-    return place(lattice, judge(lattice, pairs, found))
+    links = apply_corrections(judge(lattice, pairs, found), corrections)
+    return place(lattice, links, anchors=_by_id(anchors))
+
+
+def _by_id(anchors: Mapping[str, Sequence[float]]) -> dict[int, Sequence[float]]:
+    return {int(id): position for id, position in anchors.items()}
 
 
 def _candidates(rows: "pd.DataFrame", offsets: Sequence[str]) -> list[Candidate] | None:
@@ -223,12 +237,22 @@ def _candidates(rows: "pd.DataFrame", offsets: Sequence[str]) -> list[Candidate]
     return [Candidate(tuple(row[:-3]), *row[-3:]) for row in values.tolist()]
 
 
-def judge_links(table: "pd.DataFrame") -> "pd.DataFrame":
+def judge_links(
+    table: "pd.DataFrame",
+    *,
+    corrections: Sequence[Mapping[str, Any]] = (),
+    anchors: Mapping[str, Sequence[float]] = MappingProxyType({}),
+) -> "pd.DataFrame":
     """All links, with what is to be believed of each; a reduction over `compare_tile`."""
-    return placed_by(table).links
+    return placed_by(table, corrections=corrections, anchors=anchors).links
 
 
-def place_tiles(table: "pd.DataFrame", links: "pd.DataFrame") -> "pd.DataFrame":
+def place_tiles(
+    table: "pd.DataFrame",
+    links: "pd.DataFrame",
+    *,
+    anchors: Mapping[str, Sequence[float]] = MappingProxyType({}),
+) -> "pd.DataFrame":
     """Where each tile lies, ``position_y_um`` and so on; a reduction over `compare_tile`.
 
     Parameters
@@ -237,8 +261,10 @@ def place_tiles(table: "pd.DataFrame", links: "pd.DataFrame") -> "pd.DataFrame":
         As for `placed_by`.
     links
         As `judge_links` gives them.
+    anchors
+        Tiles whose places are known; see `latticework.stitch.corrections.anchors_of`.
     """
-    found = place(lattice_of(table), links)
+    found = place(lattice_of(table), links, anchors=_by_id(anchors))
     report: pd.DataFrame = found.tiles
     for k, axis in enumerate(found.lattice.spatial_dims):
         report[f"position_{axis}_um"] = found.lattice.position_um[:, k]

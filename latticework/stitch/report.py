@@ -347,8 +347,9 @@ def _by_hand(found: Findings) -> str:
         for d in found.dims
     )
     columns = ", ".join(f'"offset_{dim}_px"' for dim in found.dims)
+    image = "brain.ome.zarr" if found.image is None else str(found.image)
     code = f"""import latticework as lw
-from latticework.stitch import fuse, place
+from latticework.stitch import stitch
 
 project = lw.open_project({where!r})
 links = project["links"].data            # rows are the links of the tables above
@@ -359,11 +360,12 @@ links.loc[{right}, [{columns}]] = {sides}
 links.loc[{right}, "correlation"] = 1.0
 links.loc[{right}, "trusted"] = True
 
-placed = place(project.lattice, links)   # print it: it says how well they agree now
-fuse(placed.lattice, "corrected.ome.zarr")"""
+stitch(project.lattice, {image!r}, project={where!r}, links=links, overwrite=True)"""
     caption = (
-        "Where a link is wrong, say so and place the tiles again. fuse makes a volume of its own "
-        "in this process, without flat-field and gains; the volume beside this page stays as it is."
+        "Where a link is wrong, say so and stitch again: only what depends on places runs, and the "
+        "volume and this page are replaced. On the command line: the same line as before with "
+        "--links and the table of links beside this page, edited, and --overwrite. Options that "
+        "were given before have to be given again."
     )
     return page.section(
         "hand", "Correct a link by hand", caption, f"<pre>{escaped_block(code)}</pre>"

@@ -17,7 +17,7 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -39,6 +39,7 @@ from latticework.stitch.comparing import (
     place_tiles,
     with_places,
 )
+from latticework.stitch.corrections import anchors_of, corrected_rows
 from latticework.stitch.fusing import check_pixels
 from latticework.stitch.fusion_plan import FusionPlan
 from latticework.stitch.light import TILES, Even, estimate_dark, estimate_light, glimpse
@@ -75,6 +76,8 @@ class Settings:
     version: Version = "0.5"
     block: tuple[int, ...] | None = None
     fusing: Mapping[str, Any] = field(default_factory=dict)
+    corrections: Sequence[Mapping[str, Any]] = ()
+    anchors: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         choices = {"light": get_args(Choice), "gains": get_args(Choice)}
@@ -128,6 +131,8 @@ def stitch(
     pixel_size_um: float | Mapping[str, float] | None = None,
     interpolation: Interpolation = "linear",
     merge: str | Sequence[str] = (),
+    links: "pd.DataFrame | Path | str | None" = None,
+    anchors: "Mapping[int | str, Any] | Path | str | None" = None,
     overwrite: bool = False,
     report: bool = True,
     progress: Any = "auto",
@@ -157,6 +162,13 @@ def stitch(
         The same of a gain for each tile.
     blend, version, block, pixel_size_um, interpolation, merge
         As for `latticework.stitch.fuse`.
+    links
+        Links that were corrected by hand: the table of an earlier ``placement``, or the CSV file
+        beside its report, with another ``trusted`` or other offsets. What was not changed in it is
+        found as ever.
+    anchors
+        Positions that are known, in micrometres along the lattice's spatial dims, by the tile's id
+        or name; or a CSV file with the columns ``tile``, ``position_y_um`` and so on.
     overwrite
         Whether an image that is there already is replaced.
     report
@@ -188,17 +200,20 @@ def stitch(
     >>> bool(done), done.image.name, done.report.name
     (True, 'brain.ome.zarr', 'brain.html')
     """
+    image = Path(out).expanduser().resolve()
+    lattice = tiles if isinstance(tiles, Lattice) else open_tiles(tiles)
     settings = Settings(
         *(channel, None if reach is None else tuple(map(float, reach)), light, gains),
         *(blend, version, None if block is None else tuple(map(int, block))),
         _fusing(pixel_size_um, interpolation, merge),
+        anchors=anchors_of(lattice, anchors),
     )
-    image = Path(out).expanduser().resolve()
-    lattice = tiles if isinstance(tiles, Lattice) else open_tiles(tiles)
     check_pixels(lattice)
     FusionPlan.of(lattice, **settings.fusing)  # refuses what cannot be one volume
     check_views(lattice, settings.fusing["merge"], blend)
     opened = _project(lattice, beside(image, ".lw") if project is None else Path(project))
+    if links is not None:
+        settings = replace(settings, corrections=corrected_rows(links, _links_in(opened)))
     add_measuring(opened, settings)
     with Place(where) as place:
         measured = _run(opened, place, MEASURING, progress)
@@ -238,6 +253,12 @@ def beside(image: Path, ending: str) -> Path:
 
 def _project(lattice: Lattice, path: Path) -> Project:
     return create(path, lattice, exist_ok=True)
+
+
+def _links_in(project: Project) -> "pd.DataFrame | None":
+    """The links that a project has found, if it has."""
+    done = project.counts.get("links") == {"complete": 1}
+    return project["links"].data if done else None
 
 
 class Place:
@@ -304,8 +325,10 @@ def add_measuring(project: Project, settings: Settings) -> None:
     pairs = project.add(
         compare_tile, name="pairs", reads=strips, params={**seen, "reach": reach}, numpy=True
     )
-    links = project.add(judge_links, name="links", after=pairs, reads=every)
-    places = project.add(place_tiles, name="places", after=[pairs, links], reads=every)
+    held = {"anchors": dict(settings.anchors)}
+    by_hand = {"corrections": list(settings.corrections), **held}
+    links = project.add(judge_links, name="links", after=pairs, reads=every, params=by_hand)
+    places = project.add(place_tiles, name="places", after=[pairs, links], reads=every, params=held)
     sample = {"every": max(1, len(lattice) // TILES)}
     glimpses = project.add(glimpse, name="glimpses", reads=strips, params=sample, numpy=True)
     dark = project.add(estimate_dark, name="dark", after=glimpses, reads=every)

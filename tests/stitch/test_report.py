@@ -15,6 +15,7 @@ import latticework as lw
 from latticework.errors import LatticeError
 from latticework.lattice import Box
 from latticework.stitch import fuse, place, register, report_page, stitch
+from latticework.stitch.block_units import plan_of
 from latticework.stitch.placement_plot import plot_placement
 from latticework.stitch.report import page_of, write_page
 from latticework.stitch.report_facts import Findings
@@ -385,10 +386,13 @@ def test_what_the_page_says_of_corrections_by_hand_runs(tmp_path, monkeypatch):
     words = words_of(page)
     assert "brain.ome.zarr: y" in words
     assert "pauses between runs not counted" in words
+    plan = plan_of(done.image)
     code = html.unescape(re.search(r"<pre>(.*?)</pre>", page, re.DOTALL)[1])
     monkeypatch.chdir(tmp_path)
-    exec(code, {})
-    assert (tmp_path / "corrected.ome.zarr").is_dir()
+    exec(code.replace("overwrite=True", "overwrite=True, progress='none'"), {})
+    links = lw.open_project(tmp_path / "brain.lw")["links"].data
+    assert (links["why"] == "by hand").sum() == 2
+    assert plan_of(done.image) != plan
 
 
 # ------------------------------------------------------------------ real ones, a real browser

@@ -1,0 +1,182 @@
+"""What a person knows better: links corrected by hand, and tiles whose places are known."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latticework.errors import LatticeError
+from latticework.lattice.lattice import Lattice
+from latticework.stitch.doubts import BY_HAND
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEAR_PX, NEAR = 1e-3, 1e-5
+"""Offsets that differ by less than so many pixels, and this share of them, are the same: files
+have six digits."""
+
+
+def corrected_rows(
+    links: "pd.DataFrame | Path | str", known: "pd.DataFrame | None"
+) -> list[dict[str, Any]]:
+    """The rows of a table of links that a person has changed, as plain values.
+
+    Parameters
+    ----------
+    links
+        As `latticework.stitch.Placement` has them, or the CSV file beside a report; edited.
+    known
+        The same before; without it only rows count that are ``fixed`` or marked "by hand".
+
+    Returns
+    -------
+    list
+        Of mappings: ``first``, ``second``, ``trusted``, and ``offset_y_px`` and so on where known.
+
+    Raises
+    ------
+    LatticeError
+        If it is no table of links.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> known = pd.DataFrame({"first": [0, 1], "second": [1, 2], "trusted": [True, True]})
+    >>> corrected_rows(known.assign(trusted=[True, False]), known)
+    [{'first': 1, 'second': 2, 'trusted': False}]
+    """
+    import pandas as pd
+
+    table = links if isinstance(links, pd.DataFrame) else pd.read_csv(links)
+    missing = [name for name in ("first", "second", "trusted") if name not in table]
+    if missing:
+        raise LatticeError(
+            f"a table of links has the columns first, second and trusted, but {missing[0]} is "
+            f"missing in {'this one' if table is links else links}"
+        )
+    offsets = [n for n in table.columns if n.startswith("offset_") and n.endswith("_px")]
+    changed = np.zeros(len(table), bool)
+    if "why" in table:
+        changed |= (table["why"] == BY_HAND).to_numpy()
+    if "fixed" in table:
+        changed |= table["fixed"].fillna(value=False).to_numpy(bool)
+    if known is not None:
+        changed |= _changed(table, known, offsets)
+    rows = []
+    for row in table[changed].to_dict("records"):
+        told = {name: float(row[name]) for name in offsets if np.isfinite(row[name])}
+        about = {"first": int(row["first"]), "second": int(row["second"])}
+        rows.append({**about, "trusted": bool(row["trusted"]), **told})
+    return rows
+
+
+def _changed(table: "pd.DataFrame", known: "pd.DataFrame", offsets: Sequence[str]) -> np.ndarray:
+    """Which rows say something else than those of the same pair before."""
+    keys = ["first", "second"]
+    names = ["trusted", *offsets]
+    before = table[keys].merge(known[[*keys, *(n for n in names if n in known)]], "left", keys)
+    new, trusted = before["trusted"].isna(), before["trusted"].fillna(value=False).astype(bool)
+    changed = new.to_numpy() | (trusted.to_numpy() != table["trusted"].to_numpy(bool))
+    for name in offsets:
+        if name in before:
+            old, now = before[name].to_numpy("f8"), table[name].to_numpy("f8")
+            apart = np.abs(old - now) > NEAR_PX + NEAR * np.abs(old)
+            changed = changed | apart | (np.isnan(old) & np.isfinite(now))
+    return np.asarray(changed)
+
+
+def apply_corrections(
+    links: "pd.DataFrame", corrections: Sequence[Mapping[str, Any]]
+) -> "pd.DataFrame":
+    """Links with what a person says of some of them; these are ``fixed``.
+
+    Parameters
+    ----------
+    links
+        As `latticework.stitch.register` gives them.
+    corrections
+        As `corrected_rows` gives them.
+
+    Raises
+    ------
+    LatticeError
+        If there is no such pair.
+    """
+    links = links.copy()
+    if not corrections:
+        return links
+    links["fixed"] = False
+    place = {pair: k for k, pair in zip(links.index, _pairs(links), strict=True)}
+    for row in corrections:
+        pair = (int(row["first"]), int(row["second"]))
+        if pair not in place:
+            raise LatticeError(
+                f"tiles {pair[0]} and {pair[1]} are no pair that was compared: correct a link of "
+                "the table, from its first tile to its second"
+            )
+        at = place[pair]
+        for name, value in row.items():
+            if name not in ("first", "second"):
+                links.loc[at, name] = value
+        links.loc[at, "fixed"] = True
+        links.loc[at, "why"] = "" if row["trusted"] else BY_HAND
+        if row["trusted"] and not np.isfinite(links.loc[at, "correlation"]):
+            links.loc[at, "correlation"] = 1.0
+    return links
+
+
+def _pairs(links: "pd.DataFrame") -> list[tuple[int, int]]:
+    return list(zip(links["first"].tolist(), links["second"].tolist(), strict=True))
+
+
+def anchors_of(
+    lattice: Lattice, anchors: "Mapping[int | str, Any] | Path | str | None"
+) -> dict[str, list[float]]:
+    """Places that are known, by the tile's id as text, along the lattice's spatial dims.
+
+    Parameters
+    ----------
+    lattice
+        Whose tiles they are.
+    anchors
+        Positions in micrometres by id or name; or a CSV file with the columns ``tile`` (id or
+        name) and ``position_y_um`` and so on.
+
+    Raises
+    ------
+    LatticeError
+        If there is no such tile, or a position is not whole.
+    """
+    if not anchors:
+        return {}
+    if isinstance(anchors, str | Path):
+        import pandas as pd
+
+        columns = [f"position_{axis}_um" for axis in lattice.spatial_dims]
+        table = pd.read_csv(anchors)
+        missing = [name for name in ("tile", *columns) if name not in table]
+        if missing:
+            raise LatticeError(f"{anchors} has no column {missing[0]}: a table of anchors needs it")
+        anchors = dict(zip(table["tile"], table[columns].to_numpy("f8").tolist(), strict=True))
+    by_name = {name: int(id) for name, id in zip(lattice.names, lattice.ids, strict=True)}
+    found = {}
+    for tile, position in anchors.items():
+        id = by_name.get(tile, tile)
+        if not str(id).isdecimal() or int(id) not in set(lattice.ids.tolist()):
+            raise LatticeError(f"the anchor {tile!r} is no tile of this lattice, by id or name")
+        given = position
+        if isinstance(position, Mapping):
+            given = [position.get(axis, np.nan) for axis in lattice.spatial_dims]
+        values = np.asarray(given, "f8").ravel()
+        if len(values) != len(lattice.spatial_dims) or not np.isfinite(values).all():
+            raise LatticeError(
+                f"the anchor of tile {tile!r} is {position!r}: give its position in micrometres "
+                f"along {', '.join(lattice.spatial_dims)}"
+            )
+        found[str(int(id))] = values.tolist()
+    return found
+
+
+__all__ = ["anchors_of", "apply_corrections", "corrected_rows"]

@@ -1,0 +1,86 @@
+"""Links that are corrected by hand, and tiles whose places are known, in a project."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from latticework.errors import LatticeError
+from latticework.stitch import place, register
+from latticework.stitch.corrections import anchors_of, apply_corrections, corrected_rows
+from tests.stitch.test_stitching import scene_of, tiles_of
+
+
+@pytest.fixture(scope="module")
+def tiles():
+    return tiles_of(scene_of((2, 3)), (2, 3), noise=4)[0]
+
+
+@pytest.fixture(scope="module")
+def links(tiles):
+    return register(tiles)
+
+
+def test_only_rows_that_were_changed_are_corrections(links):
+    edited = links.copy()
+    edited.loc[2, "trusted"] = False
+    edited.loc[4, "offset_x_px"] += 3.0
+    rows = corrected_rows(edited, links)
+    assert [(row["first"], row["second"]) for row in rows] == [
+        tuple(links.loc[k, ["first", "second"]]) for k in (2, 4)
+    ]
+    assert [row["trusted"] for row in rows] == [False, True]
+    assert corrected_rows(links, links) == []
+
+
+def test_a_table_that_went_through_a_file_is_the_same_table(links, tmp_path):
+    far = links.assign(offset_y_px=links.offset_y_px + 123_456.7)
+    far.to_csv(tmp_path / "links.csv", float_format="%.6g", index=False)
+    assert corrected_rows(tmp_path / "links.csv", far) == []
+
+
+def test_corrections_are_kept_as_they_are_said(tiles, links):
+    edited = links.copy()
+    edited.loc[4, ["offset_y_px", "offset_x_px"]] += 5.0
+    edited.loc[1, "trusted"] = False
+    again = place(tiles, apply_corrections(links, corrected_rows(edited, links))).links
+    assert not again.loc[1, "trusted"]
+    assert again.loc[4, "trusted"]
+    assert again.loc[4, "offset_y_px"] == edited.loc[4, "offset_y_px"]
+    assert again.loc[[1, 4], "why"].tolist() == ["by hand", "by hand"]
+    # and said again from what came of it, they are corrections still
+    assert len(corrected_rows(again, again)) == 2
+
+
+def test_what_is_no_link_or_no_tile_is_named(tiles, links):
+    with pytest.raises(LatticeError, match="tiles 0 and 5 are no pair"):
+        apply_corrections(links, [{"first": 0, "second": 5, "trusted": True}])
+    with pytest.raises(LatticeError, match="trusted is missing"):
+        corrected_rows(links.drop(columns="trusted"), links)
+    with pytest.raises(LatticeError, match="'nobody' is no tile"):
+        anchors_of(tiles, {"nobody": (0, 0)})
+    with pytest.raises(LatticeError, match="give its position"):
+        anchors_of(tiles, {0: (0, 0, 0)})
+
+
+def test_anchors_come_by_id_by_name_or_from_a_file(tiles, tmp_path):
+    name = str(tiles.names[2])
+    assert anchors_of(tiles, {0: (1, 2), name: {"y": 3, "x": 4}}) == {"0": [1, 2], "2": [3, 4]}
+    table = pd.DataFrame({"tile": [name], "position_y_um": [3.0], "position_x_um": [4.0]})
+    table.to_csv(tmp_path / "anchors.csv", index=False)
+    assert anchors_of(tiles, tmp_path / "anchors.csv") == {"2": [3.0, 4.0]}
+
+
+@pytest.mark.slow
+def test_a_project_places_by_corrections_and_anchors(tiles, tmp_path, local_client):
+    from latticework.stitch import stitch
+
+    out, how = tmp_path / "a.ome.zarr", {"where": local_client, "report": False, "progress": "none"}
+    first = stitch(tiles, out, **how)
+    edited = first.placement.links.copy()
+    edited.loc[0, "trusted"] = False
+    anchors = {3: (500.0, 700.0)}
+    again = stitch(tiles, out, links=edited, anchors=anchors, overwrite=True, **how)
+    assert not again.placement.links.loc[0, "trusted"]
+    np.testing.assert_allclose(again.placement.lattice.position_um[3], (500, 700), atol=1e-6)
+    ran = again.project.attempts().groupby("stage").size()
+    assert ran["pairs"] == len(tiles)  # nothing was compared again
