@@ -2,7 +2,7 @@
 
 Where tiles are bent against each other, or show so little that their pixels hardly correlate, spots
 still tell how they lie: which of one tile is which of the other follows from how they lie to their
-neighbours (`latticework.stitch.points`).
+neighbours (`latticework.stages.ready.points`).
 """
 
 import os
@@ -15,10 +15,10 @@ import numpy as np
 
 from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Label, Lattice
+from latticework.stages.ready.finding import find_spots
+from latticework.stages.ready.points import Matches, all_matches, chance_rate
 from latticework.stitch.pairs import Candidate, reach_px, strips
-from latticework.stitch.points import Matches, all_matches, chance_rate
 from latticework.stitch.registration import judge
-from latticework.stitch.spots import find_spots
 from latticework.stitch.tiles import Pairs, overlapping, read_tile
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def register_points(
     points : pandas.DataFrame
         With `with_points`: a row for each matched point of each pair: ``first`` and ``second``
         (tile ids), ``first_y_px`` ... and ``second_y_px`` ... (in pixels of the two tiles),
-        ``residual_px`` and ``quality`` (see `latticework.stitch.points.Matches`).
+        ``residual_px`` and ``quality`` (see `latticework.stages.ready.points.Matches`).
 
     Examples
     --------

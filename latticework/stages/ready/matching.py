@@ -9,7 +9,7 @@ import pandas as pd
 from latticework.errors import StageError
 from latticework.stages.collections import Tiles
 from latticework.stages.ready.labelled import SPATIAL
-from latticework.stitch.points import match_points
+from latticework.stages.ready.points import match_points
 
 
 def match_spots(
@@ -57,7 +57,7 @@ def match_spots(
 
     See Also
     --------
-    latticework.stitch.points.match_points : How it is done.
+    latticework.stages.ready.points.match_points : How it is done.
 
     Examples
     --------

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from latticework.errors import StageError
+from latticework.stages.ready.finding import RATIO, TRUNCATE, find_spots
 from latticework.stages.ready.labelled import (
     SPATIAL,
     Pixels,
@@ -19,7 +20,6 @@ from latticework.stages.ready.labelled import (
     per_axis,
     proper_span,
 )
-from latticework.stitch.spots import RATIO, TRUNCATE, find_spots
 
 USUAL_SIGMA_PX, LEAST_SIGMA_PX = 2.0, 0.7
 """Standard deviation of a spot if none is given, and the least of it along z."""

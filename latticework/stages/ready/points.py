@@ -24,7 +24,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from latticework.errors import StageError
-from latticework.stitch.point_shifts import likely_shifts, spacing_of
+from latticework.stages.ready.point_shifts import likely_shifts, spacing_of
 
 if TYPE_CHECKING:
     import pandas as pd

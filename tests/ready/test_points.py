@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from latticework.errors import StageError
 from latticework.stages.ready import detect_spots
+from latticework.stages.ready.points import match_points
 from latticework.stitch import place, register
 from latticework.stitch.point_links import register_points
-from latticework.stitch.points import match_points
 from tests.stitch.scenes import image_of, lattice_of, smooth, two_sets
 
 SIZES = {2: np.array([500.0, 500.0]), 3: np.array([100.0, 400.0, 400.0])}
