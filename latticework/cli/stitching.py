@@ -18,7 +18,7 @@ from latticework.cli.options import (
     open_acquisition,
     with_options,
 )
-from latticework.cli.words import selection
+from latticework.cli.words import selection, spoken
 from latticework.cli.working import (
     POOLS,
     PROGRESS,
@@ -206,8 +206,13 @@ def tell(done: "Stitched", folder: Path) -> None:
     for line in lines_of(done):
         click.echo(line)
     if not done:
-        click.echo(f"To see why: {called()} status {name}")
+        for failed in done.summary.failures[:MOST_LISTED]:
+            click.echo(f"  {spoken(failed.line)}")
+        click.echo(f"To see more: {called()} status {name}")
         click.echo("When the cause is gone, the same command goes on from there.")
+        click.echo(
+            f"To stitch around a tile: {called()} withdraw {name} y=1 x=2, and the same again"
+        )
         sys.exit(FAILED)
     lattice = done.project.lattice
     for id, problem in list(lattice.problems.items())[:MOST_LISTED]:

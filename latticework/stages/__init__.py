@@ -2,7 +2,7 @@
 
 Ready stages, plain functions on labelled tiles, are here by name as well:
 ``estimate_flatfield``, ``correct_flatfield``, ``subtract_background``, ``detect_spots``,
-``count_spots``, ``mosaic`` (`latticework.stages.ready`).
+``match_spots``, ``count_spots``, ``mosaic`` (`latticework.stages.ready`).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from latticework.stages.ready import count_spots as count_spots
     from latticework.stages.ready import detect_spots as detect_spots
     from latticework.stages.ready import estimate_flatfield as estimate_flatfield
+    from latticework.stages.ready import match_spots as match_spots
     from latticework.stages.ready import mosaic as mosaic
     from latticework.stages.ready import subtract_background as subtract_background
 
@@ -65,6 +66,7 @@ _READY = (
     "count_spots",
     "detect_spots",
     "estimate_flatfield",
+    "match_spots",
     "mosaic",
     "subtract_background",
 )

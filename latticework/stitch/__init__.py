@@ -8,10 +8,12 @@
 (9, 2)
 """
 
+from latticework.stages.ready.points import match_points
 from latticework.stitch.fusing import fuse
 from latticework.stitch.fusion_plan import FusionPlan
 from latticework.stitch.levelling import estimate_gains
 from latticework.stitch.placement import Placement, place
+from latticework.stitch.point_links import register_points
 from latticework.stitch.registration import register
 from latticework.stitch.stitching import Stitched, stitch
 from latticework.stitch.warps import Warp
@@ -23,7 +25,9 @@ __all__ = [
     "Warp",
     "estimate_gains",
     "fuse",
+    "match_points",
     "place",
     "register",
+    "register_points",
     "stitch",
 ]

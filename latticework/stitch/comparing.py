@@ -26,8 +26,8 @@ from latticework.stages.reads import Reads, neighbours
 from latticework.stitch.large_pairs import match_strips
 from latticework.stitch.pairs import Candidate
 from latticework.stitch.placement import Placement, place
-from latticework.stitch.registration import LEAST_OVERLAP_PX, judge
-from latticework.stitch.tiles import places_of
+from latticework.stitch.registration import judge
+from latticework.stitch.tiles import LEAST_OVERLAP_PX, NO_OVERLAP, overlapping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ NEAR = 4
 """Tiles near one that could not be read, which tell how far it moved."""
 NOTHING = -1
 """In place of a rank: there is no place at which the second tile may lie."""
-APART, UNREADABLE = "the tiles do not overlap", "it cannot be read"
+UNREADABLE = "it cannot be read"
 
 
 def next_tiles(lattice: Lattice) -> Reads:
@@ -116,7 +116,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     about = {"first": tile.id, "second": other.id, "axis": axis}
     if not found:
-        return [{**about, "rank": NOTHING, "why": APART if found is None else ""}]
+        return [{**about, "rank": NOTHING, "why": NO_OVERLAP if found is None else ""}]
     return [
         {
             **about,
@@ -206,25 +206,18 @@ def placed_by(table: "pd.DataFrame") -> Placement:
         The rows of all tiles, each with a column ``tile``, its name.
     """
     lattice = lattice_of(table)
-    places = places_of(lattice)
-    dims = places.dims
-    known = set(lattice.ids.tolist())
-    rows = table[(table["second"] != ITSELF) & table["second"].isin(known)]
-    pairs, axes, found = [], [], list[list[Candidate] | None]()
-    offsets = [f"offset_{dim}_px" for dim in dims]
-    for (first, second, axis), of in rows.groupby(["first", "second", "axis"], sort=False):
-        pairs.append((first, second))
-        axes.append(str(axis))
-        found.append(_candidates(of, offsets))
-    ids = np.array(pairs, np.int64).reshape(-1, 2)
-    numbers = np.stack([lattice.rows_of(ids[:, 0]), lattice.rows_of(ids[:, 1])], axis=1)
-    nominal = places.positions[numbers[:, 1]] - places.positions[numbers[:, 0]]
-    return place(lattice, judge(lattice, numbers, axes, nominal, found, dims))
+    pairs = overlapping(lattice)
+    offsets = [f"offset_{dim}_px" for dim in pairs.dims]
+    rows = table[table["second"] != ITSELF]
+    told = {pair: _candidates(of, offsets) for pair, of in rows.groupby(["first", "second"])}
+    ids = [tuple(pair) for pair in lattice.ids[pairs.rows].tolist()]
+    found = [told.get(ids[k], []) if there else None for k, there in enumerate(pairs.there)]
+    return place(lattice, judge(lattice, pairs, found))
 
 
 def _candidates(rows: "pd.DataFrame", offsets: Sequence[str]) -> list[Candidate] | None:
     if rows["rank"].iloc[0] == NOTHING:
-        return None if rows["why"].iloc[0] == APART else []
+        return None if rows["why"].iloc[0] == NO_OVERLAP else []
     rows = rows.sort_values("rank")
     values = rows[[*offsets, "correlation", "overlap", "by_chance"]].to_numpy("f8")
     return [Candidate(tuple(row[:-3]), *row[-3:]) for row in values.tolist()]

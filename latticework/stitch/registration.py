@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticework.lattice.lattice import Lattice
+from latticework.lattice.lattice import Label, Lattice
 from latticework.lattice.offsets import lattice_dim
 from latticework.stitch.large_pairs import match_strips
 from latticework.stitch.pairs import Candidate
-from latticework.stitch.stage_model import StepModel, fit_steps, is_evident
-from latticework.stitch.tiles import pairs_of, places_of, read_tile
+from latticework.stitch.stage_model import EVIDENT, StepModel, fit_steps, is_evident
+from latticework.stitch.tiles import NO_OVERLAP, Pairs, overlapping, read_tile
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEAST_OVERLAP_PX = 2
-"""Nominal overlap of a pair, along each axis, from which it is looked at."""
 LEAST_CORRELATION = 0.08
 """What is below has nothing in common."""
 CHANCE = 99.0
@@ -33,6 +31,8 @@ def register(
     lattice: Lattice,
     *,
     channel: int = 0,
+    across: str | None = None,
+    reference: Label | None = None,
     reach: Sequence[float] | None = None,
     dark: float | None = None,
     threads: int | None = None,
@@ -45,6 +45,12 @@ def register(
         With pixels.
     channel
         Number of the channel that is compared.
+    across
+        A lattice dim beside the spatial ones, such as ``"round"``: each tile is compared with the
+        one at the same place of the grid in the reference as well, so that all are placed in one
+        frame.
+    reference
+        Label of that dim with which the others are compared; the first if not given.
     reach
         How far tiles may lie from their nominal offsets, in pixels along their spatial dims; see
         `latticework.stitch.pairs.reach_px`.
@@ -66,44 +72,33 @@ def register(
     >>> len(links), bool(links.trusted.all())
     (7, True)
     """
-    dims, _, _, position, shapes = places_of(lattice)
-    rows, axes = [], []
-    for axis, pairs in pairs_of(lattice).items():
-        rows.append(pairs)
-        axes += [axis] * len(pairs)
-    pairs = np.concatenate([np.zeros((0, 2), np.int64), *rows])
-    nominal = position[pairs[:, 1]] - position[pairs[:, 0]]
-    overlap = np.minimum(shapes[pairs[:, 0]], nominal + shapes[pairs[:, 1]]) - np.maximum(
-        nominal, 0
-    )
-    there = (overlap >= LEAST_OVERLAP_PX).all(axis=1)
+    pairs = overlapping(lattice, across=across, reference=reference)
 
     def look(k: int) -> list[Candidate] | None:
-        if not there[k]:
+        if not pairs.there[k]:
             return None
-        first, second = (int(row) for row in pairs[k])
+        first, second = (int(row) for row in pairs.rows[k])
         return match_strips(
             read_tile(lattice, first, channel),
             read_tile(lattice, second, channel),
-            (tuple(shapes[first]), tuple(shapes[second])),
-            tuple(nominal[k]),
-            dims,
+            pairs.shapes(k),
+            tuple(pairs.nominal[k]),
+            pairs.dims,
             reach=reach,
             dark=dark,
         )
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        found = list(pool.map(look, range(len(pairs))))
-    return judge(lattice, pairs, axes, nominal, found, dims)
+        found = list(pool.map(look, range(len(pairs.rows))))
+    return judge(lattice, pairs, found)
 
 
 def judge(
     lattice: Lattice,
-    pairs: np.ndarray,
-    axes: Sequence[str],
-    nominal: np.ndarray,
+    pairs: Pairs,
     found: Sequence[Sequence[Candidate] | None],
-    dims: Sequence[str],
+    *,
+    evident: float = EVIDENT,
 ) -> "pd.DataFrame":
     """What to believe of the candidates of all pairs.
 
@@ -112,14 +107,12 @@ def judge(
 
     Parameters
     ----------
-    lattice, pairs, axes
-        Whose pairs they are, by row, and along which axes.
-    nominal
-        (pairs, dims): nominal offsets in pixels.
+    lattice, pairs
+        Whose pairs they are, and which.
     found
         Candidates of each pair; None where they do not overlap.
-    dims
-        Spatial dims of the tiles.
+    evident
+        Correlation from which a pair can be believed by itself.
 
     Returns
     -------
@@ -131,6 +124,7 @@ def judge(
     """
     import pandas as pd
 
+    dims, axes, nominal = pairs.dims, pairs.axes, pairs.nominal
     n = len(dims)
     apart = [of is None for of in found]
     candidates: list[Sequence[Candidate]] = [of or () for of in found]
@@ -139,18 +133,18 @@ def judge(
         np.array([c.correlation if c.correlation > c.by_chance else 0.0 for c in of])
         for of in candidates
     ]
-    parities = _parities(lattice, pairs, axes)
-    models = fit_steps(list(axes), parities, offsets, correlations, nominal)
+    parities = _parities(lattice, pairs.rows)
+    models = fit_steps(pairs.kinds, parities, offsets, correlations, nominal, evident=evident)
     chance = _chance(offsets, correlations, models)
     records = []
     for k, of in enumerate(candidates):
-        chosen, why = _chosen(of, correlations[k], models[k], chance)
-        why = "the tiles do not overlap" if apart[k] else why
+        chosen, why = _chosen(of, correlations[k], models[k], chance, evident)
+        why = NO_OVERLAP if apart[k] else why
         at = of[chosen] if chosen is not None else None
         others = np.delete(correlations[k], chosen if chosen is not None else [])
         record: dict[str, Any] = {
-            "first": int(lattice.ids[pairs[k, 0]]),
-            "second": int(lattice.ids[pairs[k, 1]]),
+            "first": int(lattice.ids[pairs.rows[k, 0]]),
+            "second": int(lattice.ids[pairs.rows[k, 1]]),
             "axis": axes[k],
             "trusted": not why,
             "why": why,
@@ -168,11 +162,11 @@ def judge(
     return pd.DataFrame.from_records(records, columns=names)
 
 
-def _parities(lattice: Lattice, pairs: np.ndarray, axes: Sequence[str]) -> list[int]:
+def _parities(lattice: Lattice, pairs: np.ndarray) -> list[int]:
     """For each pair whether its row is an odd one: one driven back, perhaps."""
     dim = lattice_dim("y")
     if dim not in lattice.dims:
-        return [0] * len(axes)
+        return [0] * len(pairs)
     column = lattice.dims.index(dim)
     return (lattice.index[pairs[:, 0], column] % 2).tolist()  # type: ignore[no-any-return]
 
@@ -191,16 +185,21 @@ def _chance(
 
 
 def _chosen(
-    found: Sequence[Candidate], correlations: np.ndarray, model: StepModel, chance: float
+    found: Sequence[Candidate],
+    correlations: np.ndarray,
+    model: StepModel,
+    chance: float,
+    evident: float,
 ) -> tuple[int | None, str]:
     """The candidate to go by, and why it is not to be trusted (empty if it is)."""
     if not found:
         return None, "nothing to compare: no contrast, or saturated"
     inside = [k for k, of in enumerate(found) if model.admits(of.offset_px)]
     if not inside:
-        return 0, "contradicts the other pairs" if is_evident(correlations) else "nothing in common"
+        plain = is_evident(correlations, at_least=evident)
+        return 0, "contradicts the other pairs" if plain else "nothing in common"
     best = inside[0]
-    if best == 0 and is_evident(correlations):
+    if best == 0 and is_evident(correlations, at_least=evident):
         return 0, ""
     if correlations[best] < LEAST_CORRELATION:  # 0 where noise would do as well
         return best, "nothing in common"

@@ -66,7 +66,8 @@ def profile(series: Sequence[Series], xlabel: str, ylabel: str) -> str:
     Examples
     --------
     >>> import numpy as np
-    >>> profile([Series("down the middle", np.ones(5))], "share", "light").count('width="2"')
+    >>> chart = profile([Series("down the middle", np.ones(5))], "share", "light")
+    >>> chart.count('stroke-width="2"')
     1
     """
     every = np.concatenate([s.values for s in series])
@@ -113,7 +114,7 @@ class _Scale:
 
 def _axes(x: _Scale, y: _Scale, xlabel: str, ylabel: str, *, whole: bool = False) -> str:
     parts = []
-    for value in y.ticks(3, whole=whole):
+    for value in y.ticks(4, whole=whole):
         at = f"{y(value):.1f}"
         parts.append(
             f'<path class="grid" d="M{LEFT} {at}H{WIDTH - RIGHT}"/>'

@@ -11,15 +11,13 @@ import numpy as np
 
 from latticework.lattice.lattice import Lattice
 from latticework.stitch.placement import Placement
-from latticework.stitch.tiles import Places, places_of
+from latticework.stitch.tiles import NO_OVERLAP, Places, places_of
 from latticework.viz.words import plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from latticework.project.project import Project
-
-APART = "the tiles do not overlap"
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ class Findings:
     @property
     def no_overlap(self) -> bool:
         """Whether no two tiles overlap at all."""
-        return len(self.links) > 0 and bool((self.links["why"] == APART).all())
+        return len(self.links) > 0 and bool((self.links["why"] == NO_OVERLAP).all())
 
     # ---------------------------------------------------------------- light
 
@@ -257,4 +255,4 @@ def _took_s(project: "Project") -> float | None:
     return float((spans["ended"] - spans["started"]).dt.total_seconds().sum())
 
 
-__all__ = ["APART", "Findings", "findings_in"]
+__all__ = ["Findings", "findings_in"]

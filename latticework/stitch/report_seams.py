@@ -17,8 +17,8 @@ import numpy as np
 from scipy import ndimage
 
 from latticework.lattice.geometry import Box
-from latticework.stitch.report_facts import APART, Findings
-from latticework.stitch.tiles import read_tile
+from latticework.stitch.report_facts import Findings
+from latticework.stitch.tiles import NO_OVERLAP, read_tile
 
 LONG_PX, MARGIN_PX = 256, 10
 """Longest side of a strip, and what is seen of each tile beside the overlap."""
@@ -103,7 +103,7 @@ def chosen_links(found: Findings) -> list[tuple[str, int]]:
             [(links[f"offset_{d}_px"] - links[f"nominal_{d}_px"]) ** 2 for d in found.dims], axis=0
         )
         add("moved most", good[np.argsort(-moved[good], kind="stable")])
-    doubtful = np.flatnonzero(~found.trusted & (links["why"] != APART).to_numpy())
+    doubtful = np.flatnonzero(~found.trusted & (links["why"] != NO_OVERLAP).to_numpy())
     correlation = np.nan_to_num(links["correlation"].to_numpy("f8"), nan=-1.0)
     by_correlation = doubtful[np.argsort(-correlation[doubtful], kind="stable")]
     out = links["why"].to_numpy(str)[by_correlation] == "contradicts its loops"
@@ -218,7 +218,7 @@ def _coloured(first: np.ndarray, second: np.ndarray, *, turned: bool) -> np.ndar
     """The first in magenta, the second in green, each as bright as it is beside what is around."""
     channels = []
     for of in (first, second):
-        scaled = np.clip(0.36 + 0.2 * _fine(of), 0.04, 1)
+        scaled = np.clip(0.42 + 0.21 * _fine(of), 0.05, 1)
         channels.append(np.where(np.isfinite(of), scaled, 0.0))
     picture = np.stack([channels[0], channels[1], channels[0]], axis=-1)
     if turned:

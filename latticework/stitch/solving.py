@@ -20,6 +20,10 @@ ROUNDS = 50
 """Times that weights are set anew, at most."""
 SMALL = 4000
 """Tiles up to which equations are solved directly."""
+LARGE, FLAT = 200_000, 2.3
+"""The same for tiles that have hardly more links than those of a plane have: so many for each."""
+ENOUGH_PX, STILL_PX = 1e-5, 1e-3
+"""What is left undone of each equation, and a change of positions that is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,10 @@ def solve(
     model: tuple[np.ndarray, np.ndarray, np.ndarray],
     *,
     scale: float = SCALE_PX,
+    firm: np.ndarray | None = None,
+    held: tuple[np.ndarray, np.ndarray] | None = None,
+    unlikely: np.ndarray | None = None,
+    start: np.ndarray | None = None,
 ) -> Solution:
     """Solve for the positions.
 
@@ -63,6 +71,16 @@ def solve(
         the links do not. They must join all tiles.
     scale
         Contradiction, in pixels, at which a link has lost half of its weight.
+    firm
+        (links,): which links keep their weight whatever contradicts them.
+    held
+        Rows of tiles whose positions are known, and these, (held tiles, axes), in pixels. If there
+        are any, all positions are in their frame; else the first tile is at 0.
+    unlikely
+        (links,): how far each is from what the stage should have done, in pixels, if that is known:
+        where to begin, which the result forgets unless links contradict each other badly.
+    start
+        Positions near those that are sought, (tiles, axes), if there are any.
 
     Examples
     --------
@@ -74,31 +92,50 @@ def solve(
     """
     graph = sparse.coo_matrix((np.ones(len(first)), (first, second)), (n, n))
     n_groups, group = connected_components(graph, directed=False)
-    w, positions = weights.astype("f8"), np.zeros((n, offsets.shape[1]))
-    residuals = np.zeros(len(first))
+    positions = np.zeros((n, offsets.shape[1])) if start is None else start.astype("f8")
+    residuals = np.zeros(len(first)) if unlikely is None else unlikely
+    loose = np.ones(len(first)) if firm is None else (~firm).astype("f8")
+    w = _weights(weights, loose, residuals, scale)
+    known = np.zeros(n, bool)
+    if held is not None:
+        known[held[0]] = True
+        positions[held[0]] = held[1]
+    pinned = known.copy()  # where no tile of a group is held, its first is at 0 for the time being
+    free_groups = np.setdiff1d(group, group[known])
+    pinned[np.unique(group, return_index=True)[1][free_groups]] = True
     for _ in range(ROUNDS if len(first) else 0):
-        before = w
-        positions = _least_squares(n, first, second, offsets, w, group, positions)
+        before = positions
+        positions = _least_squares(first, second, offsets, w, pinned, positions)
         residuals = np.linalg.norm(positions[second] - positions[first] - offsets, axis=1)
-        w = weights / (1 + (residuals / scale) ** 2)
-        if np.abs(w - before).max() < 1e-4 * weights.max():
+        w = _weights(weights, loose, residuals, scale)
+        if np.abs(positions - before).max() < STILL_PX:
             break
     if n_groups > 1:
-        positions = positions + _between_groups(group, n_groups, positions, model)
+        positions = positions + _between_groups(group, n_groups, positions, model, group[known])
     share = np.divide(w, weights, out=np.ones_like(w), where=weights > 0)
     return Solution(positions, residuals, share, group)
 
 
+def _weights(
+    weights: np.ndarray, loose: np.ndarray, residuals: np.ndarray, scale: float
+) -> np.ndarray:
+    """What links count, given how much each is contradicted: the scale follows most of them."""
+    if not len(residuals):
+        return weights.astype("f8")
+    usual = max(scale, 1.4826 * float(np.median(residuals)))
+    return np.asarray(weights / (1 + loose * (residuals / usual) ** 2))
+
+
 def _least_squares(
-    n: int,
     first: np.ndarray,
     second: np.ndarray,
     offsets: np.ndarray,
     w: np.ndarray,
-    group: np.ndarray,
+    pinned: np.ndarray,
     start: np.ndarray,
 ) -> np.ndarray:
-    """Positions for given weights; the first tile of each group stays at 0."""
+    """Positions for given weights; what is pinned stays where it is at the start."""
+    n = len(start)
     weighted = w[:, None] * offsets
     right = np.zeros((n, offsets.shape[1]))
     np.add.at(right, second, weighted)
@@ -106,22 +143,22 @@ def _least_squares(
     rows = np.concatenate([first, second, first, second])
     columns = np.concatenate([second, first, first, second])
     laplacian = sparse.csr_matrix((np.concatenate([-w, -w, w, w]), (rows, columns)), (n, n))
-    free = np.ones(n, bool)
-    free[np.unique(group, return_index=True)[1]] = False
-    inner = np.flatnonzero(free)
-    found = np.zeros_like(right)
+    found = start.copy()
+    inner = np.flatnonzero(~pinned)
     if not len(inner):
         return found
-    matrix = laplacian[inner][:, inner]
-    if len(inner) <= SMALL:
-        found[inner] = splu(matrix.tocsc()).solve(right[inner])
+    matrix = laplacian[inner][:, inner].tocsc()
+    right = right[inner] - (laplacian @ start)[inner]  # what is left to be done: it is small
+    if len(inner) <= SMALL or (len(first) < FLAT * n and len(inner) <= LARGE):
+        factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+        found[inner] += factors.solve(right)
         return found
     scaled = sparse.diags(1 / matrix.diagonal())
+    enough = ENOUGH_PX * np.sqrt(len(inner)) * float(np.median(w))
     for axis in range(right.shape[1]):
-        guess = start[inner, axis]
-        found[inner, axis], _ = cg(
-            matrix, right[inner, axis], x0=guess, rtol=1e-8, maxiter=5000, M=scaled
-        )
+        found[inner, axis] += cg(
+            matrix, right[:, axis], rtol=1e-8, atol=enough, maxiter=5000, M=scaled
+        )[0]
     return found
 
 
@@ -130,6 +167,7 @@ def _between_groups(
     n_groups: int,
     positions: np.ndarray,
     model: tuple[np.ndarray, np.ndarray, np.ndarray],
+    held: np.ndarray,
 ) -> np.ndarray:
     """What is to be added to the positions of each tile's group, so that groups lie as modelled."""
     first, second, offsets = model
@@ -138,12 +176,13 @@ def _between_groups(
     gaps = offsets[across] - (positions[b] - positions[a])
     moved = np.zeros((n_groups, positions.shape[1]))
     w = np.ones(len(a))
-    whole = np.zeros(n_groups, np.int64)
+    pinned = np.zeros(n_groups, bool)
+    pinned[held if len(held) else 0] = True
     for _ in range(ROUNDS):
-        moved = _least_squares(n_groups, group[a], group[b], gaps, w, whole, moved)
+        moved = _least_squares(group[a], group[b], gaps, w, pinned, moved)
         left = np.linalg.norm(moved[group[b]] - moved[group[a]] - gaps, axis=1)
         w_new = 1 / (1 + (left / 5.0) ** 2)
-        if np.abs(w_new - w).max() < 1e-3:
+        if np.abs(w_new - w).max(initial=0) < 1e-3:
             break
         w = w_new
     return np.asarray(moved[group])

@@ -52,13 +52,15 @@ class StepModel:
         )
 
 
-def is_evident(correlations: Sequence[float] | np.ndarray) -> bool:
+def is_evident(correlations: Sequence[float] | np.ndarray, *, at_least: float = EVIDENT) -> bool:
     """Whether the best candidate of a pair is right for all one can tell from the pair alone.
 
     Parameters
     ----------
     correlations
         Of its candidates, the best first.
+    at_least
+        Correlation of the best.
 
     Examples
     --------
@@ -67,7 +69,7 @@ def is_evident(correlations: Sequence[float] | np.ndarray) -> bool:
     """
     second = correlations[1] if len(correlations) > 1 else 0.0
     return len(correlations) > 0 and bool(
-        correlations[0] >= EVIDENT and correlations[0] - max(second, 0.0) >= APART
+        correlations[0] >= at_least and correlations[0] - max(second, 0.0) >= APART
     )
 
 
@@ -75,6 +77,8 @@ def fit_step(
     offsets: Sequence[np.ndarray],
     correlations: Sequence[np.ndarray],
     nominal: Sequence[float] | np.ndarray,
+    *,
+    evident: float = EVIDENT,
 ) -> StepModel:
     """The model of pairs that should lie alike.
 
@@ -86,6 +90,8 @@ def fit_step(
         For each pair the correlations of these.
     nominal
         The step without a model.
+    evident
+        Correlation from which a pair can be believed without a model.
 
     Examples
     --------
@@ -100,7 +106,11 @@ def fit_step(
     owner = np.repeat(np.arange(len(offsets)), [len(pair) for pair in offsets])
     if not len(owner):
         return none
-    plain = [pair[0] for pair, of in zip(offsets, correlations, strict=True) if is_evident(of)]
+    plain = [
+        pair[0]
+        for pair, of in zip(offsets, correlations, strict=True)
+        if is_evident(of, at_least=evident)
+    ]
     if len(plain) >= LEAST_VOTES:
         middle = np.median(plain, axis=0)
         width = 1.4826 * np.median(np.abs(plain - middle), axis=0)
@@ -182,6 +192,8 @@ def fit_steps(
     offsets: Sequence[np.ndarray],
     correlations: Sequence[np.ndarray],
     nominal: np.ndarray,
+    *,
+    evident: float = EVIDENT,
 ) -> list[StepModel]:
     """The model of each pair.
 
@@ -195,6 +207,8 @@ def fit_steps(
         Of the candidates of each pair; see `fit_step`.
     nominal
         Nominal offsets, (pairs, axes); they may differ, models tell the difference from them.
+    evident
+        Correlation from which a pair can be believed without a model.
     """
     result: list[StepModel] = [None] * len(kinds)  # type: ignore[list-item]
     groups: dict[Hashable, list[int]] = {}
@@ -202,7 +216,9 @@ def fit_steps(
         groups.setdefault(kind, []).append(k)
     for members in groups.values():
         centre = np.median(nominal[members], axis=0)
-        models = _of_one_kind(members, parities, offsets, correlations, nominal, centre)
+        models = _of_one_kind(
+            members, parities, offsets, correlations, nominal, centre, evident=evident
+        )
         for k in members:
             result[k] = _moved(models[parities[k]], nominal[k] - centre)
     return result
@@ -215,10 +231,12 @@ def _of_one_kind(
     correlations: Sequence[np.ndarray],
     nominal: np.ndarray,
     centre: np.ndarray,
+    *,
+    evident: float,
 ) -> dict[int, StepModel]:
     def fit(chosen: Sequence[int]) -> StepModel:
         shifted = [np.asarray(offsets[k], "f8") - (nominal[k] - centre) for k in chosen]
-        return fit_step(shifted, [correlations[k] for k in chosen], centre)
+        return fit_step(shifted, [correlations[k] for k in chosen], centre, evident=evident)
 
     shared = fit(members)
     parts = {p: [k for k in members if parities[k] == p] for p in (0, 1)}

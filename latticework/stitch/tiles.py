@@ -1,14 +1,14 @@
 """Tiles as stitching sees them: where each lies and how large it is in pixels, pairs, pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 import numpy as np
 
 from latticework.errors import LatticeError
 from latticework.lattice.geometry import Box
-from latticework.lattice.lattice import Lattice
-from latticework.lattice.offsets import lattice_dim
+from latticework.lattice.lattice import Label, Lattice
+from latticework.lattice.offsets import lattice_dim, spatial_axis
 
 
 class Places(NamedTuple):
@@ -68,6 +68,103 @@ def pairs_of(lattice: Lattice) -> dict[str, np.ndarray]:
     return found
 
 
+NO_OVERLAP = "the tiles do not overlap"
+"""Why a pair tells nothing."""
+LEAST_OVERLAP_PX = 2
+"""Nominal overlap of a pair, along each axis, from which it is looked at."""
+
+
+class Pairs(NamedTuple):
+    """Pairs of tiles that may show the same."""
+
+    rows: np.ndarray
+    """Rows of the lattice; shape (pairs, 2)."""
+    axes: list[str]
+    """Along which axis the two of each are neighbours; or, across which lattice dim."""
+    kinds: list[Hashable]
+    """Pairs of one kind should lie to each other in the same way."""
+    nominal: np.ndarray
+    """Nominal position of the second minus that of the first, in pixels; shape (pairs, dims)."""
+    there: np.ndarray
+    """Whether they overlap, nominally; shape (pairs,)."""
+    dims: tuple[str, ...]
+    """Spatial dims of the tiles."""
+    sizes: np.ndarray
+    """Pixels of each tile of the lattice; shape (tiles, dims)."""
+
+    def shapes(self, k: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Pixels of the two tiles of a pair."""
+        first, second = (tuple(self.sizes[row].tolist()) for row in self.rows[k])
+        return first, second
+
+
+def overlapping(
+    lattice: Lattice, *, across: str | None = None, reference: Label | None = None
+) -> Pairs:
+    """The pairs that are compared.
+
+    Parameters
+    ----------
+    lattice
+        The tiles.
+    across
+        A lattice dim beside the spatial ones: tiles at the same place of the grid are pairs, too.
+    reference
+        Label of that dim with which the others are paired; the first if not given.
+
+    Raises
+    ------
+    LatticeError
+        If there is no such dim, or label.
+
+    Examples
+    --------
+    >>> lattice = Lattice.from_grid(
+    ...     {"y": 1, "x": 2}, tile_shape={"y": 8, "x": 8}, dtype="u1", overlap={"x": 3}
+    ... )
+    >>> pairs = overlapping(lattice)
+    >>> pairs.rows.tolist(), pairs.axes, pairs.nominal.tolist(), pairs.there.tolist()
+    ([[0, 1]], ['x'], [[0.0, 5.0]], [True])
+    """
+    dims, _, _, position, sizes = places_of(lattice)
+    along = pairs_of(lattice)
+    rows = [np.zeros((0, 2), np.int64), *along.values()]
+    axes = [axis for axis, of in along.items() for _ in of]
+    kinds: list[Hashable] = list(axes)
+    if across is not None:
+        beside = _pairs_across(lattice, across, reference)
+        rows.append(beside)
+        axes += [across] * len(beside)
+        kinds += [
+            (across, label) for label in lattice.index[beside[:, 1], lattice.dims.index(across)]
+        ]
+    pairs = np.concatenate(rows)
+    nominal = position[pairs[:, 1]] - position[pairs[:, 0]]
+    overlap = np.minimum(sizes[pairs[:, 0]], nominal + sizes[pairs[:, 1]]) - np.maximum(nominal, 0)
+    there = (overlap >= LEAST_OVERLAP_PX).all(axis=1)
+    return Pairs(pairs, axes, kinds, nominal, there, dims, sizes)
+
+
+def _pairs_across(lattice: Lattice, across: str, reference: Label | None) -> np.ndarray:
+    """Tiles of the reference, and those of other labels at the same place of the grid."""
+    beside = [dim for dim in lattice.dims if spatial_axis(dim) is None]
+    if across not in beside:
+        raise LatticeError(
+            f"across={across!r} is no lattice dim beside the spatial ones; there are "
+            f"{', '.join(beside) or 'none'}"
+        )
+    column, labels = lattice.dims.index(across), lattice.labels[across].tolist()
+    if reference is not None and reference not in labels:
+        raise LatticeError(f"{across} has no label {reference!r}; there are {labels}")
+    chosen = 0 if reference is None else labels.index(reference)
+    others = np.flatnonzero(lattice.index[:, column] != chosen)
+    where = lattice.index[others].copy()
+    where[:, column] = chosen
+    partner = lattice.id_grid[tuple(where.T)]
+    there = partner >= 0
+    return np.stack([lattice.rows_of(partner[there]), others[there]], axis=1).astype(np.int64)
+
+
 def read_tile(lattice: Lattice, row: int, channel: int = 0) -> Callable[[Box], np.ndarray]:
     """A function that reads boxes of a tile, along its spatial dims.
 
@@ -100,4 +197,12 @@ def read_tile(lattice: Lattice, row: int, channel: int = 0) -> Callable[[Box], n
     return read
 
 
-__all__ = ["Places", "pairs_of", "places_of", "read_tile"]
+__all__ = [
+    "LEAST_OVERLAP_PX",
+    "Pairs",
+    "Places",
+    "overlapping",
+    "pairs_of",
+    "places_of",
+    "read_tile",
+]

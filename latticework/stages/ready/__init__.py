@@ -2,6 +2,7 @@
 
 from latticework.stages.ready.background import subtract_background
 from latticework.stages.ready.flatfield import correct_flatfield, estimate_flatfield
+from latticework.stages.ready.matching import match_spots
 from latticework.stages.ready.mosaic import mosaic
 from latticework.stages.ready.spots import count_spots, detect_spots, spot_halo
 
@@ -10,6 +11,7 @@ __all__ = [
     "count_spots",
     "detect_spots",
     "estimate_flatfield",
+    "match_spots",
     "mosaic",
     "spot_halo",
     "subtract_background",

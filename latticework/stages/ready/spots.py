@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from scipy import ndimage
 
 from latticework.errors import StageError
 from latticework.stages.ready.labelled import (
@@ -20,9 +19,10 @@ from latticework.stages.ready.labelled import (
     per_axis,
     proper_span,
 )
+from latticework.stages.ready.spot_finding import RATIO, TRUNCATE, find_spots
 
-_RATIO = 1.6
-_TRUNCATE = 3.0
+USUAL_SIGMA_PX, LEAST_SIGMA_PX = 2.0, 0.7
+"""Standard deviation of a spot if none is given, and the least of it along z."""
 
 
 def spot_halo(
@@ -36,16 +36,16 @@ def spot_halo(
     {'y': 15, 'x': 15}
     """
     sigmas = per_axis(sigma_px, axes, "sigma_px")
-    more = math.sqrt(_RATIO**2 - 1)
+    more = math.sqrt(RATIO**2 - 1)
     return {
-        a: int(_TRUNCATE * s + 0.5) + int(_TRUNCATE * s * more + 0.5) + 2 for a, s in sigmas.items()
+        a: int(TRUNCATE * s + 0.5) + int(TRUNCATE * s * more + 0.5) + 2 for a, s in sigmas.items()
     }
 
 
 def detect_spots(
     tile: Pixels,
     *,
-    sigma_px: float | Mapping[str, float] = 2.0,
+    sigma_px: float | Mapping[str, float] | None = None,
     threshold: float | None = None,
     max_spots: int = 1_000_000,
 ) -> pd.DataFrame:
@@ -63,7 +63,8 @@ def detect_spots(
         abutting tiles is found in exactly one. Where tiles overlap, both find what they share.
     sigma_px
         Standard deviation of a spot in pixels (half its full width at half maximum, roughly divided
-        by 1.2), one for all axes or by axis.
+        by 1.2), one for all axes or by axis. If not given: 2 along y and x, and along z as many as
+        make the same length, where the tile knows how large its pixels are.
     threshold
         Least score, in counts. If not given: 6 times the noise of the score in this tile (from its
         median absolute deviation), which differs from tile to tile.
@@ -98,7 +99,7 @@ def detect_spots(
     """
     pixels = labelled(tile)
     axes = tuple(axis for axis in SPATIAL if axis in pixels.dims)
-    sigmas = per_axis(sigma_px, axes, "sigma_px")
+    sigmas = _usual(pixels, axes) if sigma_px is None else per_axis(sigma_px, axes, "sigma_px")
     if min(sigmas.values()) <= 0 or (threshold is not None and not threshold > 0):
         raise StageError(
             f"sigma_px and threshold must be above 0, but are {sigma_px} and {threshold}"
@@ -115,6 +116,16 @@ def detect_spots(
     return pd.concat(tables, ignore_index=True)
 
 
+def _usual(pixels: xr.DataArray, axes: tuple[str, ...]) -> dict[str, float]:
+    """Standard deviations of a round spot, in pixels that may be longer along z."""
+    sigmas = dict.fromkeys(axes, USUAL_SIGMA_PX)
+    along, across = (axis_um(pixels, axis) for axis in ("z", "x"))
+    if "z" in axes and along is not None and across is not None and along[1] > 0:
+        ratio = across[1] / along[1]
+        sigmas["z"] = float(np.clip(USUAL_SIGMA_PX * ratio, LEAST_SIGMA_PX, 2 * USUAL_SIGMA_PX))
+    return sigmas
+
+
 def _table(
     pixels: xr.DataArray,
     axes: tuple[str, ...],
@@ -123,92 +134,23 @@ def _table(
     max_spots: int,
 ) -> pd.DataFrame:
     """Spots of one channel."""
-    counts = np.asarray(pixels.data, dtype=np.float32)
-    score, smooth = _difference_of_gaussians(counts, sigmas)
-    level = _automatic_threshold(score, smooth) if threshold is None else threshold
     first = np.array([first_pixel(pixels, axis) for axis in axes])
     spans = np.array([proper_span(pixels, axis) for axis in axes]) - first[:, None]
-    peaks = _peaks(score, level, spans)
-    if len(peaks) > max_spots:
+    spots = find_spots(np.asarray(pixels.data), sigmas, threshold=threshold, spans=spans)
+    if len(spots.places) > max_spots:
         raise StageError(
-            f"{len(peaks)} spots above threshold {level:g} are more than max_spots={max_spots}: "
-            "raise the threshold"
+            f"{len(spots.places)} spots above threshold {spots.level:g} are more than "
+            f"max_spots={max_spots}: raise the threshold"
         )
-    places, at = peaks + _parabola(score, peaks) + first, tuple(peaks.T)
+    places = spots.places + first
     columns: dict[str, npt.NDArray[Any]] = {axis: places[:, k] for k, axis in enumerate(axes)}
     for k, axis in enumerate(axes):
         known = axis_um(pixels, axis)
         if known is not None:
             columns[f"{axis}_um"] = known[0] + places[:, k] * known[1]
-    columns["intensity"] = smooth[at]
-    columns["score"] = score[at]
+    columns["intensity"] = spots.intensity
+    columns["score"] = spots.score
     return pd.DataFrame(columns)
-
-
-def _difference_of_gaussians(
-    counts: npt.NDArray[np.float32], sigmas: tuple[float, ...]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Score (height of a matching spot) and the smoothed counts."""
-    smooth = ndimage.gaussian_filter(counts, sigmas, mode="reflect", truncate=_TRUNCATE)
-    more = [s * math.sqrt(_RATIO**2 - 1) for s in sigmas]
-    score = smooth - ndimage.gaussian_filter(smooth, more, mode="reflect", truncate=_TRUNCATE)
-    n = len(sigmas)
-    score /= np.float32(2.0 ** (-n / 2) - (1 + _RATIO**2) ** (-n / 2))
-    return score, smooth
-
-
-def _automatic_threshold(score: npt.NDArray[np.float32], smooth: npt.NDArray[np.float32]) -> float:
-    if not score.size:
-        return 1.0
-    sample = score.reshape(-1)[:: max(1, score.size // 500_000)]
-    noise = 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
-    # Rounding makes ripples even in a tile of one value.
-    return max(6.0 * noise, 1e-3 * float(np.abs(smooth).max()), 1e-6)
-
-
-def _peaks(
-    score: npt.NDArray[np.float32], level: float, spans: npt.NDArray[np.float64]
-) -> npt.NDArray[np.int64]:
-    """Indices (n, ndim) of local maxima above a level and within spans; one for each plateau."""
-    rim = np.pad(score, 1, mode="edge")
-    found = np.argwhere(score > level)
-    # First the halo, then the plateaus: a spot on the rim of the whole picture is mirrored in the
-    # halo, and the two halves are one plateau, of which the half inside must stay.
-    found = found[np.all((found >= spans[:, 0]) & (found < spans[:, 1]), axis=1)]
-    height = score[tuple(found.T)]
-    level_with = np.zeros(len(found), dtype=bool)  # as high as a neighbour
-    for step in np.ndindex(*(3,) * score.ndim):  # only bright pixels are compared: they are few
-        if all(s == 1 for s in step):
-            continue
-        other = rim[tuple((found + step).T)]
-        higher = height >= other
-        level_with |= height == other
-        found, height, level_with = found[higher], height[higher], level_with[higher]
-    if not level_with.any():
-        return found
-    peak = np.zeros(score.shape, dtype=bool)
-    peak[tuple(found.T)] = True
-    groups, _ = ndimage.label(peak, structure=np.ones((3,) * score.ndim))
-    _, first = np.unique(groups[tuple(found.T)], return_index=True)
-    return found[np.sort(first)]
-
-
-def _parabola(
-    score: npt.NDArray[np.float32], peaks: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Distance of the true maximum from each peak along each axis, less than half a pixel."""
-    away = np.zeros(peaks.shape)
-    middle = score[tuple(peaks.T)].astype(np.float64)
-    for axis, size in enumerate(score.shape):
-        before, after = peaks.copy(), peaks.copy()
-        before[:, axis] = np.maximum(peaks[:, axis] - 1, 0)  # mirrored at the rim
-        after[:, axis] = np.minimum(peaks[:, axis] + 1, size - 1)
-        low = score[tuple(before.T)].astype(np.float64)
-        high = score[tuple(after.T)].astype(np.float64)
-        bend = low - 2 * middle + high
-        shift = np.divide(0.5 * (low - high), bend, out=np.zeros_like(bend), where=bend < 0)
-        away[:, axis] = np.clip(shift, -0.4999, 0.4999)  # so that a spot stays in its pixel's tile
-    return away
 
 
 def count_spots(spots: pd.DataFrame) -> dict[str, float | int]:

@@ -1,0 +1,58 @@
+"""``latticework stitch``, as it is typed."""
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+import latticework as lw
+from latticework.cli.stitching import BLENDS
+from latticework.stitch import blending
+from tests.stitch.test_stitching import SIZE, STEP, scene_of, tiles_of
+
+PLACES = ("--pattern", "y{y:d}_x{x:d}.tif", "--overlap", str(SIZE - STEP))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tiles, _ = tiles_of(scene_of((2, 3)), (2, 3), noise=4)
+    path = tmp_path / "as acquired"
+    path.mkdir()
+    for tile in tiles:
+        tifffile.imwrite(path / f"{tile.name}.tif", tiles.source.read(tile.id, tile.box))
+    return path
+
+
+def test_one_line_makes_a_volume_and_a_report_and_tells_where(typed, folder, tmp_path, scheduler):
+    out = tmp_path / "brain.ome.zarr"
+    said = typed("stitch", folder, out, *PLACES, *scheduler)
+    assert "7 of 7 links" in said
+    assert f"Volume: {out}" in said
+    assert f"Report: {tmp_path / 'brain.html'}" in said
+    assert "<html" in (tmp_path / "brain.html").read_text()[:500]
+    assert zarr.open_group(out, mode="r")["0"].shape[0] > 280
+    assert set(lw.open_project(tmp_path / "brain.lw").counts["image"]) == {"complete"}
+
+
+def test_what_cannot_be_one_volume_is_refused_in_words_of_the_command_line(typed, tmp_path):
+    for well in range(2):
+        tifffile.imwrite(tmp_path / f"w{well}_x0.tif", np.zeros((32, 32), "u2"))
+    words = ("stitch", tmp_path, tmp_path / "out.ome.zarr", "--pattern", "w{well:d}_x{x:d}.tif")
+    said = typed(*words, code=2)
+    assert "--only well=LABEL" in said
+    assert "--merge well" in said
+    assert "well" in typed(*words, "--only", "well=7", code=2)
+    assert not (tmp_path / "out.lw").exists()
+
+
+def test_a_torn_file_ends_with_its_name_and_what_to_do(typed, folder, tmp_path, scheduler):
+    torn = folder / "y1_x1.tif"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    words = ("stitch", folder, tmp_path / "brain.ome.zarr", *PLACES, "--no-report", *scheduler)
+    assert "y1_x1.tif" in typed(*words, code=2)
+    said = typed(*words, "--errors", "mark")
+    assert "Left out: y1_x1.tif" in said
+
+
+def test_the_blends_are_those_of_the_library():
+    assert set(BLENDS) == set(blending.BLENDS)
