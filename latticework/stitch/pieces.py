@@ -133,6 +133,8 @@ class Piece:
         values, usable = self.read_usable(needed(ways), kind)
         if usable is None:
             return apply(values, ways), None
+        if values.dtype.kind in "iu":  # copied as they are
+            return values, usable
         if self.interpolation == "linear":
             return shared(values, usable, lambda array: apply(array, ways))
         smooth = apply(values, ways)
@@ -151,14 +153,13 @@ class Piece:
     def read_usable(self, box: Box, kind: str) -> tuple[np.ndarray, np.ndarray | None]:
         """A box of its own pixels, and which may be used; None if all."""
         pixels = np.asarray(self.read(box))
-        values = as_type(pixels, kind)
         usable = None if self.mask is None else ~np.asarray(self.mask(box), bool)
-        if pixels.dtype.kind == "f" and np.isnan(values.max()):
-            there = ~np.isnan(values)
+        if pixels.dtype.kind == "f" and np.isnan(pixels.max()):
+            there = ~np.isnan(pixels)
             usable = there if usable is None else usable & there
         if usable is None or usable.all():
-            return values, None
-        return np.where(usable, values, values.dtype.type(0)), usable
+            return as_type(pixels, kind), None
+        return as_type(np.where(usable, pixels, pixels.dtype.type(0)), kind), usable
 
     def weight(self, box: Box, blend: str, kind: str = "f4") -> np.ndarray:
         """Its weight in a box, if it is not masked; of a shape that broadcasts to the box's."""

@@ -10,6 +10,7 @@
     +---+---+---+   inverse   +---+----+--+
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -30,7 +31,7 @@ HALVINGS = 12
 """How often a step that leads away is made half as long."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Warp:
     """How one tile is bent beyond its position.
 
@@ -127,6 +128,19 @@ class Warp:
     def folds(self) -> bool:
         """Whether some place of the volume lies in the tile more than once."""
         return self.grid_px is not None and _folds(self)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all its numbers, the same in every process."""
+        digest = hashlib.blake2b(repr(self.shape).encode(), digest_size=8)
+        digest.update(self.matrix.tobytes())
+        if self.grid_px is not None:
+            digest.update(repr(self.grid_px.shape).encode() + self.grid_px.tobytes())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        points = "none" if self.grid_px is None else " x ".join(map(str, self._counts))
+        return f"Warp({self.shape}, control points: {points}, {self.fingerprint})"
 
     # ---------------------------------------------------------------- there and back
 

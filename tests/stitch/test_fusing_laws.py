@@ -257,6 +257,18 @@ def test_pixels_between_a_masked_one_and_others_are_of_the_others():
         np.testing.assert_allclose(found[found != -1], 50, rtol=1e-6)
 
 
+@pytest.mark.parametrize("blend", BLENDS)
+@pytest.mark.parametrize("dtype", ["u2", "f4", "f8"])
+def test_nan_is_never_used(blend, dtype):
+    tiles = [np.full((12, 12), value, "f4") for value in (10.4, 20.4)]
+    tiles[1][:, 3] = np.nan
+    views = [piece(tile, (0, at)) for tile, at in zip(tiles, (0, 6), strict=True)]
+    found = fuse_block(Box((0, 0), (12, 18)), views, dtype, blend=blend)
+    expected = 10.4 if dtype != "u2" else 10
+    np.testing.assert_allclose(found[:, 9], expected, rtol=1e-6)
+    assert np.isfinite(found).all()
+
+
 def test_offsets_are_added_after_gains():
     one = piece(np.full((4, 4), 100, "u1"), (0, 0), gain=2.0, offset=-150.0)
     assert (fuse_block(Box((0, 0), (4, 4)), [one], "u1") == 50).all()

@@ -76,6 +76,10 @@ def test_a_warp_is_kept_as_plain_values():
     np.testing.assert_array_equal(again.matrix, warp.matrix)
     np.testing.assert_array_equal(again.grid_px, warp.grid_px)
     assert again.grid_px.dtype == np.float32
+    assert again.fingerprint == warp.fingerprint
+    other = warp.grid_px.copy()
+    other.ravel()[other.size // 2] += 1e-3
+    assert repr(Warp(warp.shape, warp.matrix, other)) != repr(warp) == repr(again)
 
 
 def test_only_what_does_not_bend_is_the_identity():
