@@ -15,8 +15,9 @@ import numpy as np
 
 from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Label, Lattice
-from latticework.stages.ready.points import Matches, all_matches, chance_rate
 from latticework.stages.ready.spot_finding import find_spots
+from latticework.stages.ready.point_shifts import spacing_of
+from latticework.stages.ready.points import Matches, all_matches, least_sure
 from latticework.stitch.pairs import Candidate, reach_px, strips
 from latticework.stitch.registration import judge
 from latticework.stitch.tiles import Pairs, overlapping, read_tile
@@ -31,8 +32,6 @@ LEAST_SIGMA_PX = 0.7
 EVIDENT = 0.25
 """Match rate from which a pair is believed by itself: half of the spots are often in one of the two
 only."""
-DOUBT = 1.3
-"""By how much chance may do better than it did with mirrored spots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +112,10 @@ def register_points(
     -------
     links : pandas.DataFrame
         As `latticework.stitch.registration.register` gives them; ``correlation`` and ``runner_up``
-        are match rates. The offset is the median of the matched points. Also ``spots`` (matched
-        ones) and ``spots_residual_px`` (median of how far they are from where the spots around
-        them say that they should be).
+        are shares of the spots that could have a partner: those that have one so near to where the
+        spots around say that chance hardly gives it. The offset is the median of the matched
+        points. Also ``spots`` (matched ones) and ``spots_residual_px`` (median of how far they are
+        from where the spots around them say that they should be).
     points : pandas.DataFrame
         With `with_points`: a row for each matched point of each pair: ``first`` and ``second``
         (tile ids), ``first_y_px`` ... and ``second_y_px`` ... (in pixels of the two tiles),
@@ -205,12 +205,18 @@ def _matched(
     matches = all_matches(first, second, expected=expected, reach=reach * scale)
     if not matches:
         return _Seen(spots, (), ())
-    chance = DOUBT * chance_rate(first, second, expected=expected, reach=reach * scale)
+    spacing = min(spacing_of(first), spacing_of(second))
+    trials = float(np.prod(2 * reach * scale / (0.25 * spacing) + 1))
     candidates = []
     for of in matches:
         offset = -np.array(of.offset_px) / scale
         candidates.append(
-            Candidate(tuple(offset.tolist()), of.match_rate, _overlap(pairs, k, offset), chance)
+            Candidate(
+                tuple(offset.tolist()),
+                of.sure / max(of.could_be, 1),
+                _overlap(pairs, k, offset),
+                (least_sure(of.could_be, trials) - 0.5) / max(of.could_be, 1),
+            )
         )
     order = sorted(range(len(matches)), key=lambda i: -candidates[i].correlation)
     return _Seen(spots, tuple(matches[i] for i in order), tuple(candidates[i] for i in order))

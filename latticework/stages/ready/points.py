@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
+from scipy.special import bdtrc, gamma
 
 from latticework.errors import StageError
 from latticework.stages.ready.point_shifts import likely_shifts, spacing_of
@@ -48,6 +49,10 @@ PLAIN = 0.3
 """Match rate from which no other shift is tried, if the best is all that is wanted."""
 TIMES = 8
 """That partners are found anew, at most."""
+SURE = 0.05
+"""Probability that a point lies so near by chance, below which its partner is sure."""
+FITS, FALSE = 1000.0, 0.0005
+"""By how much fitting helps chance; and how many times it may succeed in such a pair."""
 CALM = 0.02
 """What holds a plane level, where its points hardly say how it lies."""
 ROUNDS = 3
@@ -84,6 +89,9 @@ class Matches:
     """What is added to a point of the first set to come to its partner: the median."""
     could_be: int
     """Points of the smaller set that lie where both sets have points."""
+    sure: int
+    """Partners that lie nearer to where they should than one in `SURE` of the points would if
+    nothing were the same."""
     by_chance: float
     """Match rate of these points if nothing were the same; NaN if that was not asked for."""
 
@@ -98,6 +106,7 @@ class Matches:
         there = len(self.residual_px) > 0
         return {
             "matches": len(self.first),
+            "sure": self.sure,
             "match_rate": self.match_rate,
             "by_chance": self.by_chance,
             "residual_median_px": float(np.median(self.residual_px)) if there else float("nan"),
@@ -208,7 +217,7 @@ def match_points(
         none = np.zeros(0, np.int64)
         nowhere = (float("nan"),) * n
         return Matches(
-            none, none, np.zeros(0), np.zeros(0), nowhere, min(len(a), len(b)), by_chance
+            none, none, np.zeros(0), np.zeros(0), nowhere, min(len(a), len(b)), 0, by_chance
         )
     best = found[0]
     apart = np.median(b[best.second] - a[best.first], axis=0)
@@ -377,8 +386,40 @@ def _told(
         np.minimum(quality[rows], 1.0),
         tuple(map(float, apart)),
         could_be,
+        _sure(second, residual),
         float("nan"),
     )
+
+
+def _sure(second: Points, residual: Points) -> int:
+    """How many residuals are smaller than those of most points that are scattered as densely."""
+    n = second.shape[1]
+    room = float(np.prod(np.ptp(second, axis=0) + 1))
+    ball = np.pi ** (n / 2) / gamma(n / 2 + 1) * residual**n
+    return int((1 - np.exp(-len(second) * ball / room) < SURE).sum())
+
+
+def least_sure(could_be: int, trials: float) -> int:
+    """Partners that have to be sure for chance to be ruled out (an a-contrario test).
+
+    If nothing were the same, each would be with a probability of `SURE`; but the best of many
+    shifts was chosen, and planes were fitted.
+
+    Parameters
+    ----------
+    could_be
+        Points that could have a partner.
+    trials
+        Shifts that differ, within reach.
+
+    Examples
+    --------
+    >>> least_sure(10, 50), least_sure(30, 50), least_sure(300, 50)
+    (8, 12, 41)
+    """
+    at_least = bdtrc(np.arange(could_be), could_be, SURE)  # 1, 2, ... or more
+    unlikely = at_least * max(trials, 1.0) * FITS < FALSE
+    return int(np.argmax(unlikely)) + 1 if unlikely.any() else could_be + 1
 
 
 def smooth_at(points: Points, known: Points, moved: Points, *, around: int = AROUND) -> Points:
