@@ -54,8 +54,8 @@ def destripe(
 ) -> AnyTile:
     """The tile without the stripes that run through it.
 
-    Regular, or strong, stripes leave a tenth of their strength; of single weak shadows in a rough
-    specimen more stays, since a shadow is not told from a line of the specimen that is darker by a
+    Regular stripes leave a tenth to a third of their strength; of single, weak or random ones
+    much more stays, since a shadow is not told from a line of the specimen that is darker by a
     per cent or so.
 
     Whole planes are needed: a stripe is known by its whole length, so correct tiles without a halo,
