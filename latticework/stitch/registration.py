@@ -5,25 +5,39 @@ and why.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.offsets import lattice_dim
-from latticework.stitch.pairs import Candidate, match
+from latticework.stitch.pairs import Candidate, confirm, match, reach_px
 from latticework.stitch.stage_model import StepModel, fit_steps, is_evident
 from latticework.stitch.tiles import pairs_of, places_of, read_tile
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Reader = Callable[[Box], np.ndarray]
+
 LEAST_OVERLAP_PX = 2
 """Nominal overlap of a pair, along each axis, from which it is looked at."""
 LEAST_CORRELATION = 0.08
 """What is below has nothing in common."""
+WIDER = 4.0
+"""How much further is looked where pairs are not found near their nominal places."""
+FEW = 0.3
+"""Share of pairs along an axis below which that is done."""
+SAMPLE = 12
+"""With so many of them at first."""
+AGREE_PX = 14.0
+"""How far these may lie from each other."""
+LEAST_LIKENESS, MOST_ERROR_PX = 0.2, 0.5
+"""What a fit of the pixels themselves has to reach, and how unsure it may be."""
 CHANCE = 99.0
 """Percentile of the correlations of wrong places that a right one has to exceed."""
 
@@ -77,23 +91,140 @@ def register(
     )
     there = (overlap >= LEAST_OVERLAP_PX).all(axis=1)
 
-    def look(k: int) -> list[Candidate] | None:
-        if not there[k]:
-            return None
+    def read(k: int) -> tuple[Reader, Reader, tuple[Any, Any]]:
         first, second = (int(row) for row in pairs[k])
-        return match(
-            read_tile(lattice, first, channel),
-            read_tile(lattice, second, channel),
-            (tuple(shapes[first]), tuple(shapes[second])),
-            tuple(nominal[k]),
-            dims,
-            reach=reach,
+        tiles = read_tile(lattice, first, channel), read_tile(lattice, second, channel)
+        return (*tiles, (tuple(shapes[first]), tuple(shapes[second])))
+
+    def look(k: int, at: np.ndarray, within: Sequence[float] | None) -> list[Candidate]:
+        return match(*read(k), tuple(at), dims, reach=within, dark=dark)
+
+    def look_afar(k: int) -> list[Candidate]:
+        first, second, (one, other) = read(k)
+        flat = dims[-2:]
+        wide = [WIDER * r for r in reach_px(one[-2:], flat)]
+        seen = match(
+            _flattened(first, one),
+            _flattened(second, other),
+            (one[-2:], other[-2:]),
+            tuple(nominal[k, -2:]),
+            flat,
+            reach=wide,
             dark=dark,
         )
+        above = tuple(nominal[k, :-2])
+        return [replace(of, offset_px=above + of.offset_px) for of in seen]
 
+    def sharpen(k: int) -> None:
+        of = found[k]
+        if of and (best := _to_confirm(of, models[k])) is not None:
+            of[best] = confirm(*read(k), of[best], dims, dark=dark)
+
+    found: list[list[Candidate] | None] = [None] * len(pairs)
+    expected = nominal.copy()
+    parities = _parities(lattice, pairs, axes)
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        found = list(pool.map(look, range(len(pairs))))
+
+        def look_at(rows: Sequence[int]) -> None:
+            looked = pool.map(lambda k: look(k, expected[k], reach), rows)
+            for k, of in zip(rows, looked, strict=True):
+                found[k] = of
+
+        look_at(np.flatnonzero(there).tolist())
+        models = _models(axes, parities, found, nominal)
+        if reach is None:
+            lost = _lost(axes, found, models)
+            for members in lost.values():
+                some = _some(members)
+                step = _found_afar(list(pool.map(look_afar, some)), nominal[some])
+                if step is not None:
+                    expected[members] += step
+                    look_at(members)
+            if lost:
+                models = _models(axes, parities, found, nominal)
+        list(pool.map(sharpen, np.flatnonzero(there)))
     return judge(lattice, pairs, axes, nominal, found, dims)
+
+
+def _flattened(read: Reader, shape: Sequence[int]) -> Reader:
+    """A reader of planes: volumes are averaged along z."""
+    if len(shape) == 2:
+        return read
+
+    def flat(box: Box) -> np.ndarray:
+        return np.asarray(read(Box((0, *box.start), (shape[0], *box.stop))).mean(axis=0))
+
+    return flat
+
+
+def _models(
+    axes: Sequence[str],
+    parities: Sequence[int],
+    found: Sequence[Sequence[Candidate] | None],
+    nominal: np.ndarray,
+) -> list[StepModel]:
+    n = nominal.shape[1]
+    offsets = [np.reshape([c.offset_px for c in of or ()], (-1, n)) for of in found]
+    return fit_steps(
+        list(axes), parities, offsets, [_correlations(of or ()) for of in found], nominal
+    )
+
+
+def _correlations(found: Sequence[Candidate]) -> np.ndarray:
+    """Of candidates; 0 where noise would do as well."""
+    return np.array([c.correlation if c.correlation > c.by_chance else 0.0 for c in found])
+
+
+def _to_confirm(found: Sequence[Candidate], model: StepModel) -> int | None:
+    """The candidate that may be believed, if any."""
+    values = _correlations(found)
+    inside = [k for k, of in enumerate(found) if values[k] > 0 and model.admits(of.offset_px)]
+    if inside:
+        return inside[0]
+    return 0 if is_evident(values) else None
+
+
+def _lost(
+    axes: Sequence[str], found: Sequence[Sequence[Candidate] | None], models: Sequence[StepModel]
+) -> dict[str, list[int]]:
+    """Pairs along axes along which most show something, but few what the others show."""
+    lost = {}
+    for axis in dict.fromkeys(axes):
+        rows = [k for k, of in enumerate(found) if axes[k] == axis and of]
+        good = [
+            k
+            for k in rows
+            if models[k].votes
+            and (of := found[k])
+            and models[k].admits(of[0].offset_px)
+            and is_evident(_correlations(of))
+        ]
+        if rows and len(good) < max(FEW * len(rows), 1):
+            lost[axis] = rows
+    return lost
+
+
+def _some(rows: Sequence[int]) -> list[int]:
+    """Pairs from all over the lattice."""
+    every = max(len(rows) // SAMPLE, 1)
+    return list(rows[::every])[: 2 * SAMPLE]
+
+
+def _found_afar(found: Sequence[Sequence[Candidate]], nominal: np.ndarray) -> np.ndarray | None:
+    """How far pairs lie from where they should, if most agree on that, and on nothing nearer."""
+    plain = [
+        of[0].offset_px - at
+        for of, at in zip(found, nominal, strict=True)
+        if of and is_evident(_correlations(of))
+    ]
+    if not plain:
+        return None
+    middle = np.median(plain, axis=0)
+    near = (np.abs(plain - middle) <= AGREE_PX).all(axis=1)
+    enough = near.sum() >= min(max(3, 0.6 * len(plain)), len(found))
+    if not enough or near.sum() < 0.6 * len(plain):
+        return None
+    return np.asarray(np.median(np.array(plain)[near], axis=0))
 
 
 def judge(
@@ -106,7 +237,8 @@ def judge(
 ) -> "pd.DataFrame":
     """What to believe of the candidates of all pairs.
 
-    A pair is trusted where its best candidate stands out by itself, or lies where the model of the
+    A pair has to agree pixel by pixel (`latticework.stitch.refining`), where enough overlaps to
+    tell. Then it is trusted where its best candidate stands out by itself, or lies where the model of the
     stage has it and is better than chance, unless it contradicts that model.
 
     Parameters
@@ -125,7 +257,8 @@ def judge(
     pandas.DataFrame
         One row for each pair: ``first`` and ``second`` (tile ids), ``axis``, ``trusted`` and
         ``why``, ``correlation``, ``runner_up`` (the best of the other candidates), ``overlap``
-        (share of the nominal one), and for each dim ``nominal_x_px``, ``offset_x_px`` and
+        (share of the nominal one), ``likeness`` and ``error_px`` (how well the pixels that both
+        show agree, and how unsure the offset is along the less sure axis), and for each dim ``nominal_x_px``, ``offset_x_px`` and
         ``model_x_px``.
     """
     import pandas as pd
@@ -134,10 +267,7 @@ def judge(
     apart = [of is None for of in found]
     candidates: list[Sequence[Candidate]] = [of or () for of in found]
     offsets = [np.reshape([c.offset_px for c in of], (-1, n)) for of in candidates]
-    correlations = [
-        np.array([c.correlation if c.correlation > c.by_chance else 0.0 for c in of])
-        for of in candidates
-    ]
+    correlations = [_correlations(of) for of in candidates]
     parities = _parities(lattice, pairs, axes)
     models = fit_steps(list(axes), parities, offsets, correlations, nominal)
     chance = _chance(offsets, correlations, models)
@@ -156,6 +286,8 @@ def judge(
             "correlation": np.nan if at is None else at.correlation,
             "runner_up": float(others.max()) if len(others) else np.nan,
             "overlap": np.nan if at is None else at.overlap,
+            "likeness": np.nan if at is None else at.likeness,
+            "error_px": np.nan if at is None else max(at.error_px, default=np.nan),
         }
         for axis, dim in enumerate(dims):
             record[f"nominal_{dim}_px"] = nominal[k, axis]
@@ -163,6 +295,7 @@ def judge(
             record[f"model_{dim}_px"] = models[k].step_px[axis]
         records.append(record)
     names = ["first", "second", "axis", "trusted", "why", "correlation", "runner_up", "overlap"]
+    names += ["likeness", "error_px"]
     names += [f"{what}_{dim}_px" for dim in dims for what in ("nominal", "offset", "model")]
     return pd.DataFrame.from_records(records, columns=names)
 
@@ -199,6 +332,9 @@ def _chosen(
     if not inside:
         return 0, "contradicts the other pairs" if is_evident(correlations) else "nothing in common"
     best = inside[0]
+    unsure = _doubt(found[best])
+    if unsure:
+        return best, unsure
     if best == 0 and is_evident(correlations):
         return 0, ""
     if correlations[best] < LEAST_CORRELATION:  # 0 where noise would do as well
@@ -208,6 +344,15 @@ def _chosen(
     if best == 0 or correlations[best] > chance:
         return best, ""
     return best, "no better than chance"
+
+
+def _doubt(found: Candidate) -> str:
+    """What the pixels themselves have against a candidate, if anything."""
+    if not found.error_px:
+        return ""
+    if found.likeness < LEAST_LIKENESS:
+        return "nothing in common, looked at closely"
+    return "where exactly is not to be seen" if max(found.error_px) > MOST_ERROR_PX else ""
 
 
 __all__ = ["judge", "register"]
