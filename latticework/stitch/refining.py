@@ -45,7 +45,7 @@ LEAST_ALIKE = 0.25
 """Share of slopes that is taken for more than noise, at least."""
 PRIOR_PX = 1.0
 """How far from there it is expected, as a standard deviation; counts where little is to be seen."""
-STRAY_PX = 2.5
+STRAY_PX = 4.0
 """How far it may lead from where it began."""
 CAUCHY, OUTLYING = 2.385, 0.4
 """Scale of the weights in robust standard deviations of noise, and in true ones at least."""

@@ -34,6 +34,8 @@ FEW = 0.3
 """Share of pairs along an axis below which that is done."""
 SAMPLE = 12
 """With so many of them at first."""
+MOST = 0.5
+"""Share of those that have to agree."""
 AGREE_PX = 14.0
 """How far these may lie from each other."""
 LEAST_LIKENESS, MOST_ERROR_PX = 0.2, 0.5
@@ -91,16 +93,16 @@ def register(
     )
     there = (overlap >= LEAST_OVERLAP_PX).all(axis=1)
 
-    def read(k: int) -> tuple[Reader, Reader, tuple[Any, Any]]:
-        first, second = (int(row) for row in pairs[k])
+    def read(k: int, other: int | None = None) -> tuple[Reader, Reader, tuple[Any, Any]]:
+        first, second = int(pairs[k, 0]), int(pairs[k if other is None else other, 1])
         tiles = read_tile(lattice, first, channel), read_tile(lattice, second, channel)
         return (*tiles, (tuple(shapes[first]), tuple(shapes[second])))
 
     def look(k: int, at: np.ndarray, within: Sequence[float] | None) -> list[Candidate]:
         return match(*read(k), tuple(at), dims, reach=within, dark=dark)
 
-    def look_afar(k: int) -> list[Candidate]:
-        first, second, (one, other) = read(k)
+    def look_afar(k: int, partner: int | None = None) -> list[Candidate]:
+        first, second, (one, other) = read(k, partner)
         flat = dims[-2:]
         wide = [WIDER * r for r in reach_px(one[-2:], flat)]
         seen = match(
@@ -137,7 +139,10 @@ def register(
             for members in lost.values():
                 some = _some(members)
                 step = _found_afar(list(pool.map(look_afar, some)), nominal[some])
-                if step is not None:
+                if step is None:
+                    continue
+                strangers = list(pool.map(look_afar, some, [*some[1:], some[0]]))
+                if not _is_of_the_camera(strangers, nominal[some] + step):
                     expected[members] += step
                     look_at(members)
             if lost:
@@ -175,13 +180,19 @@ def _correlations(found: Sequence[Candidate]) -> np.ndarray:
     return np.array([c.correlation if c.correlation > c.by_chance else 0.0 for c in found])
 
 
+def _stands_out(found: Sequence[Candidate]) -> bool:
+    """Whether the best candidate is right for all one can tell from the pair alone."""
+    values = [of.correlation for of in found]
+    return is_evident(values) and values[0] > found[0].by_chance
+
+
 def _to_confirm(found: Sequence[Candidate], model: StepModel) -> int | None:
     """The candidate that may be believed, if any."""
     values = _correlations(found)
     inside = [k for k, of in enumerate(found) if values[k] > 0 and model.admits(of.offset_px)]
     if inside:
         return inside[0]
-    return 0 if is_evident(values) else None
+    return 0 if _stands_out(found) else None
 
 
 def _lost(
@@ -197,11 +208,20 @@ def _lost(
             if models[k].votes
             and (of := found[k])
             and models[k].admits(of[0].offset_px)
-            and is_evident(_correlations(of))
+            and _stands_out(of)
         ]
         if rows and len(good) < max(FEW * len(rows), 1):
             lost[axis] = rows
     return lost
+
+
+def _is_of_the_camera(strangers: Sequence[Sequence[Candidate]], at: np.ndarray) -> bool:
+    """Whether tiles that are no neighbours match there too: dust and hot pixels do."""
+    alike = [
+        bool(of) and bool((np.abs(of[0].offset_px - where) <= AGREE_PX).all()) and _stands_out(of)
+        for of, where in zip(strangers, at, strict=True)
+    ]
+    return len(alike) > 1 and sum(alike) >= MOST * len(alike)
 
 
 def _some(rows: Sequence[int]) -> list[int]:
@@ -215,14 +235,13 @@ def _found_afar(found: Sequence[Sequence[Candidate]], nominal: np.ndarray) -> np
     plain = [
         of[0].offset_px - at
         for of, at in zip(found, nominal, strict=True)
-        if of and is_evident(_correlations(of))
+        if of and _stands_out(of)
     ]
     if not plain:
         return None
     middle = np.median(plain, axis=0)
     near = (np.abs(plain - middle) <= AGREE_PX).all(axis=1)
-    enough = near.sum() >= min(max(3, 0.6 * len(plain)), len(found))
-    if not enough or near.sum() < 0.6 * len(plain):
+    if near.sum() < max(min(3, len(found)), MOST * len(found)):
         return None
     return np.asarray(np.median(np.array(plain)[near], axis=0))
 
@@ -238,8 +257,8 @@ def judge(
     """What to believe of the candidates of all pairs.
 
     A pair has to agree pixel by pixel (`latticework.stitch.refining`), where enough overlaps to
-    tell. Then it is trusted where its best candidate stands out by itself, or lies where the model of the
-    stage has it and is better than chance, unless it contradicts that model.
+    tell. Then it is trusted where its best candidate stands out by itself, or lies where the model
+    of the stage has it and is better than chance, unless it contradicts that model.
 
     Parameters
     ----------
@@ -258,8 +277,8 @@ def judge(
         One row for each pair: ``first`` and ``second`` (tile ids), ``axis``, ``trusted`` and
         ``why``, ``correlation``, ``runner_up`` (the best of the other candidates), ``overlap``
         (share of the nominal one), ``likeness`` and ``error_px`` (how well the pixels that both
-        show agree, and how unsure the offset is along the less sure axis), and for each dim ``nominal_x_px``, ``offset_x_px`` and
-        ``model_x_px``.
+        show agree, and how unsure the offset is along the less sure axis), and for each dim
+        ``nominal_x_px``, ``offset_x_px`` and ``model_x_px``.
     """
     import pandas as pd
 
@@ -330,12 +349,12 @@ def _chosen(
         return None, "nothing to compare: no contrast, or saturated"
     inside = [k for k, of in enumerate(found) if model.admits(of.offset_px)]
     if not inside:
-        return 0, "contradicts the other pairs" if is_evident(correlations) else "nothing in common"
+        return 0, "contradicts the other pairs" if _stands_out(found) else "nothing in common"
     best = inside[0]
     unsure = _doubt(found[best])
     if unsure:
         return best, unsure
-    if best == 0 and is_evident(correlations):
+    if best == 0 and _stands_out(found):
         return 0, ""
     if correlations[best] < LEAST_CORRELATION:  # 0 where noise would do as well
         return best, "nothing in common"
