@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import chains, halo, living, orchestration, overlap, reopen
+from benchmarks import chains, halo, living, orchestration, overlap, reopen, stitching
 from benchmarks.cases import Settings
 from benchmarks.table import Row, as_markdown, as_text
 
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "living": living.report,
     "cluster": chains.report,
     "overlap": overlap.report,
+    "stitching": stitching.report,
 }
 
 
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure latticework beside its peers, in this run and on this machine.",
-        epilog="Needs the extra [bench]. The full set takes 10 to 15 minutes, 4 GB of memory and "
+        epilog="Needs the extra [bench]. The full set takes 15 to 20 minutes, 4 GB of memory and "
         "6 GB of disk.",
     )
     add = parser.add_argument

@@ -29,7 +29,7 @@ from latticework.stitch.large_pairs import match_strips
 from latticework.stitch.pairs import Candidate
 from latticework.stitch.placement import Placement, place
 from latticework.stitch.registration import judge
-from latticework.stitch.tiles import LEAST_OVERLAP_PX, NO_OVERLAP, overlapping
+from latticework.stitch.tiles import LEAST_OVERLAP_PX, NO_OVERLAP, Pairs, overlapping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +38,7 @@ ITSELF = -1
 """In place of a second tile: the row tells of the tile itself."""
 NEAR = 4
 """Tiles near one that could not be read, which tell how far it moved."""
+NONE = (np.nan,) * 3
 NOTHING = -1
 """In place of a rank: there is no place at which the second tile may lie."""
 UNREADABLE = "it cannot be read"
@@ -62,6 +63,7 @@ def compare_tile(
     channel: int = 0,
     reach: Sequence[float] | None = None,
     dark: float | None = None,
+    beyond: Mapping[str, Sequence[float]] = MappingProxyType({}),
 ) -> "pd.DataFrame":
     """Where the tiles after a tile may lie, from what both show; a stage.
 
@@ -71,6 +73,9 @@ def compare_tile(
         The tile's address, and those after it; see `next_tiles`.
     channel, reach, dark
         As for `latticework.stitch.register`.
+    beyond
+        By axis, how far from their nominal places neighbours are looked for, in pixels along the
+        tiles' spatial dims; see `latticework.stitch.far_pairs`.
 
     Returns
     -------
@@ -85,6 +90,7 @@ def compare_tile(
         other = others.tile(key)
         if other is None or tile.problem is not None or other.problem is not None:
             continue
+        axis = key.removeprefix("+")
         nominal = _offset(tile, other, dims)
         shapes = _sides(tile, dims), _sides(other, dims)
         found = None
@@ -93,12 +99,12 @@ def compare_tile(
                 _reader(tile, channel, others.own),
                 _reader(other, channel, lambda box, key=key: others.read(key, box)),
                 shapes,
-                tuple(nominal),
+                tuple(nominal + np.asarray(beyond.get(axis, 0.0))),
                 dims,
                 reach=reach,
                 dark=dark,
             )
-        rows += _rows(tile, other, key.removeprefix("+"), found, dims)
+        rows += _rows(tile, other, axis, found, dims)
     return pd.DataFrame.from_records(rows)
 
 
@@ -127,6 +133,8 @@ def _rows(
             "correlation": of.correlation,
             "overlap": of.overlap,
             "by_chance": of.by_chance,
+            "likeness": of.likeness,
+            **{f"error_{d}_px": v for d, v in zip(dims, of.error_px or NONE, strict=False)},
             **{f"offset_{d}_px": v for d, v in zip(dims, of.offset_px, strict=True)},
         }
         for rank, of in enumerate(found)
@@ -216,25 +224,53 @@ def placed_by(
     """
     lattice = lattice_of(table)
     pairs = overlapping(lattice)
-    offsets = [f"offset_{dim}_px" for dim in pairs.dims]
-    rows = table[table["second"] != ITSELF]
-    told = {pair: _candidates(of, offsets) for pair, of in rows.groupby(["first", "second"])}
-    ids = [tuple(pair) for pair in lattice.ids[pairs.rows].tolist()]
-    found = [told.get(ids[k], []) if there else None for k, there in enumerate(pairs.there)]
+    found = candidates_of(table, lattice, pairs)
     links = apply_corrections(judge(lattice, pairs, found), corrections)
     return place(lattice, links, anchors=_by_id(anchors))
+
+
+def candidates_of(
+    table: "pd.DataFrame", lattice: Lattice, pairs: Pairs
+) -> list[list[Candidate] | None]:
+    """Candidates of each pair, from the tables of `compare_tile`; None where tiles do not overlap.
+
+    Parameters
+    ----------
+    table
+        The rows of all tiles.
+    lattice, pairs
+        Whose pairs they are, and which.
+    """
+    rows = table[table["rank"] != NOTHING]
+    if not len(rows):
+        return [[] if there else None for there in pairs.there]
+    told = {pair: _candidates(of, pairs.dims) for pair, of in rows.groupby(["first", "second"])}
+    ids = [tuple(pair) for pair in lattice.ids[pairs.rows].tolist()]
+    return [told.get(ids[k], []) if there else None for k, there in enumerate(pairs.there)]
 
 
 def _by_id(anchors: Mapping[str, Sequence[float]]) -> dict[int, Sequence[float]]:
     return {int(id): position for id, position in anchors.items()}
 
 
-def _candidates(rows: "pd.DataFrame", offsets: Sequence[str]) -> list[Candidate] | None:
-    if rows["rank"].iloc[0] == NOTHING:
-        return None if rows["why"].iloc[0] == NO_OVERLAP else []
-    rows = rows.sort_values("rank")
-    values = rows[[*offsets, "correlation", "overlap", "by_chance"]].to_numpy("f8")
-    return [Candidate(tuple(row[:-3]), *row[-3:]) for row in values.tolist()]
+def _candidates(rows: "pd.DataFrame", dims: Sequence[str]) -> list[Candidate]:
+    """The candidates of one pair, the best first."""
+    rows = rows[rows["rank"] != NOTHING].sort_values("rank")
+    about = ["correlation", "overlap", "by_chance", "likeness"]
+    offsets = rows[[f"offset_{dim}_px" for dim in dims]].to_numpy("f8").tolist()
+    errors = rows[[f"error_{dim}_px" for dim in dims]].to_numpy("f8").tolist()
+    told = rows[about].to_numpy("f8").tolist()
+    return [
+        Candidate(
+            tuple(offset),
+            correlation=values[0],
+            overlap=values[1],
+            by_chance=values[2],
+            likeness=values[3],
+            error_px=() if np.isnan(error[0]) else tuple(error),
+        )
+        for offset, values, error in zip(offsets, told, errors, strict=True)
+    ]
 
 
 def judge_links(

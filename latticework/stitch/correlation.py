@@ -183,7 +183,15 @@ class Correlation:
         where = np.flatnonzero(top & (values > NO_MATCH))
         best = where[np.argsort(-values.ravel()[where], kind="stable")[:n]]
         indices = [tuple(int(i) for i in np.unravel_index(k, values.shape)) for k in best]
-        return [self._refined(index) for index in indices]
+        return [self._refined(i) if k == 0 else self._rough(i) for k, i in enumerate(indices)]
+
+    def _rough(self, index: tuple[int, ...]) -> Peak:
+        """A peak by a parabola along each axis."""
+        shift = []
+        for axis, (lo, i) in enumerate(zip(self.low, index, strict=True)):
+            line = np.moveaxis(self.values, axis, -1)[index[:axis] + index[axis + 1 :]]
+            shift.append(lo + i + _vertex(line, i))
+        return Peak(tuple(shift), float(self.values[index]), int(self.overlap[index]))
 
     def _refined(self, index: tuple[int, ...]) -> Peak:
         """A peak between the pixels: the correlation is known everywhere, as it is band-limited."""

@@ -21,7 +21,8 @@ import numpy as np
 
 from latticework.lattice.geometry import Box
 from latticework.stitch.filtering import comparable
-from latticework.stitch.pairs import Candidate, match, reach_px, strips
+from latticework.stitch.pairs import Candidate, confirm, match, reach_px, strips
+from latticework.stitch.stage_model import stands_out
 
 Read = Callable[[Box], np.ndarray]
 LARGE = 4_000_000
@@ -50,7 +51,10 @@ def match_strips(
     reach: Sequence[float] | None = None,
     dark: float | None = None,
 ) -> list[Candidate]:
-    """Where the second of two tiles may lie, as `latticework.stitch.pairs.match`; of any size.
+    """Where the second of two tiles of any size may lie; places to be believed are made exact.
+
+    As `latticework.stitch.pairs.match`, and then `latticework.stitch.pairs.confirm` for the best
+    place, or for the best few where none stands out.
 
     Parameters
     ----------
@@ -72,7 +76,8 @@ def match_strips(
     reach = reach_px(shapes[0], dims) if reach is None else reach
     boxes = strips(*shapes, offset, reach)
     if max(box.size for box in boxes) <= LARGE or not all(box.size for box in boxes):
-        return match(first, second, shapes, offset, dims, reach=reach, dark=dark)
+        places = match(first, second, shapes, offset, dims, reach=reach, dark=dark)
+        return _confirmed(first, second, shapes, places, dims, dark)
     pair = _Pair(first, second, shapes[1], tuple(dims), dark)
     factor = coarseness(boxes[0].shape)
     views = [_coarse(read, box, factor) for read, box in zip((first, second), boxes, strict=True)]
@@ -90,6 +95,24 @@ def match_strips(
     worthy = [p for k, p in enumerate(places[:FOLLOWED]) if not k or p.correlation > p.by_chance]
     found = [_followed(pair, place, windows, factor, between) for place in worthy]
     return sorted(found, key=lambda of: -of.correlation)
+
+
+def _confirmed(
+    first: Read,
+    second: Read,
+    shapes: tuple[Sequence[int], Sequence[int]],
+    places: Sequence[Candidate],
+    dims: Sequence[str],
+    dark: float | None,
+) -> list[Candidate]:
+    """Places with offsets that are exact where they may be believed."""
+    worthy = 1 if places and stands_out(places) else FOLLOWED
+    return [
+        confirm(first, second, shapes, of, dims, dark=dark)
+        if k < worthy and of.correlation > of.by_chance
+        else of
+        for k, of in enumerate(places)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +218,14 @@ def _in_window(pair: _Pair, window: Box, rough: np.ndarray, reach: np.ndarray) -
     )
     if not found:
         return None
-    return replace(found[0], offset_px=tuple((np.asarray(found[0].offset_px) + moved).tolist()))
+    read = (
+        (lambda part: pair.first(part.shift(window.start))),
+        (lambda part: pair.second(part.shift(box.start))),
+    )
+    sure = confirm(*read, (window.shape, box.shape), found[0], pair.dims, dark=pair.dark)
+    if sure.error_px and not np.isfinite(sure.error_px).all():
+        sure = found[0]  # here is nothing to be exact about; other windows tell
+    return replace(sure, offset_px=tuple((np.asarray(sure.offset_px) + moved).tolist()))
 
 
 def _agreed(told: Sequence[Candidate]) -> Candidate:

@@ -11,13 +11,14 @@ Only the strips are read in which the two can overlap::
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from latticework.lattice.geometry import Box
 from latticework.stitch.correlation import Correlation
-from latticework.stitch.filtering import SMALL_PX, SMALL_Z_PX, comparable, unsaturated
+from latticework.stitch.filtering import SMALL_PX, SMALL_Z_PX, brightness, contrast, unsaturated
+from latticework.stitch.refining import is_wide_enough, refine
 
 REACH = 0.035
 """How far tiles may lie from where they should be, as a share of their size."""
@@ -27,6 +28,14 @@ CANDIDATES = 5
 """Peaks that are kept of each pair."""
 DOUBT = 1.3
 """By how much noise may be worse than it should."""
+AROUND_PX = 4
+"""How far around what overlaps is read to make an offset exact."""
+MOST_PIXELS = 400_000
+"""Pixels of either tile that are compared for that, at most."""
+ENOUGH = 20_000
+"""Pixels of a strip by which its brightness is judged."""
+EDGE_PX = 4
+"""Pixels that are left out where a tile ends."""
 LEAST_OVERLAP = 0.2
 """Share of the nominal overlap that has to overlap at a shift that counts."""
 
@@ -43,6 +52,15 @@ class Candidate:
     """Pixels that overlap, as a share of the nominal overlap."""
     by_chance: float = 0.0
     """Correlation that two views of nothing but noise reach somewhere within the reach."""
+    likeness: float = float("nan")
+    """Correlation over what both really show there; see `latticework.stitch.refining`."""
+    error_px: tuple[float, ...] = ()
+    """Standard error of the offset along each axis; empty where it is not known."""
+
+
+def correlations_of(found: Sequence[Candidate]) -> np.ndarray:
+    """Correlations of candidates; 0 where noise would do as well."""
+    return np.array([c.correlation if c.correlation > c.by_chance else 0.0 for c in found])
 
 
 def reach_px(shape: Sequence[int], dims: Sequence[str]) -> tuple[int, ...]:
@@ -112,6 +130,17 @@ def strips(
     return boxes[0], boxes[1]
 
 
+def _inner(box: Box, shape: Sequence[int], overlap: Sequence[float]) -> list[tuple[int, int]]:
+    """Pixels at either end of a strip, along each axis, that filtering spoils: the tile ends."""
+    return [
+        (least * (a == 0), least * (b == n))
+        for a, b, n, least in (
+            (a, b, n, min(EDGE_PX, int(over) // 8))
+            for a, b, n, over in zip(box.start, box.stop, shape, overlap, strict=True)
+        )
+    ]
+
+
 def match(
     first: Callable[[Box], np.ndarray],
     second: Callable[[Box], np.ndarray],
@@ -156,36 +185,138 @@ def match(
     if not all(box.size for box in boxes):
         return []
     pixels = first(boxes[0]), second(boxes[1])
-    if not all(np.isfinite(strip).any() for strip in pixels):
+    lights = _lights(pixels, dark)
+    if lights is None:
         return []
-    if dark is None:
-        dark = float(min(np.nanpercentile(strip, 0.1) for strip in pixels))
-    typical = float(np.nanmedian([np.nanmedian(strip) for strip in pixels])) - dark
-    views = [comparable(strip, dims, dark=dark, typical=typical) for strip in pixels]
+    views = [contrast(light, dims) for light in lights]
     between = [a - b for a, b in zip(boxes[0].start, boxes[1].start, strict=True)]
-    nominal = np.prod(
-        [max(min(n, m + d) - max(0, d), 1.0) for n, m, d in zip(*shapes, offset, strict=True)]
-    )
+    nominal_overlap = [
+        max(min(n, m + d) - max(0, d), 1.0) for n, m, d in zip(*shapes, offset, strict=True)
+    ]
+    nominal = np.prod(nominal_overlap)
     ends = [
         (int(np.ceil(d - r - b)), int(np.floor(d + r - b)))
         for d, r, b in zip(offset, reach, between, strict=True)
     ]
-    found = Correlation(
-        *views,
-        low=[low for low, _ in ends],
-        high=[high for _, high in ends],
-        least=int(LEAST_OVERLAP * nominal),
-        valid=(unsaturated(pixels[0], dims), unsaturated(pixels[1], dims)),
-    )
-    return [
-        Candidate(
-            tuple(s + b for s, b in zip(peak.shift, between, strict=True)),
-            peak.correlation,
-            float(peak.overlap / nominal),
-            noise_correlation(peak.overlap, found.values.size, dims),
-        )
-        for peak in found.peaks(CANDIDATES)
+    valid = unsaturated(pixels[0], dims), unsaturated(pixels[1], dims)
+    edges = [_inner(box, shape, nominal_overlap) for box, shape in zip(boxes, shapes, strict=True)]
+    moved = [e[0] - f[0] for e, f in zip(edges[0], edges[1], strict=True)]
+    inner = [
+        tuple(slice(a, n - b) for (a, b), n in zip(e, box.shape, strict=True))
+        for e, box in zip(edges, boxes, strict=True)
     ]
+    found = Correlation(
+        *(view[i] for view, i in zip(views, inner, strict=True)),
+        low=[low - m for (low, _), m in zip(ends, moved, strict=True)],
+        high=[high - m for (_, high), m in zip(ends, moved, strict=True)],
+        least=int(LEAST_OVERLAP * nominal),
+        valid=(
+            None if valid[0] is None else valid[0][inner[0]],
+            None if valid[1] is None else valid[1][inner[1]],
+        ),
+    )
+    result = []
+    for peak in found.peaks(CANDIDATES):
+        at = [s + m + b for s, m, b in zip(peak.shift, moved, between, strict=True)]
+        chance = noise_correlation(peak.overlap, found.values.size, dims)
+        share = float(peak.overlap / nominal)
+        result.append(Candidate(tuple(at), peak.correlation, share, chance))
+    return result
 
 
-__all__ = ["Candidate", "match", "reach_px", "strips"]
+def confirm(
+    first: Callable[[Box], np.ndarray],
+    second: Callable[[Box], np.ndarray],
+    shapes: tuple[Sequence[int], Sequence[int]],
+    candidate: Candidate,
+    dims: Sequence[str],
+    *,
+    dark: float | None = None,
+) -> Candidate:
+    """A candidate with its offset exact, by `latticework.stitch.refining`.
+
+    Parameters
+    ----------
+    first, second, shapes, dims, dark
+        As for `match`. Only what overlaps is read.
+    candidate
+        Of `match`.
+
+    Returns
+    -------
+    Candidate
+        With ``likeness`` and ``error_px``: 0 and infinity where the two have nothing in common
+        near there. As it was where too little overlaps to tell.
+    """
+    offset = candidate.offset_px
+    boxes = strips(*shapes, offset, [AROUND_PX] * len(offset))
+    if not all(box.size for box in boxes):
+        return candidate
+    pixels = first(boxes[0]), second(boxes[1])
+    lights = _lights(pixels, dark)
+    if lights is None:
+        return candidate
+    parts = _telling(boxes, lights, MOST_PIXELS)
+    inner = [
+        part.shift([-a for a in box.start]).slices for part, box in zip(parts, boxes, strict=True)
+    ]
+    boxes, pixels = parts, (pixels[0][inner[0]], pixels[1][inner[1]])
+    lights = [lights[0][inner[0]], lights[1][inner[1]]]
+    between = [a - b for a, b in zip(boxes[0].start, boxes[1].start, strict=True)]
+    shift = [d - b for d, b in zip(offset, between, strict=True)]
+    if not is_wide_enough(boxes[0].shape, boxes[1].shape, shift, dims):
+        return candidate
+    valid = unsaturated(pixels[0], dims), unsaturated(pixels[1], dims)
+    fit = refine(lights[0], lights[1], shift, dims, valid=valid)
+    if fit is None:
+        return replace(candidate, likeness=0.0, error_px=(float("inf"),) * len(offset))
+    return replace(
+        candidate,
+        offset_px=tuple(s + b for s, b in zip(fit.shift, between, strict=True)),
+        likeness=fit.likeness,
+        error_px=fit.error_px,
+    )
+
+
+def _telling(boxes: tuple[Box, Box], lights: Sequence[np.ndarray], most: int) -> tuple[Box, Box]:
+    """Two strips of one place, cut along their longest axis to the part that shows most.
+
+    Parameters
+    ----------
+    boxes
+        Of the two tiles, which show the same, nearly.
+    lights
+        Brightness within them.
+    most
+        Pixels, at most.
+    """
+    axis = int(np.argmax(boxes[0].shape))
+    n, size = boxes[0].shape[axis], max(boxes[0].size, 1)
+    length = max(int(n * most / size), 1)
+    if length >= n or boxes[0].shape != boxes[1].shape:
+        return boxes
+    others = tuple(k for k in range(boxes[0].ndim) if k != axis)
+    shown = np.var(np.diff(lights[0], axis=others[-1]), axis=others)
+    shown = np.minimum(shown, 4 * np.median(shown) + 1e-12)  # no speck of dust decides
+    begin = int(np.argmax(np.convolve(shown, np.ones(length), "valid")))
+    result = []
+    for box in boxes:
+        start, stop = list(box.start), list(box.stop)
+        start[axis] += begin
+        stop[axis] = start[axis] + length
+        result.append(Box(tuple(start), tuple(stop)))
+    return result[0], result[1]
+
+
+def _lights(pixels: tuple[np.ndarray, np.ndarray], dark: float | None) -> list[np.ndarray] | None:
+    """Brightness of two strips on one scale; None where one of them is unknown."""
+    some = [strip.ravel()[:: max(strip.size // ENOUGH, 1)] for strip in pixels]
+    if not all(np.isfinite(values).any() for values in some):
+        return None
+    if dark is None:
+        dark = float(min(np.nanpercentile(values, 0.1) for values in some))
+    typical = float(np.nanmedian([np.nanmedian(values) for values in some])) - dark
+    return [brightness(strip, dark=dark, typical=typical) for strip in pixels]
+
+
+__all__ = ["Candidate", "confirm", "correlations_of", "match", "reach_px", "strips"]

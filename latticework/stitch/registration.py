@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticework.lattice.lattice import Label, Lattice
-from latticework.lattice.offsets import lattice_dim
+from latticework.stitch.far_pairs import farther, parities_of
 from latticework.stitch.large_pairs import match_strips
-from latticework.stitch.pairs import Candidate
-from latticework.stitch.stage_model import EVIDENT, StepModel, fit_steps, is_evident
+from latticework.stitch.pairs import Candidate, correlations_of
+from latticework.stitch.stage_model import EVIDENT, StepModel, fit_steps, stands_out
 from latticework.stitch.tiles import NO_OVERLAP, Pairs, overlapping, read_tile
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LEAST_CORRELATION = 0.08
 """What is below has nothing in common."""
+LEAST_LIKENESS, MOST_ERROR_PX = 0.2, 0.5
+"""What a fit of the pixels themselves has to reach, and how unsure it may be."""
 CHANCE = 99.0
 """Percentile of the correlations of wrong places that a right one has to exceed."""
 
@@ -73,23 +75,29 @@ def register(
     (7, True)
     """
     pairs = overlapping(lattice, across=across, reference=reference)
+    expected = pairs.nominal.copy()
+    found: list[list[Candidate] | None] = [None] * len(pairs.rows)
 
-    def look(k: int) -> list[Candidate] | None:
-        if not pairs.there[k]:
-            return None
+    def look(k: int) -> None:
         first, second = (int(row) for row in pairs.rows[k])
-        return match_strips(
+        found[k] = match_strips(
             read_tile(lattice, first, channel),
             read_tile(lattice, second, channel),
             pairs.shapes(k),
-            tuple(pairs.nominal[k]),
+            tuple(expected[k]),
             pairs.dims,
             reach=reach,
             dark=dark,
         )
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        found = list(pool.map(look, range(len(pairs.rows))))
+        list(pool.map(look, np.flatnonzero(pairs.there)))
+        if reach is None:
+            steps = farther(lattice, pairs, found, channel=channel, dark=dark, pool=pool)
+            for axis, step in steps.items():
+                rows = np.flatnonzero(pairs.there & (np.array(pairs.axes) == axis))
+                expected[rows] += step
+                list(pool.map(look, rows))
     return judge(lattice, pairs, found)
 
 
@@ -102,8 +110,9 @@ def judge(
 ) -> "pd.DataFrame":
     """What to believe of the candidates of all pairs.
 
-    A pair is trusted where its best candidate stands out by itself, or lies where the model of the
-    stage has it and is better than chance, unless it contradicts that model.
+    A pair has to agree pixel by pixel (`latticework.stitch.refining`), where enough overlaps to
+    tell. Then it is trusted where its best candidate stands out by itself, or lies where the model
+    of the stage has it and is better than chance, unless it contradicts that model.
 
     Parameters
     ----------
@@ -119,8 +128,9 @@ def judge(
     pandas.DataFrame
         One row for each pair: ``first`` and ``second`` (tile ids), ``axis``, ``trusted`` and
         ``why``, ``correlation``, ``runner_up`` (the best of the other candidates), ``overlap``
-        (share of the nominal one), and for each dim ``nominal_x_px``, ``offset_x_px`` and
-        ``model_x_px``.
+        (share of the nominal one), ``likeness`` and ``error_px`` (how well the pixels that both
+        show agree, and how unsure the offset is along the less sure axis), and for each dim
+        ``nominal_x_px``, ``offset_x_px`` and ``model_x_px``.
     """
     import pandas as pd
 
@@ -129,11 +139,8 @@ def judge(
     apart = [of is None for of in found]
     candidates: list[Sequence[Candidate]] = [of or () for of in found]
     offsets = [np.reshape([c.offset_px for c in of], (-1, n)) for of in candidates]
-    correlations = [
-        np.array([c.correlation if c.correlation > c.by_chance else 0.0 for c in of])
-        for of in candidates
-    ]
-    parities = _parities(lattice, pairs.rows)
+    correlations = [correlations_of(of) for of in candidates]
+    parities = parities_of(lattice, pairs.rows)
     models = fit_steps(pairs.kinds, parities, offsets, correlations, nominal, evident=evident)
     chance = _chance(offsets, correlations, models)
     records = []
@@ -151,6 +158,8 @@ def judge(
             "correlation": np.nan if at is None else at.correlation,
             "runner_up": float(others.max()) if len(others) else np.nan,
             "overlap": np.nan if at is None else at.overlap,
+            "likeness": np.nan if at is None else at.likeness,
+            "error_px": np.nan if at is None else max(at.error_px, default=np.nan),
         }
         for axis, dim in enumerate(dims):
             record[f"nominal_{dim}_px"] = nominal[k, axis]
@@ -158,17 +167,9 @@ def judge(
             record[f"model_{dim}_px"] = models[k].step_px[axis]
         records.append(record)
     names = ["first", "second", "axis", "trusted", "why", "correlation", "runner_up", "overlap"]
+    names += ["likeness", "error_px"]
     names += [f"{what}_{dim}_px" for dim in dims for what in ("nominal", "offset", "model")]
     return pd.DataFrame.from_records(records, columns=names)
-
-
-def _parities(lattice: Lattice, pairs: np.ndarray) -> list[int]:
-    """For each pair whether its row is an odd one: one driven back, perhaps."""
-    dim = lattice_dim("y")
-    if dim not in lattice.dims:
-        return [0] * len(pairs)
-    column = lattice.dims.index(dim)
-    return (lattice.index[pairs[:, 0], column] % 2).tolist()  # type: ignore[no-any-return]
 
 
 def _chance(
@@ -196,10 +197,13 @@ def _chosen(
         return None, "nothing to compare: no contrast, or saturated"
     inside = [k for k, of in enumerate(found) if model.admits(of.offset_px)]
     if not inside:
-        plain = is_evident(correlations, at_least=evident)
+        plain = stands_out(found, at_least=evident)
         return 0, "contradicts the other pairs" if plain else "nothing in common"
     best = inside[0]
-    if best == 0 and is_evident(correlations, at_least=evident):
+    unsure = _doubt(found[best])
+    if unsure:
+        return best, unsure
+    if best == 0 and stands_out(found, at_least=evident):
         return 0, ""
     if correlations[best] < LEAST_CORRELATION:  # 0 where noise would do as well
         return best, "nothing in common"
@@ -208,6 +212,15 @@ def _chosen(
     if best == 0 or correlations[best] > chance:
         return best, ""
     return best, "no better than chance"
+
+
+def _doubt(found: Candidate) -> str:
+    """What the pixels themselves have against a candidate, if anything."""
+    if not found.error_px:
+        return ""
+    if found.likeness < LEAST_LIKENESS:
+        return "nothing in common, looked at closely"
+    return "where exactly is not to be seen" if max(found.error_px) > MOST_ERROR_PX else ""
 
 
 __all__ = ["judge", "register"]

@@ -10,8 +10,12 @@ model of its own.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from latticework.stitch.pairs import Candidate
 
 WIDTH_PX = 1.5
 """How near two votes are to each other to count as the same, as a standard deviation."""
@@ -71,6 +75,12 @@ def is_evident(correlations: Sequence[float] | np.ndarray, *, at_least: float = 
     return len(correlations) > 0 and bool(
         correlations[0] >= at_least and correlations[0] - max(second, 0.0) >= APART
     )
+
+
+def stands_out(found: "Sequence[Candidate]", *, at_least: float = EVIDENT) -> bool:
+    """Whether the best candidate of a pair is right, for all that can be told from it alone."""
+    values = [of.correlation for of in found]
+    return bool(found) and is_evident(values, at_least=at_least) and values[0] > found[0].by_chance
 
 
 def fit_step(

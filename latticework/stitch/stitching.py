@@ -14,8 +14,10 @@ Ctrl-C, a crash or a power cut.
 
 import hashlib
 import math
+import os
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,10 +31,12 @@ from latticework.io.pyramid import Version
 from latticework.lattice.lattice import Lattice
 from latticework.project.creating import create
 from latticework.project.project import Project
+from latticework.stages.params import restore
 from latticework.stages.reads import all_tiles, intersecting
 from latticework.stitch.blending import BLENDS, Blend
 from latticework.stitch.block_units import VolumePlan, finish_image, fuse_unit, plan_of
 from latticework.stitch.comparing import (
+    candidates_of,
     compare_tile,
     judge_links,
     next_tiles,
@@ -40,12 +44,14 @@ from latticework.stitch.comparing import (
     with_places,
 )
 from latticework.stitch.corrections import anchors_of, corrected_rows
+from latticework.stitch.far_pairs import farther
 from latticework.stitch.fusing import check_pixels
 from latticework.stitch.fusion_plan import FusionPlan
 from latticework.stitch.light import TILES, Even, estimate_dark, estimate_light, glimpse
 from latticework.stitch.placement import Placement
 from latticework.stitch.resampling import Interpolation
 from latticework.stitch.seams import level_tiles, measure_seams
+from latticework.stitch.tiles import overlapping
 from latticework.stitch.views import check_views
 
 if TYPE_CHECKING:
@@ -216,6 +222,8 @@ def stitch(
         settings = replace(settings, corrections=corrected_rows(links, _links_in(opened)))
     add_measuring(opened, settings)
     with Place(where) as place:
+        if look_farther(opened, settings, place, progress):
+            add_measuring(opened, settings)
         measured = _run(opened, place, MEASURING, progress)
         if set(opened.counts["settled"]) != {"complete"}:
             raise _unfinished(opened, measured)
@@ -253,6 +261,39 @@ def beside(image: Path, ending: str) -> Path:
 
 def _project(lattice: Lattice, path: Path) -> Project:
     return create(path, lattice, exist_ok=True)
+
+
+def look_farther(project: Project, settings: Settings, place: "Place", progress: Any) -> bool:
+    """Compare all pairs, and again around places beyond the reach where most lie there.
+
+    Returns
+    -------
+    bool
+        Whether they do: what is to be compared has changed.
+    """
+    if settings.reach is not None or _beyond(project):
+        return False
+    _run(project, place, ("pairs",), progress)
+    if "complete" not in project.counts["pairs"]:
+        return False
+    lattice = project.lattice
+    pairs = overlapping(lattice)
+    found = candidates_of(project["pairs"].data, lattice, pairs)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        steps = farther(lattice, pairs, found, channel=settings.channel, pool=pool)
+    if not steps:
+        return False
+    beyond = {axis: [round(float(px), 2) for px in step] for axis, step in steps.items()}
+    project.change("pairs", beyond=beyond)
+    return True
+
+
+def _beyond(project: Project) -> dict[str, list[float]]:
+    """How far beyond their nominal places the pairs of a project are looked for."""
+    if "pairs" not in project.stages:
+        return {}
+    given = project.pipeline["pairs"].definition["params"].get("beyond", {})
+    return dict(restore("beyond", given))
 
 
 def _links_in(project: Project) -> "pd.DataFrame | None":
@@ -322,9 +363,8 @@ def add_measuring(project: Project, settings: Settings) -> None:
     strips = next_tiles(lattice)
     seen = {"channel": settings.channel}
     reach = None if settings.reach is None else list(settings.reach)
-    pairs = project.add(
-        compare_tile, name="pairs", reads=strips, params={**seen, "reach": reach}, numpy=True
-    )
+    look = {**seen, "reach": reach, "beyond": _beyond(project)}
+    pairs = project.add(compare_tile, name="pairs", reads=strips, params=look, numpy=True)
     held = {"anchors": dict(settings.anchors)}
     by_hand = {"corrections": list(settings.corrections), **held}
     links = project.add(judge_links, name="links", after=pairs, reads=every, params=by_hand)
