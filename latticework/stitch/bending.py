@@ -20,9 +20,10 @@ from latticework.stitch.pieces import (
     shared,
     weight_kind,
 )
-from latticework.stitch.resampling import WHOLE_PX
 from latticework.stitch.warps import Warp
 
+ROUNDING_PX = 1e-3
+"""What a place in a tile may be off by rounding."""
 GRID = 8
 """Pixels of the volume from one point of the coarse grid to the next."""
 GOOD_PX = 0.004
@@ -36,7 +37,7 @@ def sample_bent(piece: Piece, box: Box, kind: str, blend: str) -> Sample:
     at = places(piece, box)
     inside = np.ones(box.shape, bool)
     for place, n in zip(at, piece.shape, strict=True):
-        inside &= (place >= -0.5 - WHOLE_PX) & (place < n - 0.5 + WHOLE_PX)
+        inside &= (place >= -0.5 - ROUNDING_PX) & (place < n - 0.5 + ROUNDING_PX)
     if not inside.any():
         nothing = np.zeros(box.shape, weight_kind(kind))
         return Sample(np.zeros(box.shape, kind), nothing, whole=False)

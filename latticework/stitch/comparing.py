@@ -50,7 +50,7 @@ def next_tiles(lattice: Lattice) -> Reads:
     Examples
     --------
     >>> next_tiles(Lattice.from_grid({"y": 2, "x": 2}, tile_shape={"y": 8, "x": 8}, dtype="u1"))
-    Reads(pattern='neighbours', offsets=('+y', '+x'), whole=False)
+    Reads(pattern='neighbours', missing='run', offsets=('+y', '+x'), whole=False)
     """
     axes = [axis for axis in map(spatial_axis, lattice.dims) if axis is not None]
     return neighbours(*(f"+{axis}" for axis in axes), missing="run", whole=False)

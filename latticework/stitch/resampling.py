@@ -20,8 +20,9 @@ Interpolation = Literal["linear", "cubic"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("linear", "cubic")
 """Between pixels: linear, or by cubic convolution (Keys, IEEE Trans. Acoust. Speech Signal Process.
 29, 1981, 1153), which keeps fine structures sharper and may overshoot beside them."""
-WHOLE_PX = 1e-3
-"""Positions that are nearer than this to a whole pixel are taken for it."""
+WHOLE_PX = 0.02
+"""Positions nearer than this to a whole pixel are taken for it: they are known no better, and a
+pixel that is copied is sharper than one that is interpolated."""
 
 
 @dataclass(frozen=True, slots=True)
