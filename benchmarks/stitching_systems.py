@@ -85,6 +85,10 @@ def _moved(tiles: TileSet, fraction: float) -> np.ndarray:
 
 def register_ours(_scratch: Path, watch: Stopwatch, *, tiles: str) -> dict[str, float]:
     """`register` and `place`, reading from disk."""
+    import pandas as _  # as the peers' imports, before the clock starts
+    from scipy import sparse as _  # noqa: F811
+    from scipy.spatial import cKDTree as _  # noqa: F401, F811
+
     from latticework.stitch import place, register
 
     these = TileSet.load(tiles)
