@@ -104,12 +104,12 @@ def _memory(title: str, standings: Sequence[Standing]) -> list[Row]:
 
 
 def _registration(name: str, tiles: TileSet, peers: Sequence[str], settings: Settings) -> Part:
+    settings.say(f"registration, {name}")
     path = tiles.save(settings.scratch / f"register_{name}.json")
     standings = _contest(_contestants("register", peers, {"tiles": path}), settings)
     ours = standings[0]
     pairs = ours.median("pairs")
     title = f"register {len(tiles.files)} tiles, {name}"
-    settings.say(title)
     seconds = _figures(standings, "seconds")
     limit = 2.0 if name == "2-D" else 0.25 * pairs
     theirs = dict(seconds).get("multiview-stitcher", float("nan"))
@@ -133,11 +133,11 @@ def _registration(name: str, tiles: TileSet, peers: Sequence[str], settings: Set
 
 
 def _fusion(name: str, tiles: TileSet, aim: float, settings: Settings) -> Part:
+    settings.say(f"fusion, {name}")
     path = tiles.save(settings.scratch / f"fuse_{name}.json")
     arguments = {"tiles": path, "fraction": 0.4}
     standings = _contest(_contestants("fuse", ("multiview",), arguments), settings)
     title = f"fuse {standings[0].median('voxels') / 1e6:.3g} million voxels, {name}"
-    settings.say(title)
     speed = _speeds(standings)
     theirs = dict(speed).get("multiview-stitcher", float("nan"))
     aims = [

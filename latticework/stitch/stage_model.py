@@ -28,7 +28,7 @@ RIVAL = 0.75
 texture repeats."""
 EVIDENT, APART = 0.5, 0.15
 """Correlation of the best candidate of a pair, and how much better it is than the second, from
-which it is believed without a model."""
+which it is believed without a model; the second may be no rival to it either."""
 LEAST_GATE_PX = 3.0
 """How far a pair may lie from its model, at least."""
 
@@ -71,10 +71,9 @@ def is_evident(correlations: Sequence[float] | np.ndarray, *, at_least: float = 
     >>> is_evident([0.8, 0.3]), is_evident([0.8, 0.75]), is_evident([0.2]), is_evident([])
     (True, False, False, False)
     """
-    second = correlations[1] if len(correlations) > 1 else 0.0
-    return len(correlations) > 0 and bool(
-        correlations[0] >= at_least and correlations[0] - max(second, 0.0) >= APART
-    )
+    first, second = [*map(float, correlations), 0.0, 0.0][:2]
+    apart = max(APART, (1 - RIVAL) * first)
+    return bool(first >= at_least and first - max(second, 0.0) >= apart)
 
 
 def stands_out(found: "Sequence[Candidate]", *, at_least: float = EVIDENT) -> bool:
