@@ -18,6 +18,8 @@ SCALE_PX = 0.5
 """Contradiction at which a link has lost half of its weight."""
 ROUNDS = 50
 """Times that weights are set anew, at most."""
+AROUND = 3.0
+"""How much the tiles around one count, when it is told where a group should lie."""
 SMALL = 4000
 """Tiles up to which equations are solved directly."""
 LARGE, FLAT = 200_000, 2.3
@@ -169,11 +171,16 @@ def _between_groups(
     model: tuple[np.ndarray, np.ndarray, np.ndarray],
     held: np.ndarray,
 ) -> np.ndarray:
-    """What is to be added to the positions of each tile's group, so that groups lie as modelled."""
-    first, second, offsets = model
+    """What is to be added to the positions of each tile's group, so that groups lie as modelled.
+
+    Where one tile should be, by the model, is told from the tiles around it in its group as well:
+    each of them is off by itself.
+    """
+    first, second, _ = model
     across = group[first] != group[second]
     a, b = first[across], second[across]
-    gaps = offsets[across] - (positions[b] - positions[a])
+    aside = _aside(group, positions, model)
+    gaps = aside[b] - aside[a]
     moved = np.zeros((n_groups, positions.shape[1]))
     w = np.ones(len(a))
     pinned = np.zeros(n_groups, bool)
@@ -186,6 +193,32 @@ def _between_groups(
             break
         w = w_new
     return np.asarray(moved[group])
+
+
+def _aside(
+    group: np.ndarray,
+    positions: np.ndarray,
+    model: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """How far tiles should be from where they are, by the model, as means around each in its group.
+
+    The means are those of a diffusion over neighbours: some ten tiles count.
+    """
+    first, second, offsets = model
+    n = len(positions)
+    one = np.zeros(n, bool)
+    one[0] = True
+    ideal = _least_squares(first, second, offsets, np.ones(len(first)), one, positions)
+    inside = group[first] == group[second]
+    a, b = first[inside], second[inside]
+    w = np.full(len(a), AROUND)
+    rows, columns = np.concatenate([a, b, a, b]), np.concatenate([b, a, a, b])
+    spread = sparse.csc_matrix((np.concatenate([-w, -w, w, w]), (rows, columns)), (n, n))
+    spread = (spread + sparse.eye(n)).tocsc()
+    aside = ideal - positions
+    if n <= LARGE:
+        return np.asarray(splu(spread, permc_spec="MMD_AT_PLUS_A").solve(aside))
+    return np.stack([cg(spread, column, rtol=1e-6, maxiter=200)[0] for column in aside.T], axis=1)
 
 
 __all__ = ["Solution", "solve"]
