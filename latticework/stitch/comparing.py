@@ -44,8 +44,15 @@ NOTHING = -1
 UNREADABLE = "it cannot be read"
 
 
-def next_tiles(lattice: Lattice) -> Reads:
+def next_tiles(lattice: Lattice, across: str | None = None) -> Reads:
     """How `compare_tile` reads: the next tile along each axis of space, in parts.
+
+    Parameters
+    ----------
+    lattice
+        Whose tiles they are.
+    across
+        A lattice dim whose labels are views of the same: those after the tile's own, too.
 
     Examples
     --------
@@ -53,7 +60,10 @@ def next_tiles(lattice: Lattice) -> Reads:
     Reads(pattern='neighbours', missing='run', offsets=('+y', '+x'), whole=False)
     """
     axes = [axis for axis in map(spatial_axis, lattice.dims) if axis is not None]
-    return neighbours(*(f"+{axis}" for axis in axes), missing="run", whole=False)
+    offsets: list[Any] = [f"+{axis}" for axis in axes]
+    if across is not None:
+        offsets += [{across: step} for step in range(1, len(lattice.labels[across]))]
+    return neighbours(*offsets, missing="run", whole=False)
 
 
 def compare_tile(
@@ -90,7 +100,9 @@ def compare_tile(
         other = others.tile(key)
         if other is None or tile.problem is not None or other.problem is not None:
             continue
-        axis = key.removeprefix("+")
+        axis = _axis(tile, other)
+        if axis is None:
+            continue
         nominal = _offset(tile, other, dims)
         shapes = _sides(tile, dims), _sides(other, dims)
         found = None
@@ -106,6 +118,19 @@ def compare_tile(
             )
         rows += _rows(tile, other, axis, found, dims)
     return pd.DataFrame.from_records(rows)
+
+
+def _axis(tile: Tile, other: Tile) -> str | None:
+    """Along which axis, or across which lattice dim, two tiles are compared; None if they are not.
+
+    Views are compared with the first one of all.
+    """
+    steps = zip(tile.labels, tile.index, other.index, strict=True)
+    dim, first = next((dim, a) for dim, a, b in steps if a != b)
+    axis = spatial_axis(dim)
+    if axis is None and first != 0:
+        return None
+    return dim if axis is None else axis
 
 
 def _itself(tile: Tile) -> dict[str, Any]:
@@ -210,6 +235,7 @@ def _suffixes(table: "pd.DataFrame", before: str, after: str) -> tuple[str, ...]
 def placed_by(
     table: "pd.DataFrame",
     *,
+    across: str | None = None,
     corrections: Sequence[Mapping[str, Any]] = (),
     anchors: Mapping[str, Sequence[float]] = MappingProxyType({}),
 ) -> Placement:
@@ -219,11 +245,13 @@ def placed_by(
     ----------
     table
         The rows of all tiles, each with a column ``tile``, its name.
+    across
+        A lattice dim whose labels are views of the same.
     corrections, anchors
         See `latticework.stitch.corrections`.
     """
     lattice = lattice_of(table)
-    pairs = overlapping(lattice)
+    pairs = overlapping(lattice, across=across)
     found = candidates_of(table, lattice, pairs)
     links = apply_corrections(judge(lattice, pairs, found), corrections)
     return place(lattice, links, anchors=_by_id(anchors))
@@ -276,11 +304,12 @@ def _candidates(rows: "pd.DataFrame", dims: Sequence[str]) -> list[Candidate]:
 def judge_links(
     table: "pd.DataFrame",
     *,
+    across: str | None = None,
     corrections: Sequence[Mapping[str, Any]] = (),
     anchors: Mapping[str, Sequence[float]] = MappingProxyType({}),
 ) -> "pd.DataFrame":
     """All links, with what is to be believed of each; a reduction over `compare_tile`."""
-    return placed_by(table, corrections=corrections, anchors=anchors).links
+    return placed_by(table, across=across, corrections=corrections, anchors=anchors).links
 
 
 def place_tiles(

@@ -277,7 +277,7 @@ def look_farther(project: Project, settings: Settings, place: "Place", progress:
     if "complete" not in project.counts["pairs"]:
         return False
     lattice = project.lattice
-    pairs = overlapping(lattice)
+    pairs = overlapping(lattice, across=_across(settings))
     found = candidates_of(project["pairs"].data, lattice, pairs)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         steps = farther(lattice, pairs, found, channel=settings.channel, pool=pool)
@@ -286,6 +286,12 @@ def look_farther(project: Project, settings: Settings, place: "Place", progress:
     beyond = {axis: [round(float(px), 2) for px in step] for axis, step in steps.items()}
     project.change("pairs", beyond=beyond)
     return True
+
+
+def _across(settings: Settings) -> str | None:
+    """The lattice dim whose labels are views of the same, if there are such."""
+    merged = list(settings.fusing.get("merge", ()))
+    return merged[0] if merged else None
 
 
 def _beyond(project: Project) -> dict[str, list[float]]:
@@ -360,17 +366,18 @@ def _unfinished(project: Project, summary: "RunSummary") -> ProjectError:
 def add_measuring(project: Project, settings: Settings) -> None:
     """Add the stages up to where it is known where all tiles lie, and how bright they are."""
     lattice, source, every = project.lattice, project.source, all_tiles(missing="run")
-    strips = next_tiles(lattice)
+    across = _across(settings)
+    strips, beside = next_tiles(lattice, across), next_tiles(lattice)
     seen = {"channel": settings.channel}
     reach = None if settings.reach is None else list(settings.reach)
     look = {**seen, "reach": reach, "beyond": _beyond(project)}
     pairs = project.add(compare_tile, name="pairs", reads=strips, params=look, numpy=True)
     held = {"anchors": dict(settings.anchors)}
-    by_hand = {"corrections": list(settings.corrections), **held}
+    by_hand = {"corrections": list(settings.corrections), "across": across, **held}
     links = project.add(judge_links, name="links", after=pairs, reads=every, params=by_hand)
     places = project.add(place_tiles, name="places", after=[pairs, links], reads=every, params=held)
     sample = {"every": max(1, len(lattice) // TILES)}
-    glimpses = project.add(glimpse, name="glimpses", reads=strips, params=sample, numpy=True)
+    glimpses = project.add(glimpse, name="glimpses", reads=beside, params=sample, numpy=True)
     dark = project.add(estimate_dark, name="dark", after=glimpses, reads=every)
     parents = [source, places, dark]
     if settings.light != "no" and lattice.shapes is None:
@@ -380,7 +387,7 @@ def add_measuring(project: Project, settings: Settings) -> None:
         measure_seams,
         name="seams",
         after=parents,
-        reads={"source": strips},
+        reads={"source": beside},
         params=seen,
         numpy=True,
     )

@@ -9,11 +9,10 @@ import numpy as np
 from latticework.errors import LatticeError
 from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
+from latticework.stitch.resampling import WHOLE_PX
 from latticework.stitch.tiles import places_of
 from latticework.stitch.warps import Warp
 
-SLACK = 1e-3
-"""Pixels by which positions may be off a whole pixel and still mean it."""
 UNEVEN = 0.25
 """Share of their distance by which planes may be off even distances."""
 
@@ -131,7 +130,7 @@ def volume_of(
     start_um = np.zeros(len(dims))
     if planes is not None:
         start_um[planes.axis] = planes.origin_um
-        if abs(step[planes.axis] - 1) > SLACK:
+        if abs(step[planes.axis] - 1) > WHOLE_PX:
             raise LatticeError(
                 f"planes along {planes.dim} are {planes.size_um:g} µm apart and stay so: give "
                 "pixel_size_um for the other axes only, as in {'y': 2, 'x': 2}"
@@ -146,11 +145,11 @@ def volume_of(
                 f"the tile has {tuple(shapes[row].tolist())}"
             )
         low[row], high[row] = warp.bounds()
-    origin = np.floor((positions + low).min(axis=0) + 0.5 + SLACK)
+    origin = np.floor((positions + low).min(axis=0) + 0.5 + WHOLE_PX)
     positions = positions - origin
     ends = (positions + high).max(axis=0) + 0.5
     same = np.abs(step - 1) < 1e-9
-    shape = np.where(same, np.ceil(ends - SLACK), np.ceil(ends / step - 0.5 - SLACK))
+    shape = np.where(same, np.ceil(ends - WHOLE_PX), np.ceil(ends / step - 0.5 - WHOLE_PX))
     return Volume(
         dims,
         (positions + 0.5) / step - 0.5,
