@@ -62,8 +62,13 @@ HOW: tuple[Callable[[Any], Any], ...] = (
         help="Tiles whose places are known: columns tile (id or name), position_y_um, ...",
     ),
     click.option(
-        "--light", type=CHOICE, default="auto", show_default=True,
-        help="Take out uneven light; 'auto': if that makes neighbours more alike.",
+        "--light", metavar="auto|yes|no|FILE", default="auto", show_default=True,
+        help="Take out uneven light; 'auto': if that makes neighbours more alike; or by a picture "
+        "of an even specimen, a TIFF file.",
+    ),
+    click.option(
+        "--dark", type=float, metavar="COUNTS",
+        help="What the camera counts without light; estimated if not given.",
     ),
     click.option(
         "--gains", type=CHOICE, default="auto", show_default=True,
@@ -94,7 +99,7 @@ HOW: tuple[Callable[[Any], Any], ...] = (
 )  # fmt: skip
 """How tiles are stitched."""
 HOW_NAMES = (
-    *("channel", "reach", "light", "gains", "blend", "interpolation", "merge"),
+    *("channel", "reach", "light", "dark", "gains", "blend", "interpolation", "merge"),
     *("volume_pixel_size", "version", "links", "anchors", "overwrite", "report"),
 )
 

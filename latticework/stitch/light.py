@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from latticework.errors import StageError
 from latticework.lattice.geometry import Box
 from latticework.lattice.tile import Tile
 from latticework.stages.collections import Tiles
@@ -128,8 +129,20 @@ def _planes(tile: Tile, others: Tiles) -> np.ndarray:
     return np.concatenate(found, axis=axis)
 
 
-def estimate_dark(glimpses: "pd.DataFrame") -> dict[str, list[float]]:
-    """What the camera counts without light, by channel; a reduction over `glimpse`."""
+def estimate_dark(
+    glimpses: "pd.DataFrame", *, given: float | None = None
+) -> dict[str, list[float]]:
+    """What the camera counts without light, by channel; a reduction over `glimpse`.
+
+    Parameters
+    ----------
+    glimpses
+        The rows of all tiles.
+    given
+        The same for all channels, where it is known.
+    """
+    if given is not None:
+        return {"dark": [float(given)] * max(glimpses["channel"].nunique(), 1)}
     found = [offset_of(*_pieces(of)) for _, of in glimpses.groupby("channel")]
     return {"dark": found or [0.0]}
 
@@ -168,4 +181,38 @@ def estimate_light(glimpses: "pd.DataFrame", dark: Mapping[str, Sequence[float]]
     return xr.DataArray(np.stack(fields).astype("f4"), dims=("c", "y", "x"), name="light")
 
 
-__all__ = ["Even", "estimate_dark", "estimate_light", "glimpse"]
+def given_light(
+    glimpses: "pd.DataFrame", dark: Mapping[str, Sequence[float]], *, file: str
+) -> xr.DataArray:
+    """The share of light by a picture of an even specimen; in place of `estimate_light`.
+
+    Parameters
+    ----------
+    glimpses
+        The rows of all tiles, which say how large these are.
+    dark
+        As `estimate_dark` gives it; one number for each channel.
+    file
+        NumPy file of the picture, ``y x`` or ``c y x``, without the camera's offset.
+
+    Raises
+    ------
+    StageError
+        If it does not fit the tiles.
+    """
+    light = np.load(file, allow_pickle=False).astype("f4")
+    light = light[None] if light.ndim == 2 else light
+    count = len(dark["dark"])
+    size = (int(glimpses["height"].iloc[0]), int(glimpses["width"].iloc[0]))
+    if light.ndim != 3 or light.shape[0] not in (1, count) or light.shape[1:] != size:
+        raise StageError(
+            f"the flat-field of {light.shape} pixels does not fit tiles of {count} x {size[0]} x "
+            f"{size[1]} (c y x): give one of y x, or of c y x"
+        )
+    if not (np.isfinite(light).all() and light.min() >= 0 and light.mean() > 0):
+        raise StageError("the flat-field has negative or unknown pixels, or no light at all")
+    light = np.broadcast_to(light, (count, *size)) / light.mean(axis=(1, 2), keepdims=True)
+    return xr.DataArray(light.astype("f4"), dims=("c", "y", "x"), name="light")
+
+
+__all__ = ["Even", "estimate_dark", "estimate_light", "given_light", "glimpse"]

@@ -47,7 +47,14 @@ from latticework.stitch.corrections import anchors_of, corrected_rows
 from latticework.stitch.far_pairs import farther
 from latticework.stitch.fusing import check_pixels
 from latticework.stitch.fusion_plan import FusionPlan
-from latticework.stitch.light import TILES, Even, estimate_dark, estimate_light, glimpse
+from latticework.stitch.light import (
+    TILES,
+    Even,
+    estimate_dark,
+    estimate_light,
+    given_light,
+    glimpse,
+)
 from latticework.stitch.placement import Placement
 from latticework.stitch.resampling import Interpolation
 from latticework.stitch.seams import level_tiles, measure_seams
@@ -84,6 +91,8 @@ class Settings:
     fusing: Mapping[str, Any] = field(default_factory=dict)
     corrections: Sequence[Mapping[str, Any]] = ()
     anchors: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    dark: float | None = None
+    picture: str | None = None
 
     def __post_init__(self) -> None:
         choices = {"light": get_args(Choice), "gains": get_args(Choice)}
@@ -129,7 +138,8 @@ def stitch(
     where: Any = None,
     channel: int = 0,
     reach: Sequence[float] | None = None,
-    light: Choice = "auto",
+    light: "Choice | Path | str | np.ndarray" = "auto",
+    dark: float | None = None,
     gains: Choice = "auto",
     blend: Blend = "cosine",
     version: Version = "0.5",
@@ -163,7 +173,10 @@ def stitch(
         `latticework.stitch.pairs.reach_px`.
     light
         Whether uneven light, estimated from all tiles, is taken out: ``"auto"`` if that makes
-        neighbours more alike, ``"yes"`` or ``"no"``.
+        neighbours more alike, ``"yes"`` or ``"no"``. Or a picture of an even specimen, without the
+        camera's offset, by which it is: an array of ``y x`` or ``c y x``, or a TIFF file.
+    dark
+        What the camera counts without light; estimated if not given.
     gains
         The same of a gain for each tile.
     blend, version, block, pixel_size_um, interpolation, merge
@@ -208,16 +221,20 @@ def stitch(
     """
     image = Path(out).expanduser().resolve()
     lattice = tiles if isinstance(tiles, Lattice) else open_tiles(tiles)
+    choice, picture = _light(light)
     settings = Settings(
-        *(channel, None if reach is None else tuple(map(float, reach)), light, gains),
+        *(channel, None if reach is None else tuple(map(float, reach)), choice, gains),
         *(blend, version, None if block is None else tuple(map(int, block))),
         _fusing(pixel_size_um, interpolation, merge),
         anchors=anchors_of(lattice, anchors),
+        dark=None if dark is None else float(dark),
     )
     check_pixels(lattice)
     FusionPlan.of(lattice, **settings.fusing)  # refuses what cannot be one volume
     check_views(lattice, settings.fusing["merge"], blend)
     opened = _project(lattice, beside(image, ".lw") if project is None else Path(project))
+    if picture is not None:
+        settings = replace(settings, picture=_kept(opened, picture))
     if links is not None:
         settings = replace(settings, corrections=corrected_rows(links, _links_in(opened)))
     add_measuring(opened, settings)
@@ -286,6 +303,32 @@ def look_farther(project: Project, settings: Settings, place: "Place", progress:
     beyond = {axis: [round(float(px), 2) for px in step] for axis, step in steps.items()}
     project.change("pairs", beyond=beyond)
     return True
+
+
+def _light(given: Any) -> tuple[Any, np.ndarray | None]:
+    """How light is taken out, and the picture by which, if there is one."""
+    if isinstance(given, str) and given in get_args(Choice):
+        return given, None
+    if isinstance(given, str | Path):
+        import tifffile
+
+        if not Path(given).is_file():
+            raise ValueError(
+                f"light={str(given)!r}: choose one of {', '.join(get_args(Choice))}, or give the "
+                "TIFF file of a picture of an even specimen"
+            )
+        return "yes", np.asarray(tifffile.imread(given), "f4")
+    return "yes", np.asarray(given, "f4")
+
+
+def _kept(project: Project, picture: np.ndarray) -> str:
+    """A file of a picture, in the project, named after what it shows."""
+    digest = hashlib.blake2b(picture.tobytes(), digest_size=8).hexdigest()
+    file = project.path / "plans" / f"light-{digest}.npy"
+    if not file.exists():
+        file.parent.mkdir(exist_ok=True)
+        np.save(file, picture)
+    return str(file)
 
 
 def _across(settings: Settings) -> str | None:
@@ -378,11 +421,16 @@ def add_measuring(project: Project, settings: Settings) -> None:
     places = project.add(place_tiles, name="places", after=[pairs, links], reads=every, params=held)
     sample = {"every": max(1, len(lattice) // TILES)}
     glimpses = project.add(glimpse, name="glimpses", reads=beside, params=sample, numpy=True)
-    dark = project.add(estimate_dark, name="dark", after=glimpses, reads=every)
+    given = {"given": settings.dark}
+    dark = project.add(estimate_dark, name="dark", after=glimpses, reads=every, params=given)
     parents = [source, places, dark]
     if settings.light != "no" and lattice.shapes is None:
-        read = [glimpses, dark]
-        parents.append(project.add(estimate_light, name="light", after=read, reads=every))
+        read: dict[str, Any] = {"name": "light", "after": [glimpses, dark], "reads": every}
+        if settings.picture is None:
+            parents.append(project.add(estimate_light, **read))
+        else:
+            picture = {"file": settings.picture}
+            parents.append(project.add(given_light, params=picture, **read))
     seams = project.add(
         measure_seams,
         name="seams",

@@ -296,3 +296,23 @@ def test_options_that_do_not_exist_are_refused_before_any_work(whole, tmp_path):
         with pytest.raises(ValueError, match="choose one of"):
             whole(tiles, **wrong)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_picture_of_the_lamp_takes_its_light_out(whole, tmp_path):
+    import tifffile
+
+    y, x = np.meshgrid(np.linspace(-1, 1, SIZE), np.linspace(-1, 1, SIZE), indexing="ij")
+    lamp = 1.1 - 0.35 * (y**2 + x**2)
+    scene = scene_of((2, 3))
+    tiles, truth = tiles_of(scene, (2, 3), noise=3, lamp=lamp, offset=100)
+    tifffile.imwrite(tmp_path / "lamp.tif", (3000 * lamp).astype("f4"))
+    done = whole(tiles, light=tmp_path / "lamp.tif", dark=100)
+    pixels, first = pixels_of(done.image).astype("f8") - 100, truth.min(axis=0)
+    part = scene[first[0] : first[0] + pixels.shape[0], first[1] : first[1] + pixels.shape[1]]
+    ratios = ndimage.gaussian_filter(pixels / part, 4)[20:-20, 20:-20]
+    assert ratios.max() / ratios.min() < 1.03  # 1.8 under this lamp
+    with pytest.raises(ValueError, match="picture of an even specimen"):
+        whole(tiles, light="lamp.tif")
+    with pytest.raises(lw.errors.ProjectError, match="does not fit tiles"):
+        whole(tiles, "other.ome.zarr", light=lamp[:50], project=tmp_path / "other.lw")
