@@ -10,7 +10,7 @@ writes the same bytes, so a unit that runs twice, or comes back late, does no ha
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -237,30 +237,55 @@ def finish_image(units: Any, *, plan: str) -> dict[str, Any]:
         ``image``: where it is; ``blocks``: of how many blocks.
     """
     known = _known_plan(plan)
+    old = known.image.with_name(f"{known.image.name}.{known.key}.old")
     if known.part.exists():
-        if known.image.exists():
-            shutil.rmtree(known.image)  # its plan was allowed to replace what was there
+        check_replaceable(known.image)
         for left in known.part.rglob("*.__lock"):
             left.unlink(missing_ok=True)  # of writers that were killed
+        if known.image.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            known.image.rename(old)  # its plan was allowed to replace what was there
         known.pyramid.finish(known.image, about={"latticework": {"plan": known.key}})
     elif plan_of(known.image) != known.key:
         raise StageError(
             f"{known.part} is not there, and {known.image} is another image: make it again, with "
             "project.retry('volume', failed=False)"
         )
+    shutil.rmtree(old, ignore_errors=True)
     return {"image": str(known.image), "blocks": len(units)}
 
 
-def plan_of(image: Path) -> str | None:
-    """Key of the plan that an image was made by; None if it was not, or there is none."""
+def check_replaceable(image: Path) -> None:
+    """Refuse to replace what is no image.
+
+    Raises
+    ------
+    StageError
+        If there is something that is not an OME-Zarr image.
+    """
+    if image.is_symlink() or (image.exists() and "multiscales" not in _attributes(image)):
+        raise StageError(
+            f"{image} is no OME-Zarr image, and is not replaced by one: choose another name, or "
+            "remove it yourself"
+        )
+
+
+def _attributes(image: Path) -> Mapping[str, Any]:
+    """What an image says of itself; empty for what is no image."""
     for name in ("zarr.json", ".zattrs"):
         try:
             found = json.loads((image / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        about = found.get("attributes", found).get("latticework", {})
-        return str(about["plan"]) if "plan" in about else None
-    return None
+        about = found.get("attributes", found)
+        return {**about, **about.get("ome", {})}
+    return {}
 
 
-__all__: Sequence[str] = ("VolumePlan", "finish_image", "fuse_unit", "plan_of")
+def plan_of(image: Path) -> str | None:
+    """Key of the plan that an image was made by; None if it was not, or there is none."""
+    about = _attributes(image).get("latticework", {})
+    return str(about["plan"]) if "plan" in about else None
+
+
+__all__ = ["VolumePlan", "check_replaceable", "finish_image", "fuse_unit", "plan_of"]

@@ -149,6 +149,8 @@ def test_something_else_at_the_place_of_the_image_is_left_alone(whole, tmp_path)
     tiles, _ = tiles_of(scene_of((2, 2)), (2, 2))
     with pytest.raises(lw.errors.StoreError, match="exists"):
         whole(tiles)
+    with pytest.raises(lw.errors.StageError, match="is no OME-Zarr image"):
+        whole(tiles, overwrite=True)
     assert (tmp_path / "brain.ome.zarr" / "mine.txt").read_text() == "mine"
 
 
