@@ -9,8 +9,11 @@ from place to place. So blocks of a line are asked whether they agree::
       |===========|===========|===========|===========|   in all blocks: a stripe
       |...........|..##.......|...........|...........|   in one: specimen
 
-How the profile across the stripes is found: `stripe_profile`.
+How the profile across the stripes is found: `stripe_profile`; what of it is believed:
+`stripe_evidence`.
 """
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +22,8 @@ from scipy import ndimage
 
 from latticework.errors import StageError
 from latticework.stages.ready.labelled import AnyTile, Pixels, labelled, like, to_dtype
-from latticework.stages.ready.stripe_profile import Fit, certain_part, errors, fit_profile, scales
-from latticework.stages.ready.stripe_profile import bands as in_bands
+from latticework.stages.ready.stripe_evidence import certain_part
+from latticework.stages.ready.stripe_profile import Fit, bands, errors, fit_profile, scales
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -51,9 +54,10 @@ def destripe(
 ) -> AnyTile:
     """The tile without the stripes that run through it.
 
-    How much stays is what a line of the specimen differs by from the ones beside it, in the mean over
-    its length: some tenths of a per cent where it is smooth or dark in places, a per cent or two
-    where it is rough all over. Of stripes that are weaker than that, most stays.
+    Regular stripes and single shadows are found by their form, nearly whole. Of random ones stays
+    what lines of the specimen differ by anyway, in the mean over their length: some tenths of a per
+    cent at a width of a few pixels, a per cent or two where stripes are wide and the specimen
+    rough. Stripes that are weaker than that stay.
 
     Whole planes are needed: a stripe is known by its whole length, so correct tiles without a halo,
     and take out uneven illumination first.
@@ -64,7 +68,8 @@ def destripe(
         Some of c z y x. Channels are treated one by one; of 4 or more planes, what all have in
         common is taken out first, and then what is in each.
     along
-        The axis along which stripes run, ``"x"`` or ``"y"``; the one with more of them, if not given.
+        The axis along which stripes run, ``"x"`` or ``"y"``; if not given, the one with more of
+        them.
     kind
         ``"multiplicative"`` for shadows, which take a share of the light, or ``"additive"``.
     width_px
@@ -90,9 +95,9 @@ def destripe(
     Notes
     -----
     That a stripe is what lines have in common along their whole length is used by Münch et al.,
-    "Stripe and ring artifact removal with combined wavelet-Fourier filtering", 2009. Robust means of
-    differences in place of a Fourier filter leave edges of the specimen without ringing, and what
-    blocks of the tile disagree about stays as it is.
+    "Stripe and ring artifact removal with combined wavelet-Fourier filtering", 2009. Robust means
+    of differences in place of a Fourier filter leave edges of the specimen without ringing, and
+    what blocks of the tile disagree about stays as it is.
 
     Examples
     --------
@@ -225,8 +230,8 @@ def _compared(plane: Singles, kind: str) -> Floats:
     """What is compared to find an angle."""
     mean = ndimage.uniform_filter1d(np.nan_to_num(plane), ALONG_PX, axis=1).astype(np.float64)
     if kind == "additive":
-        return mean
-    return np.log(np.maximum(mean, max(DIM * float(np.percentile(mean, 90)), 1e-6)))
+        return np.asarray(mean)
+    return np.asarray(np.log(np.maximum(mean, max(DIM * float(np.percentile(mean, 90)), 1e-6))))
 
 
 def _profiles(
@@ -251,7 +256,7 @@ def _profiles(
     return found
 
 
-def _plane(source: npt.NDArray[np.generic], offset: float) -> Singles:
+def _plane(source: npt.NDArray[Any], offset: float) -> Singles:
     """Counts of a plane above the offset, saturated ones as NaN."""
     plane = source.astype(np.float32) - np.float32(offset)
     if source.dtype.kind in "iu":
@@ -278,9 +283,10 @@ def _drop(length: int, angle_deg: float) -> Floats:
 
 def _stack(means: list[Singles], kind: str, width_px: float) -> list[Floats]:
     """Profiles of planes that belong together."""
+    factors = kind == "multiplicative"
     levels = [_level(mean, kind) for mean in means]
     profiles = [np.zeros(mean.shape[1]) for mean in means]
-    for rounds in ROUNDS[: 1 if kind == "additive" else None]:
+    for rounds in ROUNDS[: None if factors else 1]:
         fits = [
             _fit(mean, kind, level, profile, rounds)
             for mean, level, profile in zip(means, levels, profiles, strict=True)
@@ -290,14 +296,13 @@ def _stack(means: list[Singles], kind: str, width_px: float) -> list[Floats]:
             every = [fit.profile for fit in fits]
             blocks = np.mean([fit.parts for fit in fits], axis=0)
             contrast = float(np.mean([fit.contrast for fit in fits]))
-            shared = certain_part(Fit(np.mean(every, axis=0), blocks, contrast), width_px, every)
-        profiles = [
-            shared + certain_part(Fit(fit.profile - shared, fit.parts, fit.contrast), width_px)
-            for fit in fits
-        ]
-    if kind == "additive":
-        return [profile * level for profile, level in zip(profiles, levels, strict=True)]
-    return profiles
+            whole = Fit(np.mean(every, axis=0), blocks, contrast)
+            shared = certain_part(whole, width_px, factors=factors, planes=every)
+        rest = [Fit(fit.profile - shared, fit.parts, fit.contrast) for fit in fits]
+        profiles = [shared + certain_part(fit, width_px, factors=factors) for fit in rest]
+    if factors:
+        return profiles
+    return [profile * level for profile, level in zip(profiles, levels, strict=True)]
 
 
 def _level(mean: Singles, kind: str) -> float:
@@ -314,11 +319,11 @@ def _fit(mean: Singles, kind: str, level: float, profile: Floats, rounds: int) -
     known = np.isfinite(mean)
     filled = np.where(known, mean, np.float32(0))
     if kind == "additive":
-        return fit_profile(filled / np.float32(level), known.astype(np.float32), rounds)
+        return fit_profile((filled / level).astype(np.float32), known.astype(np.float32), rounds)
     lifted = filled * np.exp(-profile).astype(np.float32)
     above = np.maximum(lifted, np.float32(-0.5 * level)) + np.float32(level)
     share = np.where(known, np.clip(lifted / above, 0, 1), 0).astype(np.float32)
-    rest = fit_profile(np.log(above), share, rounds)
+    rest = fit_profile(np.log(above).astype(np.float32), share, rounds)
     return Fit(rest.profile + profile, rest.parts, rest.contrast)
 
 
@@ -346,7 +351,7 @@ def _direction(
             mean = _columns(_plane(source, offset), angle_deg)
             fit = _fit(mean, kind, _level(mean, kind), np.zeros(mean.shape[1]), ROUNDS[0])
             sigmas = scales(len(fit.profile), width_px)
-            certain = in_bands(certain_part(fit, width_px), sigmas)
-            for band, doubt in zip(certain, errors(fit, sigmas), strict=True):
+            certain = bands(certain_part(fit, width_px, factors=kind == KINDS[0]), sigmas)
+            for band, doubt in zip(certain, errors(fit.parts, sigmas), strict=True):
                 sums[along] += float((band**2).mean() / (doubt.mean() + 1e-10))
     return "y" if sums["y"] > sums["x"] else "x"

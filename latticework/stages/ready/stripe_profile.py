@@ -1,15 +1,8 @@
 """The profile of stripes across a plane: the one that, taken out, lets lines differ least.
 
-A plane is given as values (logarithms, for shadows) of `columns x lines`, where a stripe is one line
-in all columns. Three steps, each a function:
-
-`fit_profile`
-    differences of each pixel to those 1, 2, 4 ... 64 lines further on, and the profile that explains
-    what most columns agree about;
-`gated`
-    scale by scale, how much of it is certain: by what blocks of columns disagree by;
-`single_stripes`
-    lines that stand out of quiet surroundings, which are lifted to these.
+A plane is given as values (logarithms, for shadows) of `columns x lines`, where a stripe is one
+line in all columns. Each pixel is compared with those 1, 2, 4 ... 64 lines further on; the profile
+is what most columns agree about. What of it are stripes is decided by `stripe_evidence`.
 """
 
 from dataclasses import dataclass
@@ -32,27 +25,6 @@ LEAST_SPREAD = 1e-3
 """Least spread of differences that is believed."""
 KNOWN = 0.3
 """Share of the full sensitivity from which on a pixel counts for what is usual."""
-STRUCTURE = 1.5e-3
-"""Mean over a line of the specimen, in units of its contrast, per line of scale, at least."""
-LOCAL = (3.0, 6.0)
-"""Energy around a line, in units of its error, from which on it is a stripe; and for certain."""
-OVERALL = (2.0, 4.0)
-"""The same for all lines, in standard deviations of what chance makes of the energy."""
-WIDE = (6.0, 12.0)
-"""The same for all lines at scales of half `width_px` and wider, in units of the error."""
-STANDING_OUT = 5.0
-"""Single stripes stand out by so many times what is usual, and what is uncertain."""
-CERTAIN = 3.0
-"""Energy at a scale, in units of its error, from which on it counts for what is expected."""
-MOST_MISFIT = 0.6
-"""Deviation of logarithms of energies up to which stripes pass for random ones."""
-REGULAR = 30.0
-"""Regular stripes stand out by so many times the energy of the spectrum around them, and of doubt."""
-MOST_WAVES = 24
-FINER = 4
-"""Steps of the spectrum, per step that the number of lines gives."""
-MOST_SINGLE = 0.25
-"""Share of lines up to which stripes can be single ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +40,7 @@ class Fit:
 
 
 def fit_profile(values: Singles, share: Singles, rounds: int) -> Fit:
-    """The profile that lets lines of a plane differ least, and what blocks of columns say against it.
+    """The profile that lets lines of a plane differ least, and what blocks say against it.
 
     Parameters
     ----------
@@ -81,10 +53,10 @@ def fit_profile(values: Singles, share: Singles, rounds: int) -> Fit:
 
     Notes
     -----
-    Least variation across the stripes is the idea of Bouali and Ladjal, "Toward optimal destriping of
-    MODIS data using a unidirectional variational model", 2011. Here stripes are constant along their
-    length, so there are as many unknowns as lines, and differences are weighted after Cauchy, as
-    in robust regression: what columns with an edge of the specimen say counts little.
+    Least variation across the stripes is the idea of Bouali and Ladjal, "Toward optimal destriping
+    of MODIS data using a unidirectional variational model", 2011. Here stripes are constant along
+    their length, so there are as many unknowns as lines, and differences are weighted after Cauchy,
+    as in robust regression: what columns with an edge of the specimen say counts little.
 
     Examples
     --------
@@ -183,193 +155,19 @@ def bands(values: Floats, sigmas: list[float]) -> list[Floats]:
     return [fine - coarse for fine, coarse in pairwise(means)]
 
 
-def errors(fit: Fit, sigmas: list[float]) -> list[Floats]:
+def errors(parts: Floats, sigmas: list[float]) -> list[Floats]:
     """Variance of each line's error at each scale, from blocks, pairs and fours of blocks.
 
-    The specimen may be as wide as several blocks. What it has in common along a whole line, at least,
-    is taken to grow with the scale and its contrast.
+    `parts` is what each block would change, shape (blocks, lines).
+
+    The specimen may be as wide as several blocks, so the largest of these counts.
     """
-    found = [np.full(len(fit.profile), (STRUCTURE * s * fit.contrast) ** 2) for s in sigmas]
-    most = [np.zeros(len(fit.profile)) for _ in sigmas]
+    most = [np.zeros(parts.shape[1]) for _ in sigmas]
     for size in (1, 2, 4):
-        count = len(fit.parts) // size
+        count = len(parts) // size
         if count < 3:
             break
-        groups = fit.parts[: count * size].reshape(count, size, -1).sum(axis=1)
+        groups = parts[: count * size].reshape(count, size, -1).sum(axis=1)
         for k, band in enumerate(bands(groups, sigmas)):
             most[k] = np.maximum(most[k], count / (count - 1) * (band**2).sum(axis=0))
-    return [floor + error for floor, error in zip(found, most, strict=True)]
-
-
-def certain_part(fit: Fit, width_px: float, planes: list[Floats] | None = None) -> Floats:
-    """Of a profile, what are stripes: single ones, and what is certain of the rest.
-
-    `planes` are the profiles of all planes of which `fit` is the mean: they have to agree as well.
-    """
-    sigmas = scales(len(fit.profile), width_px)
-    error = errors(fit, sigmas)
-    if planes is not None:
-        apart = np.stack(planes) - fit.profile
-        share = 1 / (len(planes) * (len(planes) - 1))
-        between = [share * (band**2).sum(axis=0) for band in bands(apart, sigmas)]
-        error = [np.maximum(a, b) for a, b in zip(error, between, strict=True)]
-    regular = regular_stripes(fit, width_px)
-    rest = fit.profile - regular
-    single = single_stripes(rest, error, sigmas, width_px)
-    return regular + single + gated(rest - single, error, sigmas, width_px)
-
-
-def regular_stripes(fit: Fit, width_px: float) -> Floats:
-    """Of a profile, waves of one frequency each that stand out of its spectrum.
-
-    They have to stand out of what blocks of columns disagree by as well.
-
-    Examples
-    --------
-    >>> wave = 0.2 * np.sin(0.7 * np.arange(300))
-    >>> noise = np.random.default_rng(0).normal(0, 0.02, (16, 300))
-    >>> parts = noise - noise.mean(axis=0)
-    >>> found = regular_stripes(Fit(wave + noise.mean(axis=0), parts / 16, 1.0), 16.0)
-    >>> bool(np.std(found - wave) < 0.002)
-    True
-    """
-    lines = len(fit.profile)
-    at = np.arange(lines) - 0.5 * (lines - 1)
-    window = np.hanning(lines)
-    flat = fit.profile - smooth(fit.profile, 2 * width_px)
-    size = FINER * lines
-    least = int(size / (4 * width_px))  # waves are up to twice as long as stripes of both kinds
-    share = len(fit.parts) / max(len(fit.parts) - 1, 1)
-    doubt = share * (np.abs(np.fft.rfft(window * fit.parts, size)) ** 2).sum(axis=0)
-    doubt = ndimage.uniform_filter1d(doubt, 16 * FINER) + 1e-12
-    total = np.zeros(lines)
-    for _ in range(MOST_WAVES):
-        spectrum = np.abs(np.fft.rfft(window * (flat - total), size)) ** 2
-        usual = ndimage.median_filter(spectrum[::FINER], 31, mode="nearest")
-        usual = np.repeat(usual, FINER)[: len(spectrum)]
-        clear = spectrum / np.maximum(usual, doubt)
-        clear[:least] = 0
-        best = int(np.argmax(clear))
-        if not clear[best] > REGULAR:
-            break
-        total = total + _wave(flat - total, at, 2 * np.pi * best / size)
-    return total
-
-
-def _wave(values: Floats, at: Floats, frequency: float) -> Floats:
-    """The wave near a frequency that fits best (Gauss-Newton)."""
-    wave = np.zeros(len(values))
-    for _ in range(4):
-        cos, sin = np.cos(frequency * at), np.sin(frequency * at)
-        (a, b), *_ = np.linalg.lstsq(np.stack([cos, sin], axis=1), values, rcond=None)
-        wave = a * cos + b * sin
-        turned = at * (b * cos - a * sin)
-        step = float(turned @ (values - wave)) / (float(turned @ turned) + 1e-12)
-        frequency += float(np.clip(step, -np.pi / len(values), np.pi / len(values)))
-    return wave
-
-
-def gated(profile: Floats, error: list[Floats], sigmas: list[float], width_px: float) -> Floats:
-    """Of a profile, at each scale as much as is certain (Wiener's filter, with a threshold).
-
-    Wider than `width_px`, it takes no more than finer scales let expect of random stripes: what exceeds
-    that is the specimen.
-    """
-    lines = len(profile)
-    total, expected = np.zeros(lines), np.zeros(lines)
-    each = bands(profile, sigmas)
-    random = random_stripes(each, error, sigmas, width_px)
-    for band, variance, sigma, likely in zip(each, error, sigmas, random, strict=True):
-        window = min(max(3 * sigma, 3.0), lines / 4)
-        energy = smooth(band**2, window)
-        doubt = smooth(variance, window) + 1e-10
-        excess = np.maximum(energy - doubt, 0)
-        ratio = float((band**2).mean() / doubt.mean())
-        chance = np.sqrt(2 * (2.5 * sigma + 1.5) / lines + 0.02)
-        overall = _ramp((ratio - 1) / chance, OVERALL)
-        local = _ramp(energy / doubt, LOCAL)
-        if sigma > width_px / 2:
-            overall = _ramp(ratio, WIDE)
-            local = overall * local
-        if sigma > width_px:
-            overall, local = np.float64(0), 0 * local
-        everywhere = overall * max(float(np.median(energy - doubt)), 0.0)
-        own = np.maximum(local, overall * np.clip(energy / doubt - 1, 0, 1)) * excess
-        signal = np.maximum(np.maximum(own, everywhere), np.minimum(excess, np.maximum(expected, likely)))
-        total += band * signal / (signal + doubt + np.maximum(excess - signal, 0))
-        expected = 0.5 * np.maximum(smooth(signal, min(2 * sigma, lines / 4)), expected)
-    return total
-
-
-def random_stripes(
-    each: list[Floats], error: list[Floats], sigmas: list[float], width_px: float
-) -> list[float]:
-    """Energy to expect at each scale, if the finer ones look like random stripes of some width; or 0.
-
-    Random stripes are white noise smoothed by a Gaussian. Strength and width are the ones that fit
-    scales up to `width_px`, at least three of which have to be certain.
-    """
-    doubt = np.array([float(e.mean()) for e in error])
-    energy = np.array([float((b**2).mean()) for b in each])
-    sure = (energy > CERTAIN * doubt) & (np.array(sigmas) <= width_px)
-    if sure.sum() < 3:
-        return [0.0] * len(sigmas)
-    turns = np.linspace(0, np.pi, 1024)
-    passed = np.exp(-0.5 * (np.array([0.0, *sigmas])[:, None] * turns) ** 2)
-    response = (passed[:-1] - passed[1:]) ** 2
-    found = np.log((energy - doubt)[sure])
-    best, nearest = np.zeros(len(sigmas)), MOST_MISFIT
-    for width in np.concatenate([[0.0], np.geomspace(0.5, width_px, 24)]):
-        model = (response * np.exp(-((width * turns) ** 2))).mean(axis=1) + 1e-30
-        apart = found - np.log(model[sure])
-        if apart.std() < nearest:
-            nearest = float(apart.std())
-            best = model * np.exp(apart.mean())
-    return [float(value) for value in best]
-
-
-def _ramp(values: npt.ArrayLike, between: tuple[float, float]) -> Floats:
-    low, high = between
-    return np.asarray(np.clip((np.asarray(values) - low) / (high - low), 0, 1), np.float64)
-
-
-def single_stripes(
-    profile: Floats, error: list[Floats], sigmas: list[float], width_px: float
-) -> Floats:
-    """Of a profile, stripes that stand out of quiet lines on both sides; 0 at all other lines.
-
-    Examples
-    --------
-    >>> profile = np.zeros(200)
-    >>> profile[50:54] = -0.3
-    >>> found = single_stripes(profile, [np.full(200, 1e-6)] * 3, [0.7, 1.4, 2.8], 16.0)
-    >>> np.flatnonzero(found < -0.2).tolist()
-    [50, 51, 52, 53]
-    """
-    narrow = [smooth(e, max(3 * s, 3.0)) for e, s in zip(error, sigmas, strict=True)]
-    doubt = np.sqrt(sum(e for e, s in zip(narrow, sigmas, strict=True) if s <= 0.75 * width_px))
-    window = min(int(4 * width_px) + 1, 2 * (len(profile) // 2) - 1)
-    rest = profile - ndimage.median_filter(profile, window, mode="nearest")
-    low, high = np.percentile(profile - smooth(profile, width_px / 2), [25, 75])
-    striped = np.zeros(len(profile), np.bool_)
-    away = rest
-    for _ in range(6):
-        weight = np.where(striped, 1e-6, 1.0)
-        away = rest - smooth(weight * rest, width_px / 2) / smooth(weight, width_px / 2)
-        usual = max(1.4826 * float(np.median(np.abs(away[~striped]))), 0.74 * float(high - low))
-        clear = np.abs(away) > STANDING_OUT * np.maximum(usual, doubt)
-        now = _not_wider(ndimage.binary_dilation(clear), 2 * width_px + 2)
-        if now.mean() > MOST_SINGLE:
-            return np.zeros(len(profile))
-        if (now == striped).all():
-            break
-        striped = now
-    return np.where(striped, away, 0.0)
-
-
-def _not_wider(lines: npt.NDArray[np.bool_], most: float) -> npt.NDArray[np.bool_]:
-    """Without runs that are longer than `most`."""
-    runs, _ = ndimage.label(lines)
-    fits = np.bincount(runs.ravel()) <= most
-    fits[0] = False
-    return np.asarray(fits[runs], np.bool_)
+    return most
