@@ -23,6 +23,9 @@ FINEST = 0.7
 """Sigma, in lines, of the finest scale; each further one is twice as wide."""
 LEAST_SPREAD = 1e-3
 """Least spread of differences that is believed."""
+SMOOTH_SPREAD = 9
+"""Lines over which the spread of differences is averaged."""
+FAR_MORE = 3.0
 KNOWN = 0.3
 """Share of the full sensitivity from which on a pixel counts for what is usual."""
 
@@ -104,21 +107,24 @@ def fit_profile(values: Singles, share: Singles, rounds: int) -> Fit:
 
 
 def _from_steps(
-    lines: int, lags: list[int], middles: list[Singles], spread: list[np.float32]
+    lines: int, lags: list[int], middles: list[Singles], spread: list[Singles]
 ) -> Floats:
     """The profile whose steps are closest to the middle ones."""
     matrix, right = np.zeros((lags[-1] + 1, lines)), np.zeros(lines)
     for lag, middle, usual in zip(lags, middles, spread, strict=True):
-        _add(matrix, lag, np.full(lines - lag, 1 / usual))
+        _add(matrix, lag, 1 / usual)
         right[lag:] += middle / usual
         right[:-lag] -= middle / usual
     return _solve(matrix, right)
 
 
-def _spread(step: Singles, both: Singles, middle: Singles) -> np.float32:
+def _spread(step: Singles, both: Singles, middle: Singles) -> Singles:
+    """What steps between two lines differ by: as over the plane, or here, if that is far more."""
     away = np.abs(step - middle)
     lit = away[both > KNOWN]
-    return np.float32(max(1.4826 * float(np.median(lit if lit.size else away)), LEAST_SPREAD))
+    usual = max(float(np.median(lit if lit.size else away)), LEAST_SPREAD)
+    here = ndimage.uniform_filter1d(np.median(away, axis=0), SMOOTH_SPREAD)
+    return np.asarray(1.4826 * np.where(here > FAR_MORE * usual, here, usual), np.float32)
 
 
 def _add(matrix: Floats, lag: int, weight: npt.NDArray[np.floating]) -> None:
