@@ -2,50 +2,50 @@
 
 A sheet that comes from the side throws shadows of whatever it meets, which run through the tile as
 stripes. What belongs to a stripe is the same all along it; what belongs to the specimen differs
-from place to place. So the tile is cut into pieces along the stripes::
+from place to place. So blocks of a line are asked whether they agree::
 
-      |  piece 0  |  piece 1  |  piece 2  |  piece 3  |
+      | block 0   | block 1   | block 2   | block 3   |
       |...........|...........|.....##....|...........|
-      |===========|===========|===========|===========|   in all pieces: a stripe
+      |===========|===========|===========|===========|   in all blocks: a stripe
       |...........|..##.......|...........|...........|   in one: specimen
 
-and in each piece the brightness of each line is compared with that of lines 1, 2, 4, 8 ... further
-on, by the median along it: an edge of the specimen crosses only some of a line.
+How the profile across the stripes is found: `stripe_profile`; what of it is believed:
+`stripe_evidence`.
 """
 
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from scipy import ndimage
-from scipy.linalg import solveh_banded
 
 from latticework.errors import StageError
 from latticework.stages.ready.labelled import AnyTile, Pixels, labelled, like, to_dtype
+from latticework.stages.ready.stripe_evidence import certain_part
+from latticework.stages.ready.stripe_profile import Fit, bands, errors, fit_profile, scales
 
 Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
 KINDS = ("multiplicative", "additive")
-PIECES = 16
-"""Pieces along the stripes that are compared."""
-LEAST_PIECE_PX = 12
-"""Pixels of a piece along the stripes, at least."""
-ALONG_PX = 5
-"""Pixels along the stripes that are averaged first: noise, not stripes."""
+LEAST_LINES, LEAST_LENGTH = 8, 48
+"""Pixels across and along the stripes below which nothing is told from anything."""
+COLUMNS, MOST_MEAN_PX = 128, 8
+"""Pixels along the stripes are averaged, at most 8, as long as so many columns are left."""
 DIM = 0.1
-"""Share of the usual brightness below which nothing can be said of a multiplicative stripe."""
-GATE = (5.0, 10.0)
-"""Energy of a stripe, in units of what pieces disagree by: below nothing is taken, above all."""
-MOSTLY = 0.5
-"""Share of a tile from which on it is striped all over."""
-NOISE = 1e-4
-"""Least disagreement that is believed."""
+"""Share of the usual brightness below which little can be said of a multiplicative stripe."""
+ALONG_PX = 5
+"""Pixels along the stripes that are averaged for finding their angle."""
+ROUNDS = (5, 3, 3)
+"""Rounds of reweighting, each time with the stripes found so far taken out."""
+POOLED_PLANES = 4
+"""Planes from which on what they have in common is looked for first."""
 
 
 def destripe(
     tile: AnyTile,
     *,
-    along: str = "x",
+    along: str | None = None,
     kind: str = "multiplicative",
     width_px: float = 16.0,
     offset: float = 0.0,
@@ -54,9 +54,10 @@ def destripe(
 ) -> AnyTile:
     """The tile without the stripes that run through it.
 
-    Regular stripes leave a tenth to a third of their strength; of single, weak or random ones
-    much more stays, since a shadow is not told from a line of the specimen that is darker by a
-    per cent or so.
+    Regular stripes and single shadows are found by their form, nearly whole. Of random ones stays
+    what lines of the specimen differ by anyway, in the mean over their length: some tenths of a per
+    cent at a width of a few pixels, a per cent or two where stripes are wide and the specimen
+    rough. Stripes that are weaker than that stay.
 
     Whole planes are needed: a stripe is known by its whole length, so correct tiles without a halo,
     and take out uneven illumination first.
@@ -64,9 +65,11 @@ def destripe(
     Parameters
     ----------
     tile
-        Some of c z y x; planes and channels are treated one by one.
+        Some of c z y x. Channels are treated one by one; of 4 or more planes, what all have in
+        common is taken out first, and then what is in each.
     along
-        The axis along which stripes run, ``"x"`` or ``"y"``.
+        The axis along which stripes run, ``"x"`` or ``"y"``; if not given, the one with more of
+        them.
     kind
         ``"multiplicative"`` for shadows, which take a share of the light, or ``"additive"``.
     width_px
@@ -92,9 +95,9 @@ def destripe(
     Notes
     -----
     That a stripe is what lines have in common along their whole length is used by Münch et al.,
-    "Stripe and ring artifact removal with combined wavelet-Fourier filtering", 2009. Medians of
-    differences in place of a Fourier filter leave edges of the specimen without ringing, and what
-    pieces of the tile disagree about stays as it is.
+    "Stripe and ring artifact removal with combined wavelet-Fourier filtering", 2009. Robust means
+    of differences in place of a Fourier filter leave edges of the specimen without ringing, and
+    what blocks of the tile disagree about stays as it is.
 
     Examples
     --------
@@ -108,13 +111,14 @@ def destripe(
     """
     _check(along, kind, width_px, angle_deg)
     pixels = labelled(tile)
-    across = "y" if along == "x" else "x"
-    turned = pixels.transpose(..., across, along)
+    along = along or _direction(pixels, kind, width_px, offset, angle_deg)
+    turned = pixels.transpose(..., "y" if along == "x" else "x", along)
     source = np.asarray(turned.data)
+    profiles = _profiles(turned, kind, width_px, offset, angle_deg)
     result = np.empty(source.shape, pixels.dtype if dtype is None else np.dtype(dtype))
     for place in np.ndindex(*source.shape[:-2]):
         plane = source[place].astype(np.float32) - np.float32(offset)
-        pattern = _pattern(plane, kind, width_px, angle_deg)
+        pattern = _pattern(profiles[place], plane.shape[1], angle_deg)
         clean = plane / np.exp(pattern) if kind == "multiplicative" else plane - pattern
         clean += np.float32(offset)
         if source.dtype.kind in "iu":  # how bright these are is not known
@@ -126,7 +130,7 @@ def destripe(
 def estimate_stripes(
     tile: Pixels,
     *,
-    along: str = "x",
+    along: str | None = None,
     kind: str = "multiplicative",
     width_px: float = 16.0,
     offset: float = 0.0,
@@ -150,11 +154,12 @@ def estimate_stripes(
     """
     _check(along, kind, width_px, angle_deg)
     pixels = labelled(tile)
+    along = along or _direction(pixels, kind, width_px, offset, angle_deg)
     turned = pixels.transpose(..., "y" if along == "x" else "x", along)
+    profiles = _profiles(turned, kind, width_px, offset, angle_deg)
     found = np.empty(turned.shape, np.float32)
     for place in np.ndindex(*found.shape[:-2]):
-        plane = np.asarray(turned.data[place]).astype(np.float32) - np.float32(offset)
-        found[place] = _pattern(plane, kind, width_px, angle_deg)
+        found[place] = _pattern(profiles[place], found.shape[-1], angle_deg)
     if kind == "multiplicative":
         found = np.exp(found)
     return turned.copy(data=found).transpose(*pixels.dims).rename("stripes")
@@ -195,7 +200,7 @@ def estimate_stripe_angle(
     energy = np.zeros(len(drops))
     source = np.asarray(pixels.data)
     for place in np.ndindex(*source.shape[:-2]):
-        values = _values(source[place].astype(np.float32) - np.float32(offset), kind)[0]
+        values = _compared(source[place].astype(np.float32) - np.float32(offset), kind)
         fine = values - ndimage.gaussian_filter1d(values, 4.0, axis=0)
         limit = 3 * 1.4826 * float(np.median(np.abs(fine)))
         spectrum = np.fft.rfft(np.clip(fine, -limit, limit), axis=0)
@@ -210,8 +215,8 @@ def estimate_stripe_angle(
     return float(np.degrees(np.arctan(drops[best] / n)))
 
 
-def _check(along: str, kind: str, width_px: float, angle_deg: float) -> None:
-    if along not in {"x", "y"}:
+def _check(along: str | None, kind: str, width_px: float, angle_deg: float) -> None:
+    if along not in {"x", "y", None}:
         raise StageError(f"stripes run along x or y, but along={along!r}")
     if kind not in KINDS:
         raise StageError(f"kind must be one of {', '.join(KINDS)}, but is {kind!r}")
@@ -221,146 +226,132 @@ def _check(along: str, kind: str, width_px: float, angle_deg: float) -> None:
         raise StageError(f"stripes at {angle_deg} degrees: expected -30 to 30 (see along=)")
 
 
-def _values(plane: npt.NDArray[np.float32], kind: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """What is compared, and where it tells something."""
-    smooth = ndimage.uniform_filter1d(np.nan_to_num(plane), ALONG_PX, axis=1).astype(np.float64)
+def _compared(plane: Singles, kind: str) -> Floats:
+    """What is compared to find an angle."""
+    mean = ndimage.uniform_filter1d(np.nan_to_num(plane), ALONG_PX, axis=1).astype(np.float64)
     if kind == "additive":
-        return smooth, np.ones(smooth.shape, np.bool_)
-    lit = float(np.percentile(smooth, 90))
-    least = max(DIM * lit, 1e-6)
-    return np.log(np.maximum(smooth, least)), smooth > least
+        return np.asarray(mean)
+    return np.asarray(np.log(np.maximum(mean, max(DIM * float(np.percentile(mean, 90)), 1e-6))))
 
 
-def _pattern(
-    plane: npt.NDArray[np.float32], kind: str, width_px: float, angle_deg: float
-) -> npt.NDArray[np.float32]:
-    """Stripes along the last axis of a plane: logarithms of factors, or counts."""
-    h, n = plane.shape
-    drop = np.tan(np.radians(angle_deg)) * (np.arange(n) - 0.5 * (n - 1))
-    values, known = _values(plane, kind)
+def _profiles(
+    turned: xr.DataArray, kind: str, width_px: float, offset: float, angle_deg: float
+) -> Floats:
+    """Stripes across each plane, of the last axis but one: logarithms of factors, or counts."""
+    source = np.asarray(turned.data)
+    dims = list(turned.dims[:-2])
+    found = np.zeros(source.shape[:-1])
+    lines, length = source.shape[-2:]
+    if lines < LEAST_LINES or length < LEAST_LENGTH:
+        return found
+    depth = source.shape[dims.index("z")] if "z" in dims else 1
+    places = list(np.ndindex(*source.shape[:-2]))
+    if "z" in dims:
+        places.sort(key=lambda place: [n for d, n in zip(dims, place, strict=True) if d != "z"])
+    for first in range(0, len(places), depth):
+        stack = places[first : first + depth]
+        means = [_columns(_plane(source[place], offset), angle_deg) for place in stack]
+        for place, profile in zip(stack, _stack(means, kind, width_px), strict=True):
+            found[place] = profile
+    return found
+
+
+def _plane(source: npt.NDArray[Any], offset: float) -> Singles:
+    """Counts of a plane above the offset, saturated ones as NaN."""
+    plane = source.astype(np.float32) - np.float32(offset)
+    if source.dtype.kind in "iu":
+        plane[source == np.iinfo(source.dtype).max] = np.nan
+    return plane
+
+
+def _columns(plane: Singles, angle_deg: float) -> Singles:
+    """Means of some pixels along the stripes, as (columns, lines); NaN where nothing is known."""
+    lines, length = plane.shape
     if angle_deg:
-        rows = np.arange(h)[:, None] + np.rint(drop).astype(int)
-        known = np.take_along_axis(known, np.clip(rows, 0, h - 1), 0) & (rows >= 0) & (rows < h)
-        values = np.take_along_axis(values, np.clip(rows, 0, h - 1), 0)
-    count = min(PIECES, n // LEAST_PIECE_PX)
-    if count < 4 or h < 8:  # too small for telling stripes from anything
-        return np.zeros_like(plane)
-    edges = np.linspace(0, n, count + 1).round().astype(int)
-    profiles = np.stack(
-        [_profile(values[:, a:b], known[:, a:b], width_px) for a, b in pairwise(edges.tolist())]
-    )
-    stripes = np.zeros(h)
-    for _ in range(3):  # what is wider than stripes is seen better without them
-        base = _base(np.median(profiles - stripes, axis=0), _doubt(profiles), width_px)
-        stripes, dense = _levelled(_in_common(profiles - base, width_px), kind, width_px)
-        if dense < MOSTLY:
-            break
+        rows = np.arange(lines)[:, None] + np.rint(_drop(length, angle_deg)).astype(int)
+        inside = (rows >= 0) & (rows < lines)
+        plane = np.take_along_axis(plane, np.clip(rows, 0, lines - 1), 0)
+        plane = np.where(inside, plane, np.float32(np.nan))
+    size = max(1, min(MOST_MEAN_PX, length // COLUMNS))
+    count = length // size
+    return np.ascontiguousarray(plane[:, : count * size].reshape(lines, count, size).mean(2).T)
+
+
+def _drop(length: int, angle_deg: float) -> Floats:
+    return np.asarray(np.tan(np.radians(angle_deg)) * (np.arange(length) - 0.5 * (length - 1)))
+
+
+def _stack(means: list[Singles], kind: str, width_px: float) -> list[Floats]:
+    """Profiles of planes that belong together."""
+    factors = kind == "multiplicative"
+    levels = [_level(mean, kind) for mean in means]
+    profiles = [np.zeros(mean.shape[1]) for mean in means]
+    for rounds in ROUNDS[: None if factors else 1]:
+        fits = [
+            _fit(mean, kind, level, profile, rounds)
+            for mean, level, profile in zip(means, levels, profiles, strict=True)
+        ]
+        shared = np.zeros_like(profiles[0])
+        if len(fits) >= POOLED_PLANES:
+            every = [fit.profile for fit in fits]
+            blocks = np.mean([fit.parts for fit in fits], axis=0)
+            contrast = float(np.mean([fit.contrast for fit in fits]))
+            whole = Fit(np.mean(every, axis=0), blocks, contrast)
+            shared = certain_part(whole, width_px, factors=factors, planes=every)
+        rest = [Fit(fit.profile - shared, fit.parts, fit.contrast) for fit in fits]
+        profiles = [shared + certain_part(fit, width_px, factors=factors) for fit in rest]
+    if factors:
+        return profiles
+    return [profile * level for profile, level in zip(profiles, levels, strict=True)]
+
+
+def _level(mean: Singles, kind: str) -> float:
+    """Counts that matter: the spread of additive tiles, dim ones of multiplicative tiles."""
+    known = mean[np.isfinite(mean)]
+    if not known.size:
+        return 1.0
+    counts = float(known.std()) if kind == "additive" else DIM * float(np.percentile(known, 90))
+    return max(counts, 1e-6)
+
+
+def _fit(mean: Singles, kind: str, level: float, profile: Floats, rounds: int) -> Fit:
+    """The profile of a plane, given what was found before."""
+    known = np.isfinite(mean)
+    filled = np.where(known, mean, np.float32(0))
+    if kind == "additive":
+        return fit_profile((filled / level).astype(np.float32), known.astype(np.float32), rounds)
+    lifted = filled * np.exp(-profile).astype(np.float32)
+    above = np.maximum(lifted, np.float32(-0.5 * level)) + np.float32(level)
+    share = np.where(known, np.clip(lifted / above, 0, 1), 0).astype(np.float32)
+    rest = fit_profile(np.log(above).astype(np.float32), share, rounds)
+    return Fit(rest.profile + profile, rest.parts, rest.contrast)
+
+
+def _pattern(profile: Floats, length: int, angle_deg: float) -> Singles:
+    """A profile along the whole length of its stripes."""
+    lines = np.arange(len(profile))
     if not angle_deg:
-        return np.broadcast_to(stripes[:, None], plane.shape).astype(np.float32)
-    at = np.arange(h)[:, None] - drop
-    return np.asarray(np.interp(at, np.arange(h), stripes), dtype=np.float32)
+        return np.broadcast_to(profile[:, None], (len(profile), length)).astype(np.float32)
+    at = lines[:, None] - _drop(length, angle_deg)
+    return np.asarray(np.interp(at, lines, profile), dtype=np.float32)
 
 
-def _profile(values: Floats, known: npt.NDArray[np.bool_], width_px: float) -> Floats:
-    """Brightness of each line of a piece, from medians of differences over several distances."""
-    h = len(values)
-    lags = [1]
-    while 2 * lags[-1] <= min(width_px, h // 2):
-        lags.append(2 * lags[-1])
-    matrix, right = np.zeros((lags[-1] + 1, h)), np.zeros(h)
-    for lag in lags:
-        differences = values[lag:] - values[:-lag]
-        both = known[lag:] & known[:-lag]
-        middle, count = _medians(differences, both)
-        spread = 1.4826 * _medians(np.abs(differences - middle[:, None]), both)[0]
-        weight = count / (ndimage.uniform_filter1d(spread**2, 5) + NOISE**2)
-        matrix[0, lag:] += weight
-        matrix[0, :-lag] += weight
-        matrix[lag, :-lag] -= weight
-        right[lag:] += weight * middle
-        right[:-lag] -= weight * middle
-    matrix[0] += 1e-6 * matrix[0].mean() + 1e-12
-    found = solveh_banded(matrix, right, lower=True)
-    return np.asarray(found - np.median(found))
-
-
-def _medians(values: Floats, known: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Median of what is known of each row, and how much that is; 0 of rows without."""
-    if known.all():
-        return np.median(values, axis=1), np.full(len(values), float(values.shape[1]))
-    ordered = np.sort(np.where(known, values, np.inf), axis=1)
-    count = known.sum(axis=1)
-    low = np.maximum(count - 1, 0) // 2
-    high = count // 2
-    high = np.where(count > 0, np.minimum(high, np.maximum(count - 1, 0)), 0)
-    rows = np.arange(len(values))
-    middle = np.where(count > 0, 0.5 * (ordered[rows, low] + ordered[rows, high]), 0.0)
-    return middle, count.astype(np.float64)
-
-
-def _error(parts: Floats) -> Floats:
-    """Standard error of the median of all pieces, from what they disagree by."""
-    away = np.abs(parts - np.median(parts, axis=0))
-    return np.asarray(1.2533 * 1.4826 * np.median(away, axis=0) / np.sqrt(len(parts)) + NOISE)
-
-
-def _doubt(profiles: Floats) -> float:
-    return float(np.median(_error(profiles)))
-
-
-def _in_common(profiles: Floats, width_px: float) -> Floats:
-    """What the profiles of all pieces have in common, scale by scale; 0 where lines have no stripe.
-
-    At each scale the energy of the median profile is compared with what pieces disagree by. A
-    stripe that is certain at one scale is expected to have about as much at the next coarser one.
-    """
-    rest = profiles
-    total, scale = np.zeros(profiles.shape[1]), 1.0
-    expected = np.zeros(profiles.shape[1])
-    while True:
-        last = scale > width_px / 2
-        coarse = 0.0 * rest if last else _smooth(profiles, scale)
-        parts = rest - coarse
-        rest = coarse
-        common = np.median(parts, axis=0)
-        energy = _smooth(common**2, 2 * scale)
-        error = _smooth(_error(parts) ** 2, 2 * scale)
-        gate = np.clip((energy / error - GATE[0]) / (GATE[1] - GATE[0]), 0, 1)
-        likely = np.minimum(expected, energy)
-        gate = np.maximum(gate, likely / (likely + 4 * error))
-        total += gate * common
-        if last:
-            return total
-        expected = _smooth(np.maximum(0.5 * expected, gate * (energy - error).clip(0)), scale)
-        scale *= 2
-
-
-def _levelled(stripes: Floats, kind: str, width_px: float) -> tuple[Floats, float]:
-    """Stripes, 0 at lines without (or in the mean, where nearly all have some), and that share."""
-    stripes = stripes - np.median(stripes)
-    size = np.abs(stripes)
-    usual = np.sqrt(_smooth(stripes**2, 3 * width_px)) + 1e-9
-    striped = _smooth((size > 0.25 * usual).astype(np.float64), 3 * width_px)
-    dense = np.clip((striped - 0.4) / 0.2, 0, 1)
-    if kind == "multiplicative":
-        level = np.log(_smooth(np.exp(stripes), 1.5 * width_px))
-    else:
-        level = _smooth(stripes, 1.5 * width_px)
-    return stripes - dense * level, float(dense.mean())
-
-
-def _smooth(values: Floats, sigma: float) -> Floats:
-    return np.asarray(ndimage.gaussian_filter1d(values, sigma, axis=-1, mode="nearest"))
-
-
-def _base(profile: Floats, error: float, width_px: float) -> Floats:
-    """What is wider than stripes; a step stays a step: edges of the specimen get no halo."""
-    window = min(2 * int(3 * width_px) + 1, 2 * (len(profile) // 2) - 1)
-    level = ndimage.median_filter(profile, window, mode="nearest")
-    rest = profile - level
-    base = np.zeros_like(rest)
-    for _ in range(8):  # then the mean of the lines around that are without stripes
-        scale = 1.5 * error + 1.4826 * np.median(np.abs(rest - base))
-        weight = 1 / (1 + ((rest - base) / scale) ** 4) + 1e-3
-        base = _smooth(weight * rest, width_px) / _smooth(weight, width_px)
-    return np.asarray(level + base)
+def _direction(
+    pixels: xr.DataArray, kind: str, width_px: float, offset: float, angle_deg: float
+) -> str:
+    """The axis along which there is more that is certainly striped, in the middle plane; or x."""
+    middle = {d: n // 2 for d, n in pixels.sizes.items() if d == "z"}
+    sums = {"x": 0.0, "y": 0.0}
+    for along in sums:
+        across = "y" if along == "x" else "x"
+        turned = pixels.isel(middle).transpose(..., across, along)
+        if turned.shape[-2] < LEAST_LINES or turned.shape[-1] < LEAST_LENGTH:
+            continue
+        for source in np.asarray(turned.data).reshape(-1, *turned.shape[-2:]):
+            mean = _columns(_plane(source, offset), angle_deg)
+            fit = _fit(mean, kind, _level(mean, kind), np.zeros(mean.shape[1]), ROUNDS[0])
+            sigmas = scales(len(fit.profile), width_px)
+            certain = bands(certain_part(fit, width_px, factors=kind == KINDS[0]), sigmas)
+            for band, doubt in zip(certain, errors(fit.parts, sigmas), strict=True):
+                sums[along] += float((band**2).mean() / (doubt.mean() + 1e-10))
+    return "y" if sums["y"] > sums["x"] else "x"
