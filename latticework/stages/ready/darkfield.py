@@ -114,12 +114,9 @@ def offset_of(medians: Floats, errors: Floats) -> float:
 
 def _without_light(pieces: Wide, errors: Wide, light: Wide) -> float:
     """Where straight lines of pieces against the light, one for each tile, meet no light."""
-    spread = np.full((len(pieces), 1), np.inf)
-    for turn in range(LINES):
-        rest = 0.0 if turn == 0 else pieces - crossing - slope * light
-        if turn:
-            spread = 1.4826 * np.median(np.abs(rest), axis=1, keepdims=True)
-        weight = 1 / (errors**2 + np.where(turn, spread, 0.0) ** 2 + np.square(rest))
+    rest = spread = np.zeros_like(pieces)
+    for _ in range(LINES):
+        weight = 1 / (errors**2 + spread**2 + rest**2)
         total = weight.sum(axis=1, keepdims=True)
         middle, mean = (
             (weight * values).sum(axis=1, keepdims=True) / total for values in (light, pieces)
@@ -128,6 +125,8 @@ def _without_light(pieces: Wide, errors: Wide, light: Wide) -> float:
         slope = (weight * (light - middle) * (pieces - mean)).sum(axis=1, keepdims=True) / uneven
         slope = np.maximum(slope, 0.0)
         crossing = mean - slope * middle
+        rest = pieces - crossing - slope * light
+        spread = 1.4826 * np.median(np.abs(rest), axis=1, keepdims=True)
     # The field is known to some per cent only, which is much where there is much light.
     doubt = middle**2 / uneven + 1 / total + (UNSURE * slope) ** 2
     order = np.argsort(crossing, axis=None)

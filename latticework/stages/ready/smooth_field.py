@@ -90,14 +90,15 @@ def smooth_field(
     0.3
     """
     seen = (np.isfinite(errors) & (pieces > 0)).any(axis=(1, 2))
-    base, expected = terms(pieces.shape[1:], degree), np.linalg.inv(likely_lamps(degree))
-    flat = [part[seen].reshape(int(seen.sum()), -1) for part in (pieces, errors)]
+    base = terms(pieces.shape[1:], degree)
+    expected: Floats = np.asarray(np.linalg.inv(likely_lamps(degree)), dtype=np.float64)
+    bright, noise = (part[seen].reshape(int(seen.sum()), -1) for part in (pieces, errors))
     best: tuple[float, Floats] = (np.inf, np.zeros(base.shape[1]))
     if seen.any():
-        state = _start(*flat, base.shape[1], degree)
+        state = _start(bright, noise, base.shape[1], degree)
         for width, rounds in PLAN:
             for _ in range(rounds):
-                known = _round(state, *flat, base, expected, width)
+                known = _round(state, bright, noise, base, expected, width)
                 if known is None:
                     break
             if known is None:
@@ -131,7 +132,8 @@ def _round(
 
     None, if no tile tells anything.
     """
-    light = np.exp((state.shared + state.own) @ base.T)
+    # Relative to what is shared only: an edge of the specimen stays an edge, and counts little.
+    light = np.exp(base @ state.shared)
     even, noise = pieces / light, errors / light
     _levels(state, even, noise, width)
     sharp = 1 / np.sqrt((1 / noise**2).sum(axis=1))
@@ -142,7 +144,6 @@ def _round(
     level = state.level[tell, None]
     rest = even[tell] / level - 1
     weight = 1 / (state.spread[tell, None] ** 2 + (noise[tell] / level) ** 2 + rest**2 / width)
-    rest = rest + state.own[tell] @ base.T
     total, mean = weight.sum(axis=1), weight @ base
     count = base.shape[1]
     squares = (base[:, :, None] * base[:, None, :]).reshape(len(base), -1)
