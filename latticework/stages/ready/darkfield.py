@@ -105,9 +105,9 @@ def offset_of(medians: Floats, errors: Floats) -> float:
         uneven = float(np.percentile(light, 95) - np.percentile(light, 5))
         if uneven < LEAST_UNEVEN:
             return lowest
-        pieces = (a.reshape(len(a), -1).astype(np.float64) for a in (medians, errors))
+        bright, noise = (a.reshape(len(a), -1).astype(np.float64) for a in (medians, errors))
         offset = float(
-            np.clip(_without_light(*pieces, light.ravel().astype(np.float64)), 0.0, lowest)
+            np.clip(_without_light(bright, noise, light.ravel().astype(np.float64)), 0.0, lowest)
         )
     return offset
 

@@ -92,7 +92,7 @@ def smooth_field(
     seen = (np.isfinite(errors) & (pieces > 0)).any(axis=(1, 2))
     base = terms(pieces.shape[1:], degree)
     expected: Floats = np.asarray(np.linalg.inv(likely_lamps(degree)), dtype=np.float64)
-    bright, noise = (part[seen].reshape(int(seen.sum()), -1) for part in (pieces, errors))
+    bright, noise = (part[seen].reshape(int(seen.sum()), len(base)) for part in (pieces, errors))
     best: tuple[float, Floats] = (np.inf, np.zeros(base.shape[1]))
     if seen.any():
         state = _start(bright, noise, base.shape[1], degree)
