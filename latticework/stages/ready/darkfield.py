@@ -9,12 +9,18 @@ from latticework.stages.ready.flatfield import block_medians, field_of
 from latticework.stages.ready.labelled import Pixels, each_tile, labelled
 
 Floats = npt.NDArray[np.float32]
+Wide = npt.NDArray[np.float64]
 
 DARKEST = 5.0
 """Per cent of the tiles that are taken for dark in each place."""
 LEAST_UNEVEN = 0.1
 """Spread of the light within a tile from which on it can be told from the offset."""
-ROUNDS = 6
+ROUNDS = 3
+DEGREE = 4
+"""Of the polynomials that the light is made of here."""
+LINES = 8
+UNSURE = 0.1
+"""What may be wrong with a tile's offset, as a share of the light that it shows."""
 
 
 def estimate_darkfield(tiles: Pixels, *, max_tiles: int = 500, blocks: int = 16) -> xr.DataArray:
@@ -81,7 +87,7 @@ def estimate_darkfield(tiles: Pixels, *, max_tiles: int = 500, blocks: int = 16)
 
 
 def offset_of(medians: Floats, errors: Floats) -> float:
-    """Counts without light of one channel, from the medians of pieces of many tiles.
+    """Counts without light of one channel, from the brightness of pieces of many tiles.
 
     Parameters
     ----------
@@ -92,20 +98,37 @@ def offset_of(medians: Floats, errors: Floats) -> float:
     if not whole.any():
         return 0.0
     medians, errors = medians[whole], errors[whole]
-    darkest = np.percentile(medians, DARKEST, axis=0).astype(np.float64)
-    lowest = float(darkest.min())
-    offset = 0.9 * lowest
+    lowest = float(np.percentile(medians, DARKEST, axis=0).min())
+    offset = lowest
     for _ in range(ROUNDS):
-        light = field_of(medians - np.float32(offset), errors, medians.shape[1:]).astype(np.float64)
+        light = field_of(medians - np.float32(offset), errors, medians.shape[1:], DEGREE)
         uneven = float(np.percentile(light, 95) - np.percentile(light, 5))
         if uneven < LEAST_UNEVEN:
             return lowest
-        weight = np.ones_like(darkest)
-        for _ in range(10):
-            middle = np.average(light, weights=weight), np.average(darkest, weights=weight)
-            away = light - middle[0], darkest - middle[1]
-            slope = float((weight * away[0] * away[1]).sum() / (weight * away[0] ** 2).sum())
-            rest = np.abs(away[1] - slope * away[0])
-            weight = 1 / (1 + (rest / (2 * np.median(rest) + 1e-9)) ** 2)
-        offset = float(np.clip(middle[1] - max(slope, 0.0) * middle[0], 0.0, lowest))
+        bright, noise = (a.reshape(len(a), -1).astype(np.float64) for a in (medians, errors))
+        offset = float(
+            np.clip(_without_light(bright, noise, light.ravel().astype(np.float64)), 0.0, lowest)
+        )
     return offset
+
+
+def _without_light(pieces: Wide, errors: Wide, light: Wide) -> float:
+    """Where straight lines of pieces against the light, one for each tile, meet no light."""
+    rest = spread = np.zeros_like(pieces)
+    for _ in range(LINES):
+        weight = 1 / (errors**2 + spread**2 + rest**2)
+        total = weight.sum(axis=1, keepdims=True)
+        middle, mean = (
+            (weight * values).sum(axis=1, keepdims=True) / total for values in (light, pieces)
+        )
+        uneven = (weight * (light - middle) ** 2).sum(axis=1, keepdims=True)
+        slope = (weight * (light - middle) * (pieces - mean)).sum(axis=1, keepdims=True) / uneven
+        slope = np.maximum(slope, 0.0)
+        crossing = mean - slope * middle
+        rest = pieces - crossing - slope * light
+        spread = 1.4826 * np.median(np.abs(rest), axis=1, keepdims=True)
+    # The field is known to some per cent only, which is much where there is much light.
+    doubt = middle**2 / uneven + 1 / total + (UNSURE * slope) ** 2
+    order = np.argsort(crossing, axis=None)
+    heaped = np.cumsum((1 / doubt).ravel()[order])
+    return float(crossing.ravel()[order][np.searchsorted(heaped, 0.5 * heaped[-1])])

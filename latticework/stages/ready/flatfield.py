@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy import ndimage
 
 from latticework.errors import StageError
 from latticework.stages.ready.labelled import (
@@ -16,12 +15,18 @@ from latticework.stages.ready.labelled import (
     like,
     to_dtype,
 )
-from latticework.stages.ready.smooth_field import smooth_field
+from latticework.stages.ready.smooth_field import DEGREE, smooth_field
 
 Floats = npt.NDArray[np.float32]
 
-LEAST_ERRORS = 4.0
-"""Standard errors that a piece must be above the dark to tell something."""
+MOST_PIECES = 16
+"""Pieces along each side of a tile that the field is fitted to."""
+BRIGHT = 0.2
+"""Level of a tile, as a share of that of the brightest, from which on it surely holds light."""
+DISAGREE = 4.0
+"""Standard errors by which fields differ that are not the same."""
+LEAST_BELOW = 6.0
+"""Standard errors below the dark from which on a piece is missing."""
 
 
 def estimate_flatfield(
@@ -34,11 +39,12 @@ def estimate_flatfield(
 ) -> xr.DataArray:
     """The share of light that each pixel of a tile gets, from many tiles of one acquisition.
 
-    Each tile is reduced to medians over ``blocks x blocks`` pieces. How their logarithms differ
-    from one piece to the next is compared over all tiles: medians of that leave out bright cells
-    and edges of the specimen; what holds no specimen does not count. The field that fits the
-    differences bends as little as lets it foretell other tiles. Tiles are read one dask chunk at a
-    time, and only the medians are kept (8 kB per tile and channel).
+    Each tile is reduced to the brightness of ``blocks x blocks`` pieces. A field that all tiles
+    share is fitted to them: a polynomial that is likely for a lamp, as far as the tiles do not say
+    otherwise. Bright cells count little; tiles count by how little their specimen has slopes of its
+    own, empty ones by how far above the dark they are. Dark tiles that disagree with the bright
+    ones do not count. Tiles are read one dask chunk at a time, and only the pieces are kept (8 kB
+    per tile and channel).
 
     That tiles share a smooth multiplicative field is the model of CIDRE (Smith et al., 2015) and
     BaSiC (Peng et al., 2017); the notes of `smooth_field` say where the rest comes from.
@@ -52,7 +58,7 @@ def estimate_flatfield(
         is left at 0 though it is not, the field comes out too even.
     degree
         Degree of the polynomial: what bends more often within a tile is not seen as illumination.
-        If not given, the field is as smooth as foretells other tiles best.
+        If not given, 6.
     max_tiles
         At most so many tiles, evenly spread over all, are read.
     blocks
@@ -121,108 +127,91 @@ def _edges(size: int, pieces: int) -> npt.NDArray[np.int64]:
 
 
 def block_medians(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
-    """Medians of the pieces of a tile and their standard errors, float32 (2, c, *grid)."""
+    """Brightness of the pieces of a tile and its standard errors, float32 (2, c, *grid).
+
+    The brightness is the mean of the middle half of the pixels: as little moved by cells as a
+    median, and not rounded to whole counts as that is.
+    """
     size = (tile.sizes["y"], tile.sizes["x"])
     rows, columns = _edges(size[0], grid[0]), _edges(size[1], grid[1])
     high, wide = np.diff(rows).min(), np.diff(columns).min()
-    step_y, step_x = (
-        max(1, high // 8),
-        max(1, wide // 8),
-    )  # 64 pixels of a piece and plane are enough
-    y = rows[:-1, None] + np.arange(0, high, step_y)
-    x = columns[:-1, None] + np.arange(0, wide, step_x)
-    pixels = np.asarray(tile.data).reshape(tile.sizes.get("c", 1), tile.sizes.get("z", 1), *size)
+    # 64 pixels of a piece and plane are enough.
+    y = rows[:-1, None] + np.arange(0, high, max(1, high // 8))
+    x = columns[:-1, None] + np.arange(0, wide, max(1, wide // 8))
+    channels, planes = tile.sizes.get("c", 1), tile.sizes.get("z", 1)
+    pixels = np.asarray(tile.data).reshape(channels, planes, *size)
     pieces = pixels[:, :, y[:, None, :, None], x[None, :, None, :]]  # c z, grid, within the piece
-    # Nothing but zeros is a missing tile, NaN a masked one.
-    medians = np.median(pieces, axis=(1, 4, 5)).astype(np.float32)
+    pieces = np.moveaxis(pieces, 1, 3).reshape(channels, *grid, -1)
+    pieces = np.sort(pieces, axis=-1)
+    count = pieces.shape[-1]
+    median = 0.5 * (pieces[..., (count - 1) // 2].astype(np.float32) + pieces[..., count // 2])
     # What is brighter than usual in a piece are cells; what is darker is noise.
-    low = np.percentile(pieces, 16, axis=(1, 4, 5)).astype(np.float32)
-    count = pieces.shape[1] * pieces.shape[4] * pieces.shape[5]
-    errors = 1.2533 * (medians - low + 0.3) / np.sqrt(count)
-    both = np.stack([medians, errors])
-    return np.asarray(np.where(np.isnan(both), 0.0, both), dtype=np.float32)
-
-
-def _specimen(reduced: Floats) -> npt.NDArray[np.bool_]:
-    """Which pieces hold specimen: above Otsu's threshold of the logarithm, if two kinds exist."""
-    positive = reduced > 0
-    if not positive.any():
-        return positive
-    bright = np.percentile(reduced[positive], 95)
-    logs = np.log(np.maximum(reduced, 1e-3 * bright))
-    counts, edges = np.histogram(logs, bins=128)
-    middle = 0.5 * (edges[1:] + edges[:-1])
-    below, above = np.cumsum(counts), counts.sum() - np.cumsum(counts)
-    sums = np.cumsum(counts * middle)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        low, high = sums / below, (sums[-1] - sums) / above
-        between = np.nan_to_num(below * above * (low - high) ** 2)
-    best = int(np.argmax(between))
-    apart = high[best] - low[best] if counts.sum() else 0.0
-    # A lamp alone spreads brightness by less than a factor of 2.5 around each kind's mean.
-    if not apart > np.log(2.5):
-        return np.asarray(positive)
-    return np.asarray(reduced > np.exp(edges[best + 1]))
+    low = pieces[..., round(0.16 * (count - 1))].astype(np.float32)
+    errors = 1.2533 * (median - low + 0.3) / np.sqrt(count)
+    bright = pieces[..., count // 4 : count - count // 4].mean(axis=-1, dtype=np.float32)
+    # Noise that was cut off at zero has a median, but no mean.
+    cut = low == 0
+    bright, errors = np.where(cut, median, bright), np.where(cut, errors + median, errors)
+    # Nothing but zeros is a missing tile, NaN a masked one.
+    masked = np.isnan(pieces[..., -1])
+    return np.where(masked, 0.0, np.stack([bright, errors])).astype(np.float32)
 
 
 def field_of(
     reduced: Floats, errors: Floats, size: tuple[int, ...], degree: int | None = None
 ) -> Floats:
-    """Field of one channel at full size, from (tile, *grid) medians and their errors."""
-    # What is dark is known too little to tell anything, and depends on the offset most.
-    known = (reduced > LEAST_ERRORS * errors) & (reduced > 0)
-    # A glow around the specimen, and what the offset is off by, would pass for the lamp's.
-    known &= ndimage.binary_erosion(_specimen(reduced), np.ones((1, 3, 3)), border_value=1)
-    enough = known.reshape(len(known), -1).mean(axis=1) > 0.1
-    if not enough.any():
-        return np.ones(size, dtype=np.float32)
-    safe = np.where(known, reduced, 1.0).astype(np.float64)
-    logs = np.where(known, np.log(safe), np.nan)[enough]
-    doubt = np.where(known, errors / safe, 1.0)[enough]
-    logarithm = smooth_field(logs, doubt, size)
-    if degree is not None:
-        rows, columns = (np.arange(n) for n in logs.shape[1:])
-        at = [
-            np.round((k + 0.5) / len(k) * n - 0.5).astype(int)
-            for k, n in zip((rows, columns), size, strict=True)
-        ]
-        coarse = logarithm[np.ix_(*at)]
-        logarithm = _fit(coarse, np.ones_like(coarse), degree, size)
-    full = np.exp(logarithm)
+    """Field of one channel at full size, from (tile, *grid) brightness and its errors.
+
+    Parameters
+    ----------
+    reduced, errors
+        As `block_medians` gives them, without the camera's offset; errors of 0 mean that a piece
+        is not known.
+    size
+        Pixels of a tile, (y, x).
+    degree
+        As for `estimate_flatfield`.
+    """
+    full = np.exp(_field(*coarse(reduced, errors), size, degree or DEGREE))
     return np.asarray(full / full.mean(), dtype=np.float32)
 
 
-def _fit(
-    raw: npt.NDArray[np.floating],
-    weight: npt.NDArray[np.floating],
-    degree: int,
+def _field(
+    pieces: npt.NDArray[np.float64],
+    errors: npt.NDArray[np.float64],
     size: tuple[int, ...],
+    degree: int,
 ) -> npt.NDArray[np.float64]:
-    """A polynomial in y and x fitted robustly to the pieces, at another number of pixels."""
-    powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
-    powers = [(i, j) for i, j in powers if i < raw.shape[0] and j < raw.shape[1]]
+    """Logarithm of the field of all tiles, or of the bright ones, if dark ones disagree."""
+    everything, error = smooth_field(pieces, errors, size, degree)
+    known = np.isfinite(errors)
+    count = np.maximum(known.sum(axis=(1, 2)), 1)
+    level = np.where(known, pieces, 0.0).sum(axis=(1, 2)) / count
+    bright = level > BRIGHT * np.percentile(level, 95)
+    if bright.all() or not bright.any():
+        return everything
+    # A wrong offset, or a glow that is not the lamp's, would pass for the field in dark tiles.
+    of_bright, its_error = smooth_field(pieces[bright], errors[bright], size, degree)
+    away = np.abs((everything - everything.mean()) - (of_bright - of_bright.mean())).max()
+    return of_bright if away > DISAGREE * np.hypot(error, its_error) else everything
 
-    def places(n: int) -> npt.NDArray[np.float64]:
-        return (np.arange(n) + 0.5) / n * 2.0 - 1.0
 
-    def terms(shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        y, x = (np.polynomial.legendre.legvander(places(n), degree) for n in shape)
-        return np.stack([np.outer(y[:, i], x[:, j]).ravel() for i, j in powers], axis=1)
+def coarse(
+    reduced: Floats, errors: Floats
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Means of neighbouring pieces, at most `MOST_PIECES` along each side, and their errors.
 
-    base, values, trust = terms(raw.shape), raw.ravel(), weight.ravel()
-    solution = np.zeros(len(powers))
-    for _ in range(4):
-        solution = np.linalg.lstsq(base * trust[:, None], values * trust, rcond=None)[0]
-        away = np.abs(values - base @ solution)
-        scale = 3.0 * 1.4826 * np.median(away[weight.ravel() > 0]) + 1e-9
-        trust = weight.ravel() / np.maximum(1.0, away / scale)
-    rows, columns = places(size[0]), places(size[1])
-    y = np.polynomial.legendre.legvander(rows, degree)
-    x = np.polynomial.legendre.legvander(columns, degree)
-    table = np.zeros((degree + 1, degree + 1))
-    for (i, j), value in zip(powers, solution, strict=True):
-        table[i, j] = value
-    return np.asarray(y @ table @ x.T)
+    Pieces that are missing, darker than no light at all, get infinite errors.
+    """
+    bright, variance = reduced.astype(np.float64), errors.astype(np.float64) ** 2
+    known = (errors > 0) & (bright > -LEAST_BELOW * errors)
+    parts = [known.astype(np.float64), np.where(known, bright, 0), np.where(known, variance, 0)]
+    for axis in (1, 2):
+        pieces = parts[0].shape[axis]
+        starts = _edges(pieces, min(pieces, MOST_PIECES))[:-1]
+        parts = [np.add.reduceat(part, starts, axis=axis) for part in parts]
+    count = np.maximum(parts[0], 1)
+    return parts[1] / count, np.where(parts[0] > 0, np.sqrt(parts[2]) / count, np.inf)
 
 
 def correct_flatfield(
