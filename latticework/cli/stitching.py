@@ -232,7 +232,7 @@ def tell(done: "Stitched", folder: Path) -> None:
     lattice = done.project.lattice
     for id, problem in list(lattice.problems.items())[:MOST_LISTED]:
         click.echo(f"Left out: {lattice.tile(id).name}: {problem}")
-    alone = int((placement.tiles.placed_by != "links").sum())
+    alone = int((placement.tiles.placed_by == "stage model").sum())
     if alone:
         click.echo(
             f"{several(alone)} placed by the model of the stage, since no overlap tells better"

@@ -239,6 +239,10 @@ class Pyramid:
         n = len([dim for dim in dims if dim != "c"])
         inner = tuple(BLOCK[max(n, 2)][-n:] if block is None else block)
         sizes = iter([m for m, dim in zip(shape, dims, strict=True) if dim != "c"])
+        if len(inner) != n:
+            raise StoreError(f"{path}: block={tuple(inner)} has not {n} sides, as the volume has")
+        chunk = CHUNK[max(n, 2)][-n:]
+        inner = tuple(b if b <= c else b // c * c for b, c in zip(inner, chunk, strict=True))
         sides = iter([_fitting(b, m) for b, m in zip(inner, sizes, strict=True)])
         whole = tuple(1 if dim == "c" else next(sides) for dim in dims)
         count = shape[dims.index("c")] if "c" in dims else 1
@@ -261,6 +265,12 @@ class Pyramid:
         new.mkdir(parents=True)
         replace(self, path=new).lay_out(self.path.name)
         new.rename(self.path)
+
+    @property
+    def begun(self) -> bool:
+        """Whether its metadata are there."""
+        file = "zarr.json" if self.version == "0.5" else ".zarray"
+        return all((self.path / str(level.number) / file).is_file() for level in self.levels)
 
     def lay_out(self, name: str) -> None:
         """Write the metadata of an image of that name into its folder."""

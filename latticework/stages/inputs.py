@@ -302,7 +302,8 @@ class Reading:
             try:
                 return load(key)
             except UNREADABLE as error:
-                raise UnreadableInputError(f"input {parent!r} at {key!r}: {error}") from error
+                where = "" if key is None else f" at {key!r}"
+                raise UnreadableInputError(f"input {parent!r}{where}: {error}") from error
 
         return read
 

@@ -10,7 +10,7 @@ writes the same bytes, so a unit that runs twice, or comes back late, does no ha
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -52,6 +52,12 @@ class VolumePlan:
     """Pixels of a block along the spatial dims; found if None."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further ones of `latticework.stitch.FusionPlan.of`, as plain values."""
+    channel: int = 0
+    """The channel whose gains these are; others are left as they are."""
+    pixels: str = ""
+    """A hash of which files, of which state, the pixels come from."""
+    asked: str = ""
+    """A hash of what was asked for; it decides nothing."""
 
     @cached_property
     def fusion(self) -> FusionPlan:
@@ -68,6 +74,7 @@ class VolumePlan:
         """A hash of everything that decides the pixels."""
         about: tuple[Any, ...] = (self.blend, self.version, self.block, self.lattice.dtype.name)
         about = (*about, self.even.dark, self.even.pivot, sorted(self.options.items()))
+        about = (*about, self.channel, self.pixels)
         digest = hashlib.blake2b(repr(about).encode(), digest_size=8)
         lattice = self.lattice
         light = self.even.light
@@ -112,7 +119,8 @@ class VolumePlan:
 
     def save(self, folder: Path) -> Path:
         """Write the plan to a folder of its own in `folder`; where it is."""
-        path = folder / self.key
+        where = hashlib.blake2b(str(self.image).encode(), digest_size=4).hexdigest()
+        path = folder / f"{self.key}-{where}"
         if (path / FACTS).exists():
             return path
         path.mkdir(parents=True, exist_ok=True)
@@ -123,7 +131,12 @@ class VolumePlan:
         facts: dict[str, Any] = {"image": str(self.image), "dark": self.even.dark}
         facts |= {"pivot": self.even.pivot}
         facts |= {"blend": self.blend, "version": self.version, "block": self.block}
-        facts["options"] = dict(self.options)
+        facts |= {
+            "channel": self.channel,
+            "options": dict(self.options),
+            "pixels": self.pixels,
+            "asked": self.asked,
+        }
         (path / FACTS).write_text(json.dumps(facts), encoding="utf-8")
         return path
 
@@ -145,6 +158,7 @@ class VolumePlan:
             return cls(
                 *(load_lattice(path), Path(facts["image"]), gains, even),
                 *(facts["blend"], facts["version"], block, facts["options"]),
+                *(facts["channel"], facts["pixels"], facts["asked"]),
             )
         except (OSError, ValueError, KeyError) as error:
             raise StageError(
@@ -164,8 +178,10 @@ class _Pixels:
         self._tiles, self._plan = tiles, plan
 
     def read(self, tile: int, box: Box) -> np.ndarray:
-        gain = float(self._plan.gains[self._plan.lattice.rows_of([tile])[0]])
-        return self._plan.even(np.asarray(self._tiles.read(tile, box)), box, gain)
+        plan = self._plan
+        own = "c" not in plan.lattice.tile_dims or box.start[0] == plan.channel
+        gain = float(plan.gains[plan.lattice.rows_of([tile])[0]]) if own else 1.0
+        return plan.even(np.asarray(self._tiles.read(tile, box)), box, gain)
 
 
 def fuse_unit(tiles: Tiles, settled: Mapping[str, Any], *, plan: str) -> dict[str, Any]:
@@ -183,7 +199,7 @@ def fuse_unit(tiles: Tiles, settled: Mapping[str, Any], *, plan: str) -> dict[st
     Returns
     -------
     dict
-        ``tiles``: how many tiles it was fused from.
+        ``tiles``: how many tiles it was fused from; ``files``: bytes of the files that it wrote.
 
     Raises
     ------
@@ -195,6 +211,11 @@ def fuse_unit(tiles: Tiles, settled: Mapping[str, Any], *, plan: str) -> dict[st
         raise StageError(
             f"block {tiles.unit.name}: tiles or their brightness have been settled anew since this "
             "volume was planned: stitch again, which plans it anew"
+        )
+    if not known.pyramid.begun:
+        raise StageError(
+            f"block {tiles.unit.name}: the image in the making, {known.part}, is not there any "
+            "more: stitch again, which begins it anew"
         )
     there, lattice = set(tiles.present), known.lattice
     meeting = known.meeting.get(tiles.unit.index, [])
@@ -212,7 +233,51 @@ def fuse_unit(tiles: Tiles, settled: Mapping[str, Any], *, plan: str) -> dict[st
             pyramid.write_block(box, pixels[None])
         else:
             pyramid.write_block(Box(start, stop), pixels)
-    return {"tiles": len(rows)}
+    return {"tiles": len(rows), "files": written_files(pyramid, tiles.unit.index)}
+
+
+def written_files(pyramid: Pyramid, index: Sequence[int]) -> dict[str, int]:
+    """Bytes of the files of a block, by their path in the image; blank ones are none.
+
+    Parameters
+    ----------
+    pyramid
+        The image; of OME-Zarr 0.5, where a block is one file of each level.
+    index
+        Place of the block along the spatial dims.
+    """
+    if pyramid.version != "0.5":
+        return {}
+    channels = range(pyramid.shape[0]) if "c" in pyramid.dims else [None]
+    found = {}
+    for level in pyramid.levels[: pyramid.by_blocks]:
+        for channel in channels:
+            place = [*([] if channel is None else [channel]), *index]
+            name = f"{level.number}/c/{'/'.join(map(str, place))}"
+            file = pyramid.path / name
+            if file.exists():
+                found[name] = file.stat().st_size
+    return found
+
+
+def damaged(image: Path, files: Mapping[str, int]) -> list[str]:
+    """Those of a block's files that are gone, or of another size.
+
+    Parameters
+    ----------
+    image
+        Folder of the image in the making.
+    files
+        As `written_files` gave them.
+    """
+    wrong = []
+    for name, size in files.items():
+        try:
+            if (image / name).stat().st_size != size:
+                wrong.append(name)
+        except OSError:
+            wrong.append(name)
+    return wrong
 
 
 def _readable(lattice: Lattice, row: int, there: set[Any]) -> bool:
@@ -237,15 +302,23 @@ def finish_image(units: Any, *, plan: str) -> dict[str, Any]:
         ``image``: where it is; ``blocks``: of how many blocks.
     """
     known = _known_plan(plan)
+    about = {"latticework": {"plan": known.key, "asked": known.asked}}
     old = known.image.with_name(f"{known.image.name}.{known.key}.old")
     if known.part.exists():
         check_replaceable(known.image)
+        wrong = [name for files in units["files"] for name in damaged(known.part, files)]
+        if wrong or not known.pyramid.begun:
+            raise StageError(
+                f"{len(wrong)} files of blocks in {known.part} are gone or cut short, such as "
+                f"{wrong[0] if wrong else 'its metadata'}: stitch again, which makes these blocks "
+                "anew"
+            )
         for left in known.part.rglob("*.__lock"):
             left.unlink(missing_ok=True)  # of writers that were killed
         if known.image.exists():
             shutil.rmtree(old, ignore_errors=True)
             known.image.rename(old)  # its plan was allowed to replace what was there
-        known.pyramid.finish(known.image, about={"latticework": {"plan": known.key}})
+        known.pyramid.finish(known.image, about=about)
     elif plan_of(known.image) != known.key:
         raise StageError(
             f"{known.part} is not there, and {known.image} is another image: make it again, with "
@@ -282,10 +355,26 @@ def _attributes(image: Path) -> Mapping[str, Any]:
     return {}
 
 
-def plan_of(image: Path) -> str | None:
-    """Key of the plan that an image was made by; None if it was not, or there is none."""
+def plan_of(image: Path, what: str = "plan") -> str | None:
+    """Key of the plan that an image was made by; None if it was not, or there is none.
+
+    Parameters
+    ----------
+    image
+        Folder of the image.
+    what
+        ``"plan"``, or ``"asked"`` for a hash of what was asked for.
+    """
     about = _attributes(image).get("latticework", {})
-    return str(about["plan"]) if "plan" in about else None
+    return str(about[what]) if what in about else None
 
 
-__all__ = ["VolumePlan", "check_replaceable", "finish_image", "fuse_unit", "plan_of"]
+__all__ = [
+    "VolumePlan",
+    "check_replaceable",
+    "damaged",
+    "finish_image",
+    "fuse_unit",
+    "plan_of",
+    "written_files",
+]

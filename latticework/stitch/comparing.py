@@ -277,7 +277,7 @@ def candidates_of(
     return [told.get(ids[k], []) if there else None for k, there in enumerate(pairs.there)]
 
 
-def _by_id(anchors: Mapping[str, Sequence[float]]) -> dict[int, Sequence[float]]:
+def _by_id(anchors: Mapping[str, Sequence[float]]) -> dict[int | str, Any]:
     return {int(id): position for id, position in anchors.items()}
 
 

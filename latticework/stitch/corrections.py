@@ -28,7 +28,8 @@ def corrected_rows(
     links
         As `latticework.stitch.Placement` has them, or the CSV file beside a report; edited.
     known
-        The same before; without it only rows count that are ``fixed`` or marked "by hand".
+        As they were measured. Rows with other offsets were changed; and those that are trusted
+        against a reason (``why``), or not trusted without one, are ``fixed``, or marked "by hand".
 
     Returns
     -------
@@ -57,28 +58,47 @@ def corrected_rows(
             f"missing in {'this one' if table is links else links}"
         )
     offsets = [n for n in table.columns if n.startswith("offset_") and n.endswith("_px")]
-    changed = np.zeros(len(table), bool)
-    if "why" in table:
-        changed |= (table["why"] == BY_HAND).to_numpy()
+    trusted = _truths(table)
+    why = table["why"].fillna("").astype(str) if "why" in table else pd.Series("", table.index)
+    reason = (why != "").to_numpy()
+    by_hand = (why == BY_HAND).to_numpy() | np.where(trusted, reason, ~reason)
     if "fixed" in table:
-        changed |= table["fixed"].fillna(value=False).to_numpy(bool)
-    if known is not None:
-        changed |= _changed(table, known, offsets)
+        by_hand |= table["fixed"].fillna(value=False).astype(bool).to_numpy()
+    changed = by_hand if known is None else by_hand | _changed(table, known, offsets)
     rows = []
-    for row in table[changed].to_dict("records"):
+    for row, of in zip(table[changed].to_dict("records"), trusted[changed].tolist(), strict=True):
         told = {name: float(row[name]) for name in offsets if np.isfinite(row[name])}
+        if of and len(told) < len(offsets):
+            raise LatticeError(
+                f"the link of tiles {row['first']} and {row['second']} is trusted and has no "
+                "offset: give all of its offsets, or do not trust it"
+            )
         about = {"first": int(row["first"]), "second": int(row["second"])}
-        rows.append({**about, "trusted": bool(row["trusted"]), **told})
+        rows.append({**about, "trusted": bool(of), **told})
     return rows
 
 
+TRUE, FALSE = {"true", "yes", "1", "1.0"}, {"false", "no", "0", "0.0"}
+
+
+def _truths(table: "pd.DataFrame") -> np.ndarray:
+    """The column ``trusted``, in whatever words."""
+    words = table["trusted"].astype(str).str.strip().str.lower()
+    wrong = ~words.isin(TRUE | FALSE)
+    if wrong.any():
+        row = table[wrong].iloc[0]
+        raise LatticeError(
+            f"the link of tiles {row['first']} and {row['second']} has {row['trusted']!r} for "
+            "trusted: write True or False"
+        )
+    return words.isin(TRUE).to_numpy()
+
+
 def _changed(table: "pd.DataFrame", known: "pd.DataFrame", offsets: Sequence[str]) -> np.ndarray:
-    """Which rows say something else than those of the same pair before."""
+    """Which rows have another offset than those of the same pair before."""
     keys = ["first", "second"]
-    names = ["trusted", *offsets]
-    before = table[keys].merge(known[[*keys, *(n for n in names if n in known)]], "left", keys)
-    new, trusted = before["trusted"].isna(), before["trusted"].fillna(value=False).astype(bool)
-    changed = new.to_numpy() | (trusted.to_numpy() != table["trusted"].to_numpy(bool))
+    before = table[keys].merge(known[[*keys, *(n for n in offsets if n in known)]], "left", keys)
+    changed = np.zeros(len(table), bool)
     for name in offsets:
         if name in before:
             old, now = before[name].to_numpy("f8"), table[name].to_numpy("f8")

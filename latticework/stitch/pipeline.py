@@ -24,6 +24,7 @@ from latticework.stages.reads import all_tiles, intersecting
 from latticework.stitch.block_units import (
     VolumePlan,
     check_replaceable,
+    damaged,
     finish_image,
     fuse_unit,
     plan_of,
@@ -129,7 +130,7 @@ def settle(places: "pd.DataFrame", levels: "pd.DataFrame") -> dict[str, str]:
     return {"key": digest.hexdigest()}
 
 
-def planned(project: Project, settings: Settings, image: Path) -> VolumePlan:
+def planned(project: Project, settings: Settings, image: Path, asked: str = "") -> VolumePlan:
     """The plan of the volume, from what was measured."""
     levels = project["levels"].data
     lattice = with_places(project.lattice, project["places"].data)
@@ -143,11 +144,25 @@ def planned(project: Project, settings: Settings, image: Path) -> VolumePlan:
     return VolumePlan(
         *(lattice.replace(source=None), image, gains, even),
         *(settings.blend, settings.version, settings.block, settings.fusing),
+        channel=settings.channel,
+        pixels=pixels_of(project.lattice),
+        asked=asked,
     )
 
 
-def prepare(project: Project, plan: VolumePlan, *, overwrite: bool) -> None:
+def pixels_of(lattice: Lattice) -> str:
+    """A hash of which files, of which state, the pixels of a lattice come from."""
+    prints = None if lattice.source is None else lattice.source.fingerprints()
+    return hashlib.blake2b(np.ascontiguousarray(prints).tobytes(), digest_size=8).hexdigest()
+
+
+def prepare(project: Project, plan: VolumePlan, *, overwrite: bool) -> bool:
     """See to it that the blocks of a plan can be written, and that those that are gone are again.
+
+    Returns
+    -------
+    bool
+        Whether there is something to be done: not if the image is there already.
 
     Raises
     ------
@@ -157,20 +172,33 @@ def prepare(project: Project, plan: VolumePlan, *, overwrite: bool) -> None:
     image = plan.image
     if image.exists():
         if plan_of(image) == plan.key:
-            return
+            return False
         if not overwrite:
-            raise StoreError(
-                f"{image} exists, and is not what these tiles and options give: remove it, allow "
-                "it to be replaced (overwrite=True), or choose another name"
-            )
+            raise taken(image)
         check_replaceable(image)
     for other in image.parent.glob(f"{image.name}.*.part"):
         if other != plan.part:
             shutil.rmtree(other, ignore_errors=True)  # of a plan that is none any more
-    if not plan.part.exists():
+    if not plan.pyramid.begun:
+        shutil.rmtree(plan.part, ignore_errors=True)
         plan.pyramid.begin()
-        if "volume" in project.stages and project["volume"].path is not None:
+        if "volume" in project.stages:
             project.retry("volume", failed=False)
+    add_making(project, plan)
+    if project.counts["volume"].get("complete"):
+        table = project["volume"].data
+        for name, files in zip(table["tile"], table["files"], strict=True):
+            if damaged(plan.part, files):
+                project.retry("volume", str(name), failed=False)
+    return True
+
+
+def taken(image: Path) -> StoreError:
+    """That there is another image already."""
+    return StoreError(
+        f"{image} exists, and is not what these tiles and options give: remove it, allow it to be "
+        "replaced (overwrite=True), or choose another name"
+    )
 
 
 def add_making(project: Project, plan: VolumePlan) -> None:
@@ -229,7 +257,9 @@ __all__ = [
     "add_measuring",
     "beyond_of",
     "kept_picture",
+    "pixels_of",
     "placement_in",
     "planned",
     "prepare",
+    "taken",
 ]

@@ -9,7 +9,9 @@ import numpy as np
 from latticework.errors import LatticeError
 from latticework.lattice.lattice import Lattice
 from latticework.stitch.bent_tiles import Bent, bend
+from latticework.stitch.corrections import anchors_of
 from latticework.stitch.doubts import BY_HAND, CONTRADICTS, Doubts, by_hand, contradicting
+from latticework.stitch.loops import in_no_loop
 from latticework.stitch.solving import Solution, solve
 from latticework.stitch.tiles import NO_OVERLAP, Places, places_of
 from latticework.stitch.warps import Warp
@@ -100,10 +102,18 @@ class Placement:
 
         return placement_html(self)
 
+    def _ends(self, links: "pd.DataFrame") -> tuple[int, np.ndarray, np.ndarray]:
+        """Number of tiles, and rows of the two ends of some links."""
+        first, second = (self.lattice.rows_of(links[name]) for name in ("first", "second"))
+        return len(self.lattice), first, second
+
     def __repr__(self) -> str:
         n, alone = len(self.tiles), int((~self.tiles.placed_by.isin(["links", "anchor"])).sum())
         trusted = self.links[self.links.trusted]
-        rms = float(np.sqrt(np.square(trusted.residual_px).mean())) if len(trusted) else np.nan
+        looped = trusted[~in_no_loop(*self._ends(trusted))]  # others contradict nothing
+        residual = "no loops that could contradict each other"
+        if len(looped):
+            residual = f"residual {np.sqrt(np.square(looped.residual_px).mean()):.2f} px"
         groups = self.tiles.group.nunique()
         several = "groups" if groups != 1 else "group"
         bent = ""
@@ -124,11 +134,11 @@ class Placement:
         elif doubtful:
             doubt = (
                 f"; hardly a link along {' and '.join(map(str, doubtful))} is trusted: are order "
-                "and corner of the grid right?"
+                "and corner of the grid right (start=, order=, snake=)?"
             )
         return (
             f"<Placement of {n:,} tiles by {len(trusted):,} of {len(self.links):,} links, "
-            f"residual {rms:.2f} px; {alone:,} by the stage model alone, {groups:,} {several}"
+            f"{residual}; {alone:,} by the stage model alone, {groups:,} {several}"
             f"{bent}{doubt}>"
         )
 
@@ -139,7 +149,7 @@ def place(
     *,
     model: str = "translation",
     points: "pd.DataFrame | None" = None,
-    anchors: Mapping[int, Any] | None = None,
+    anchors: Mapping[int | str, Any] | None = None,
     control: int | Mapping[str, int] | None = None,
 ) -> Placement:
     """Where all tiles lie, and how they are bent.
@@ -160,7 +170,7 @@ def place(
         Those of trusted links count.
     anchors
         Positions that are known, in micrometres along the lattice's spatial dims (a sequence, or a
-        mapping by dim), by tile id. All others are placed in their frame.
+        mapping by dim), by the tile's id or name. All others are placed in their frame.
     control
         Control points of a warp along each dim, at least 2, one number or by dim; 5 along y and x
         and 4 along z if not given.
@@ -196,7 +206,8 @@ def place(
             "with_points=True)"
         )
     places = places_of(lattice)
-    held = _held(lattice, places, anchors or {})
+    known = {int(id): at for id, at in anchors_of(lattice, anchors).items()}
+    held = _held(lattice, places, known)
     links = links.copy()
     if points is None or model == "translation":
         found = _solved(lattice, links, places, held)

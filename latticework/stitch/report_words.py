@@ -69,6 +69,8 @@ def verdict(found: Findings) -> Verdict:
         text += f" {plural(n_alone, 'tile')} of {n:,} no trusted link reaches."
     else:
         text += " Every tile is placed by links."
+    if _doubtful(found):
+        return Verdict("bad", "Hardly measured", text)
     if notes:
         return Verdict("look", "See the notes", text)
     return Verdict("good", "Nothing stands out", text)

@@ -5,24 +5,28 @@ The volume's blocks are known when the tiles' places are, so the project runs tw
 Ctrl-C, a crash or a power cut.
 """
 
+import fcntl
+import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from latticework.errors import ProjectError
+from latticework.errors import LatticeError, ProjectError, StoreError
 from latticework.io.open_tiles import open_tiles
 from latticework.io.pyramid import Version
 from latticework.lattice.lattice import Lattice
 from latticework.project.creating import create
 from latticework.project.project import Project
+from latticework.stages.lattices import lattice_key
 from latticework.stitch.blending import Blend
-from latticework.stitch.comparing import candidates_of
+from latticework.stitch.block_units import check_replaceable, plan_of
+from latticework.stitch.comparing import candidates_of, placed_by
 from latticework.stitch.corrections import anchors_of, corrected_rows
 from latticework.stitch.far_pairs import farther
 from latticework.stitch.fusing import check_pixels
@@ -30,19 +34,21 @@ from latticework.stitch.fusion_plan import FusionPlan
 from latticework.stitch.pipeline import (
     MAKING,
     MEASURING,
-    add_making,
     add_measuring,
     beyond_of,
     kept_picture,
+    pixels_of,
     placement_in,
     planned,
     prepare,
+    taken,
 )
 from latticework.stitch.placement import Placement
 from latticework.stitch.resampling import Interpolation
 from latticework.stitch.settings import Choice, Settings, across_of, fusing_of, light_of
 from latticework.stitch.tiles import overlapping
 from latticework.stitch.views import check_views
+from latticework.stitch.volumes import check_density
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,40 +181,141 @@ def stitch(
         anchors=anchors_of(lattice, anchors),
         dark=None if dark is None else float(dark),
     )
-    check_pixels(lattice)
-    FusionPlan.of(lattice, **settings.fusing)  # refuses what cannot be one volume
-    check_views(lattice, settings.fusing["merge"], blend)
+    check_lattice(lattice, settings)
+    asked = asked_of(lattice, settings, links, picture)
+    check_free(image, asked, tiles, lattice, overwrite=overwrite)
     opened = _project(lattice, beside(image, ".lw") if project is None else Path(project))
     if picture is not None:
         settings = replace(settings, picture=kept_picture(opened, picture))
-    if links is not None:
-        settings = replace(settings, corrections=corrected_rows(links, _links_in(opened)))
     add_measuring(opened, settings)
-    with Place(where) as place:
-        if look_farther(opened, settings, place, progress):
-            add_measuring(opened, settings)
-        measured = _run(opened, place, MEASURING, progress)
+    opened.retry([name for name in (*MEASURING, *MAKING) if name in opened.stages])  # failed ones
+    with Place(where) as place, writing(image):
+        look_farther(opened, settings, place, progress)
+        if links is not None and set(opened.counts["pairs"]) <= {"complete", "absent"}:
+            settings = replace(settings, corrections=_corrections(opened, settings, links))
+        add_measuring(opened, settings)
+        made = _run(opened, place, MEASURING, progress)
         if set(opened.counts["settled"]) != {"complete"}:
-            raise _unfinished(opened, measured)
-        plan = planned(opened, settings, image)
-        prepare(opened, plan, overwrite=overwrite)
-        add_making(opened, plan)
-        made = _run(opened, place, MAKING, progress)
-    page, complete = None, set(opened.counts["image"]) == {"complete"}
-    if complete and report:
+            raise _unfinished(opened, made)
+        complete = not any(opened.counts[name].get("failed") for name in measuring_in(opened))
+        if complete:
+            plan = planned(opened, settings, image, asked)
+            if prepare(opened, plan, overwrite=overwrite):
+                made = _run(opened, place, MAKING, progress)
+                complete = plan_of(image) == plan.key
+    page = beside(image, ".html") if complete and report else None
+    if page is not None and (made.attempts or not page.exists()):
         from latticework.stitch.report import write_report
 
-        page = write_report(opened, beside(image, ".html"))
-    return Stitched(
-        *(
-            opened,
-            image if complete else None,
-            placement_in(opened),
-            opened["levels"].data,
-            page,
-            made,
-        )
-    )
+        page = write_report(opened, page)
+    placement, levels = placement_in(opened), opened["levels"].data
+    return Stitched(opened, image if complete else None, placement, levels, page, made)
+
+
+def check_lattice(lattice: Lattice, settings: Settings) -> None:
+    """Refuse what cannot be one volume, and settings that do not fit it.
+
+    Raises
+    ------
+    LatticeError
+        If tiles cannot be one volume.
+    ValueError
+        If a setting is out of range.
+    """
+    check_pixels(lattice)
+    plan = FusionPlan.of(lattice, **settings.fusing)
+    check_views(lattice, settings.fusing["merge"], settings.blend)
+    count = lattice.tile_shape.get("c", 1)
+    if not 0 <= settings.channel < count:
+        raise ValueError(f"channel={settings.channel}: the tiles have channels 0 to {count - 1}")
+    dims = [dim for dim in lattice.tile_dims if dim != "c"]
+    reach = settings.reach
+    if reach is not None and (len(reach) != len(dims) or not all(0 < r < 1e5 for r in reach)):
+        raise ValueError(f"reach={reach}: give pixels, above 0, along {', '.join(dims)}")
+    sides = settings.block
+    if sides is not None and (len(sides) != len(plan.dims) or min(sides) < 1):
+        raise ValueError(f"block={sides}: give pixels, above 0, along {', '.join(plan.dims)}")
+    check_density(plan)
+
+
+def asked_of(lattice: Lattice, settings: Settings, links: Any, picture: np.ndarray | None) -> str:
+    """A hash of what is asked for: the same tiles, settings and corrections have the same."""
+    import pandas as pd
+
+    digest = hashlib.blake2b(repr(settings).encode(), digest_size=8)
+    digest.update(lattice_key(lattice).encode())
+    digest.update(pixels_of(lattice).encode())
+    if isinstance(links, pd.DataFrame):
+        digest.update(links.to_csv(index=False).encode())
+    elif links is not None:
+        digest.update(Path(links).read_bytes())
+    if picture is not None:
+        digest.update(picture.tobytes())
+    return digest.hexdigest()
+
+
+def check_free(image: Path, asked: str, tiles: Any, lattice: Lattice, *, overwrite: bool) -> None:
+    """Refuse, before any work, a place for the image that is not to be written to.
+
+    Raises
+    ------
+    StoreError
+        If another image is there that is not to be replaced.
+    StageError
+        If what is there is no image.
+    LatticeError
+        If the tiles are there.
+    """
+    source = lattice.source
+    given = [tiles] if isinstance(tiles, str | Path) else []
+    roots = [getattr(source, name, None) for name in ("root", "path", "folder")]
+    for place in (Path(p).resolve() for p in (*given, *roots) if isinstance(p, str | Path)):
+        if image == place or image in place.parents:
+            raise LatticeError(f"{image} holds the tiles themselves: choose another name")
+    if not image.exists() or plan_of(image, "asked") == asked:
+        return
+    if not overwrite:
+        raise taken(image)
+    check_replaceable(image)
+
+
+@contextmanager
+def writing(image: Path) -> Iterator[None]:
+    """Have an image for oneself, on this machine.
+
+    Raises
+    ------
+    StoreError
+        If another process makes it now.
+    """
+    image.parent.mkdir(parents=True, exist_ok=True)
+    file = image.with_name(f".{image.name}.lock")
+    with file.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(
+                f"{image} is being made by another process: wait for it, or choose another name"
+            ) from error
+        except OSError:  # a file system without locks: the project has its own
+            yield
+            return
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def measuring_in(project: Project) -> list[str]:
+    """Those of the measuring stages that a project has."""
+    return [name for name in MEASURING if name in project.stages]
+
+
+def _corrections(project: Project, settings: Settings, links: Any) -> list[dict[str, Any]]:
+    """What a person has changed of the links that were measured."""
+    table = project["pairs"].data
+    measured = placed_by(table, across=across_of(settings)).links
+    return corrected_rows(links, measured)
 
 
 def beside(image: Path, ending: str) -> Path:
@@ -234,11 +341,11 @@ def look_farther(project: Project, settings: Settings, place: "Place", progress:
     bool
         Whether they do: what is to be compared has changed.
     """
+    _run(project, place, ("pairs",), progress)
     if settings.reach is not None or beyond_of(project):
         return False
-    _run(project, place, ("pairs",), progress)
-    if "complete" not in project.counts["pairs"]:
-        return False
+    if set(project.counts["pairs"]) - {"complete", "absent", "blocked"}:
+        return False  # some failed, or are left
     lattice = project.lattice
     pairs = overlapping(lattice, across=across_of(settings))
     found = candidates_of(project["pairs"].data, lattice, pairs)
@@ -249,12 +356,6 @@ def look_farther(project: Project, settings: Settings, place: "Place", progress:
     beyond = {axis: [round(float(px), 2) for px in step] for axis, step in steps.items()}
     project.change("pairs", beyond=beyond)
     return True
-
-
-def _links_in(project: Project) -> "pd.DataFrame | None":
-    """The links that a project has found, if it has."""
-    done = project.counts.get("links") == {"complete": 1}
-    return project["links"].data if done else None
 
 
 class Place:

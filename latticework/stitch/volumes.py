@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,11 @@ from latticework.stitch.resampling import WHOLE_PX
 from latticework.stitch.tiles import places_of
 from latticework.stitch.warps import Warp
 
+if TYPE_CHECKING:
+    from latticework.stitch.fusion_plan import FusionPlan
+
+SPARSE, MUCH = 200.0, 2e9
+"""Volumes of more pixels than these are refused if tiles fill less than one part of so many."""
 UNEVEN = 0.25
 """Share of their distance by which planes may be off even distances."""
 
@@ -145,11 +150,11 @@ def volume_of(
                 f"the tile has {tuple(shapes[row].tolist())}"
             )
         low[row], high[row] = warp.bounds()
-    origin = np.floor((positions + low).min(axis=0) + 0.5 + WHOLE_PX)
+    origin = (positions + low).min(axis=0) + 0.5  # at a tile's corner: its pixels are copied
     positions = positions - origin
     ends = (positions + high).max(axis=0) + 0.5
     same = np.abs(step - 1) < 1e-9
-    shape = np.where(same, np.ceil(ends - WHOLE_PX), np.ceil(ends / step - 0.5 - WHOLE_PX))
+    shape = np.ceil(ends / step - 0.5 - WHOLE_PX)  # pixels whose middles lie in a tile
     return Volume(
         dims,
         (positions + 0.5) / step - 0.5,
@@ -162,6 +167,30 @@ def volume_of(
         (positions + high + 0.5) / step - 0.5,
         warps,
     )
+
+
+def check_density(plan: "FusionPlan") -> None:
+    """Refuse a volume of which tiles fill next to nothing.
+
+    Parameters
+    ----------
+    plan
+        Of the volume.
+
+    Raises
+    ------
+    LatticeError
+        Saying how large it would be.
+    """
+    whole = float(np.prod(np.asarray(plan.shape, "f8")))
+    filled = float((plan.high - plan.low).prod(axis=1).sum())
+    if whole > SPARSE * filled and whole > MUCH:
+        size = " x ".join(f"{n:,}" for n in plan.shape)
+        raise LatticeError(
+            f"the volume would have {size} pixels, of which tiles fill {filled / whole:.1e}: are "
+            "positions and pixel size in micrometres? Stitch groups of tiles that lie together, "
+            "as in lattice.within(...)"
+        )
 
 
 def _sizes(

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from latticework.errors import LatticeError
+from latticework.errors import LatticeError, StoreError
 from latticework.stitch import place, register
 from latticework.stitch.corrections import anchors_of, apply_corrections, corrected_rows
 from tests.stitch.test_stitching import scene_of, tiles_of
@@ -51,6 +51,18 @@ def test_corrections_are_kept_as_they_are_said(tiles, links):
     assert len(corrected_rows(again, again)) == 2
 
 
+@pytest.mark.parametrize("word", ["no", "False", "0"])
+def test_words_for_no_are_a_no(links, tmp_path, word):
+    table = links.astype({"trusted": object})
+    table.loc[3, "trusted"] = word
+    table.to_csv(tmp_path / "links.csv", index=False)
+    [row] = corrected_rows(tmp_path / "links.csv", links)
+    assert row["trusted"] is False
+    table.loc[3, "trusted"] = "vielleicht"
+    with pytest.raises(LatticeError, match="write True or False"):
+        corrected_rows(table, links)
+
+
 def test_what_is_no_link_or_no_tile_is_named(tiles, links):
     with pytest.raises(LatticeError, match="tiles 0 and 5 are no pair"):
         apply_corrections(links, [{"first": 0, "second": 5, "trusted": True}])
@@ -79,7 +91,14 @@ def test_a_project_places_by_corrections_and_anchors(tiles, tmp_path, local_clie
     edited = first.placement.links.copy()
     edited.loc[0, "trusted"] = False
     anchors = {3: (500.0, 700.0)}
-    again = stitch(tiles, out, links=edited, anchors=anchors, overwrite=True, **how)
+    how |= {"links": edited, "anchors": anchors}
+    with pytest.raises(StoreError, match="overwrite=True"):
+        stitch(tiles, out, **how)
+    again = stitch(tiles, out, overwrite=True, **how)
+    attempts = len(again.project.attempts())
+    same = stitch(tiles, out, **how)  # and the same again is the same
+    assert len(same.project.attempts()) == attempts
+    pd.testing.assert_frame_equal(same.placement.links, again.placement.links)
     assert not again.placement.links.loc[0, "trusted"]
     np.testing.assert_allclose(again.placement.lattice.position_um[3], (500, 700), atol=1e-6)
     ran = again.project.attempts().groupby("stage").size()

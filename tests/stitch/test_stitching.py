@@ -318,3 +318,95 @@ def test_a_picture_of_the_lamp_takes_its_light_out(whole, tmp_path):
         whole(tiles, light="lamp.tif")
     with pytest.raises(lw.errors.ProjectError, match="does not fit tiles"):
         whole(tiles, "other.ome.zarr", light=lamp[:50], project=tmp_path / "other.lw")
+
+
+def test_a_project_that_is_used_for_another_image_leaves_the_first_alone(whole, tmp_path):
+    tiles, _ = tiles_of(scene_of((2, 2)), (2, 2), noise=4)
+    first = whole(tiles, "a.ome.zarr")
+    before = pixels_of(first.image)
+    second = whole(tiles, "b.ome.zarr", project=tmp_path / "a.lw")
+    assert second
+    np.testing.assert_array_equal(pixels_of(second.image), before)
+    np.testing.assert_array_equal(pixels_of(first.image), before)
+    assert whole(tiles, "a.ome.zarr")
+
+
+@pytest.mark.slow
+def test_an_image_in_the_making_that_is_damaged_is_mended(whole, monkeypatch, tmp_path):
+    import shutil
+
+    from latticework.stitch import pipeline
+
+    tiles, _ = tiles_of(scene_of((3, 3)), (3, 3), noise=4)
+    undisturbed = pixels_of(whole(tiles, "good.ome.zarr", block=(64, 64)).image)
+    for harm in ("a shard", "a level"):
+        name = f"{harm[-1]}.ome.zarr"
+        monkeypatch.setattr("latticework.stitch.stitching.MAKING", ("volume",))
+        assert not whole(tiles, name, block=(64, 64))
+        [part] = tmp_path.glob(f"{name}.*.part")
+        if harm == "a shard":
+            shards = sorted((part / "0" / "c").rglob("[0-9]*"))
+            [shard for shard in shards if shard.is_file()][3].unlink()
+        else:
+            shutil.rmtree(part / "0")
+        monkeypatch.setattr("latticework.stitch.stitching.MAKING", pipeline.MAKING)
+        done = whole(tiles, name, block=(64, 64))
+        np.testing.assert_array_equal(pixels_of(done.image), undisturbed)
+
+
+@pytest.mark.slow
+def test_a_tile_that_is_replaced_makes_another_image(whole, tmp_path):
+    import tifffile
+
+    tiles, _ = tiles_of(scene_of((2, 2)), (2, 2), noise=4)
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+    for tile in tiles:
+        tifffile.imwrite(folder / f"{tile.name}.tif", tiles.source.read(tile.id, tile.box))
+
+    def opened():
+        return lw.open_tiles(folder, pattern="y{y:d}_x{x:d}.tif", overlap=SIZE - STEP)
+
+    before = pixels_of(whole(opened()).image)
+    pixels = tifffile.imread(folder / "y0_x0.tif")
+    pixels[40, 40] = 60_000
+    tifffile.imwrite(folder / "y0_x0.tif", pixels)
+    with pytest.raises(lw.errors.StoreError, match="exists"):
+        whole(opened())
+    after = pixels_of(whole(opened(), overwrite=True).image)
+    assert (after == 60_000).sum() == 1
+    assert (after != before).sum() < 20
+
+
+@pytest.mark.slow
+def test_units_that_fail_are_no_image_and_run_again(whole, tmp_path):
+    import tifffile
+
+    tiles, _ = tiles_of(scene_of((2, 2)), (2, 2), noise=4)
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+    for tile in tiles:
+        tifffile.imwrite(folder / f"{tile.name}.tif", tiles.source.read(tile.id, tile.box))
+    opened = lw.open_tiles(folder, pattern="y{y:d}_x{x:d}.tif", overlap=SIZE - STEP)
+    away = (folder / "y1_x1.tif").rename(tmp_path / "away.tif")
+    done = whole(opened)
+    assert not done
+    assert done.summary.failures
+    away.rename(folder / "y1_x1.tif")
+    assert whole(opened)
+
+
+def test_what_makes_no_sense_is_refused_before_any_work(whole, tmp_path):
+    tiles, _ = tiles_of(scene_of((2, 2)), (2, 2))
+    for wrong, words in (
+        ({"channel": 1}, "channels 0 to 0"),
+        ({"reach": (5,)}, "reach"),
+        ({"reach": (-5, 5)}, "above 0"),
+        ({"block": (64,)}, "block"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            whole(tiles, **wrong)
+    far = tiles.replace(position_um=tiles.position_um * 1e4)
+    with pytest.raises(lw.errors.LatticeError, match="in micrometres"):
+        whole(far)
+    assert not list(tmp_path.iterdir())
