@@ -84,6 +84,7 @@ def noted(tile, *, gate):
     (Path(gate) / f"begun-{number}-{os.getpid()}-{time.time_ns()}").touch()
     while not any((Path(gate) / name).exists() for name in ("open", f"let-{number}")):
         time.sleep(0.005)
+    (Path(gate) / f"ended-{number}-{os.getpid()}-{time.time_ns()}").touch()
     return tile
 
 
@@ -127,6 +128,14 @@ class Gate:
         """Tiles that have begun, in order of time; one that began twice is there twice."""
         found = [path.name.split("-") for path in self.folder.glob("begun-*")]
         return [int(tile) for _, tile, _, when in sorted(found, key=lambda parts: int(parts[3]))]
+
+    def most_at_once(self):
+        """Largest number of units that computed at the same time; reading and writing go beside."""
+        steps = []
+        for path in self.folder.glob("*-*-*-*"):
+            what, _, _, when = path.name.split("-")
+            steps.append((int(when), 1 if what == "begun" else -1))
+        return int(np.cumsum([step for _, step in sorted(steps)]).max())
 
     def processes(self, tile):
         return [int(p.name.split("-")[2]) for p in self.folder.glob(f"begun-{tile}-*")]

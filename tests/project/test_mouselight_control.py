@@ -237,15 +237,7 @@ def test_with_one_slot_tiles_start_in_the_order_of_their_paths(folder, one_slot)
     assert names == sorted(names)
     table = project.attempts().sort_values("started")
     assert table.tile.tolist() == names
-    assert most_at_once(table) == 1
-
-
-def most_at_once(attempts):
-    """Largest number of attempts that ran at the same time."""
-    begins = [(time, 1) for time in attempts.started]
-    ends = [(time, -1) for time in attempts.ended]
-    steps = [step for _, step in sorted([*begins, *ends])]  # an end before a begin of that moment
-    return int(np.cumsum(steps).max())
+    assert gate.most_at_once() == 1
 
 
 def test_no_more_units_run_at_once_than_there_are_slots(folder, local_client):
@@ -259,7 +251,7 @@ def test_no_more_units_run_at_once_than_there_are_slots(folder, local_client):
         assert len(gate.begun()) == 2
         gate.open()
         assert run.wait(60)
-    assert most_at_once(project.attempts()) == 2
+    assert gate.most_at_once() == 2
 
 
 # ------------------------------------------------------------------ what may go wrong
