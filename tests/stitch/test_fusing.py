@@ -10,7 +10,8 @@ from latticework.lattice import Lattice
 from latticework.stitch import fuse, place, register
 from latticework.stitch.fusing import FusionPlan
 from latticework.stitch.warps import Warp
-from tests.stitch.test_registering import Tiles, cut, lattice_of
+from tests.stitch.acquisitions import Tiles, lattice_of
+from tests.stitch.test_registering import cut
 
 
 def pixels_of(image, level=0):

@@ -3,7 +3,8 @@
 import numpy as np
 
 from latticework.stitch.levelling import estimate_gains, log_ratio
-from tests.stitch.test_registering import cut, lattice_of, scene_of
+from tests.stitch.acquisitions import lattice_of
+from tests.stitch.test_registering import cut, scene_of
 
 
 def test_gains_of_up_to_a_fifth_are_found_to_a_percent():

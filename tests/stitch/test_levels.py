@@ -7,7 +7,8 @@ from latticework.errors import LatticeError
 from latticework.lattice import Lattice
 from latticework.stitch.levelling import estimate_gains
 from latticework.stitch.levels import estimate_levels, line_between
-from tests.stitch.test_registering import cut, lattice_of, scene_of
+from tests.stitch.acquisitions import lattice_of
+from tests.stitch.test_registering import cut, scene_of
 
 
 def pattern(kind, grid, rng):

@@ -9,41 +9,9 @@ from scipy import ndimage
 
 import latticework as lw
 from latticework.errors import LatticeError
-from latticework.lattice import Lattice
 from latticework.stitch import place, register
 from latticework.stitch.stage_model import fit_steps
-
-
-class Tiles:
-    """Arrays in memory as a source."""
-
-    def __init__(self, arrays):
-        self.arrays = arrays
-
-    def read(self, tile, box):
-        return self.arrays[tile][box.slices]
-
-    def fingerprints(self):
-        return np.arange(len(self.arrays), dtype="u8")
-
-
-def lattice_of(arrays, places, nominal):
-    """A lattice over arrays at (row, column) `places`, nominally at pixels `nominal`."""
-    dims = "zyx"[-arrays[0].ndim :]
-    return Lattice(
-        dims=("tile_y", "tile_x"),
-        labels={
-            dim: np.arange(1 + max(place[k] for place in places))
-            for k, dim in enumerate(("tile_y", "tile_x"))
-        },
-        index=np.array(places),
-        tile_dims=dims,
-        tile_shape=arrays[0].shape,
-        dtype=arrays[0].dtype,
-        pixel_size_um=dict.fromkeys(dims, 1.0),
-        position_um=np.asarray(nominal, float),
-        source=Tiles(arrays),
-    )
+from tests.stitch.acquisitions import lattice_of
 
 
 def errors(placement, truth, known=None):
