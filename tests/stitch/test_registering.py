@@ -231,4 +231,6 @@ def test_a_wrong_corner_is_doubted():
     places = [(row, 2 - column) for row, column in np.ndindex(3, 3)]
     nominal = [(80.0 * row, 80.0 * column) for row, column in places]
     mirrored = lattice_of([np.asarray(a) for a in arrays], places, nominal)
-    assert "are order and corner of the grid right?" in repr(place(mirrored, register(mirrored)))
+    assert "are order and corner of the grid right (start=" in repr(
+        place(mirrored, register(mirrored))
+    )
