@@ -59,7 +59,9 @@ def corrected_rows(
         )
     offsets = [n for n in table.columns if n.startswith("offset_") and n.endswith("_px")]
     trusted = _truths(table)
-    why = table["why"].fillna("").astype(str) if "why" in table else pd.Series("", table.index)
+    why = pd.Series("", table.index)
+    if "why" in table:
+        why = table["why"].astype(object).where(table["why"].notna(), "").astype(str)
     reason = (why != "").to_numpy()
     by_hand = (why == BY_HAND).to_numpy() | np.where(trusted, reason, ~reason)
     if "fixed" in table:
