@@ -31,7 +31,8 @@ def by_hand(links: "pd.DataFrame") -> np.ndarray:
     ... ).tolist()
     [False, True, False]
     """
-    against = links.trusted.to_numpy(bool) & (links.why.fillna("") != "").to_numpy(bool)
+    told = (links.why.notna() & (links.why != "")).to_numpy(bool)
+    against = links.trusted.to_numpy(bool) & told
     if "fixed" in links:
         fixed = links.fixed.fillna(value=False).to_numpy(bool)
         against |= fixed & links.trusted.to_numpy(bool)

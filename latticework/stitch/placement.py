@@ -209,6 +209,8 @@ def place(
     known = {int(id): at for id, at in anchors_of(lattice, anchors).items()}
     held = _held(lattice, places, known)
     links = links.copy()
+    why = links["why"].astype(object)
+    links["why"] = why.where(why.notna(), "")  # empty in a table that was read from a file
     if points is None or model == "translation":
         found = _solved(lattice, links, places, held)
         return _reported(lattice, links, _in_frame(found, places, held[0]), found, places, held[0])

@@ -38,6 +38,14 @@ def test_a_table_that_went_through_a_file_is_the_same_table(links, tmp_path):
     assert corrected_rows(tmp_path / "links.csv", far) == []
 
 
+def test_links_from_a_file_place_as_they_did(tiles, links, tmp_path):
+    links.to_csv(tmp_path / "links.csv", index=False)
+    again = place(tiles, pd.read_csv(tmp_path / "links.csv"))
+    np.testing.assert_allclose(
+        again.lattice.position_um, place(tiles, links).lattice.position_um, atol=1e-6
+    )
+
+
 def test_corrections_are_kept_as_they_are_said(tiles, links):
     edited = links.copy()
     edited.loc[4, ["offset_y_px", "offset_x_px"]] += 5.0
