@@ -128,10 +128,13 @@ class VolumePlan:
         none = np.zeros(0, "f4")
         light = none if self.even.light is None else self.even.light
         np.savez(path / ARRAYS, gains=self.gains, light=light)
-        facts: dict[str, Any] = {"image": str(self.image), "dark": self.even.dark}
-        facts |= {"pivot": self.even.pivot}
-        facts |= {"blend": self.blend, "version": self.version, "block": self.block}
-        facts |= {
+        facts = {
+            "image": str(self.image),
+            "dark": self.even.dark,
+            "pivot": self.even.pivot,
+            "blend": self.blend,
+            "version": self.version,
+            "block": self.block,
             "channel": self.channel,
             "options": dict(self.options),
             "pixels": self.pixels,
@@ -192,7 +195,7 @@ def fuse_unit(tiles: Tiles, settled: Mapping[str, Any], *, plan: str) -> dict[st
     tiles
         Those that meet the block, and a margin around it.
     settled
-        ``places``: a hash of the positions that the tiles have now.
+        ``key``: a hash of where the tiles lie now, and how bright they are.
     plan
         Folder of the plan.
 

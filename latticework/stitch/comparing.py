@@ -283,7 +283,7 @@ def _by_id(anchors: Mapping[str, Sequence[float]]) -> dict[int | str, Any]:
 
 def _candidates(rows: "pd.DataFrame", dims: Sequence[str]) -> list[Candidate]:
     """The candidates of one pair, the best first."""
-    rows = rows[rows["rank"] != NOTHING].sort_values("rank")
+    rows = rows.sort_values("rank")
     about = ["correlation", "overlap", "by_chance", "likeness"]
     offsets = rows[[f"offset_{dim}_px" for dim in dims]].to_numpy("f8").tolist()
     errors = rows[[f"error_{dim}_px" for dim in dims]].to_numpy("f8").tolist()

@@ -9,7 +9,7 @@ contradict it least are solved for (sparse least squares), with the mean of all 
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -64,24 +64,12 @@ def estimate_gains(
     >>> gains.shape, bool(np.abs(np.log(gains)).max() < 0.1)
     ((2,), True)
     """
-    places = places_of(lattice)
-    positions, shapes = np.rint(places.positions).astype(int), places.shapes
-    along = pairs_of(lattice)
-    pairs = np.concatenate([np.zeros((0, 2), np.int64), *along.values()])
 
-    def compare(pair: Sequence[int]) -> tuple[float, float]:
-        a, b = (int(row) for row in pair)
-        boxes = common_boxes(positions[a], shapes[a], positions[b], shapes[b])
-        if not boxes[0].size:
-            return 0.0, 0.0
-        return log_ratio(
-            read_tile(lattice, a, channel)(boxes[0]), read_tile(lattice, b, channel)(boxes[1]), dark
-        )
+    def compare(first: np.ndarray, second: np.ndarray) -> tuple[float, ...]:
+        return log_ratio(first, second, dark)
 
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        found = list(pool.map(compare, pairs.tolist()))
-    ratios, weights = np.array(found, "f8").reshape(-1, 2).T
-    axes = np.repeat(list(along), [len(of) for of in along.values()])
+    pairs, axes, found = each_overlap(lattice, compare, 2, channel=channel, threads=threads)
+    ratios, weights = found
     logs = gains_of(len(lattice), pairs, ratios, weights, axes)
     far = np.flatnonzero(np.abs(logs) > np.log(MOST))
     if len(far):
@@ -91,6 +79,55 @@ def estimate_gains(
             *(len(far), len(lattice), MOST, lattice.names[far[0]]),
         )
     return np.asarray(np.exp(logs))
+
+
+def each_overlap(
+    lattice: Lattice,
+    compare: Callable[[np.ndarray, np.ndarray], tuple[float, ...]],
+    count: int,
+    *,
+    channel: int,
+    threads: int | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What all neighbours show where they overlap, compared.
+
+    Parameters
+    ----------
+    lattice
+        Tiles at their final positions, with pixels.
+    compare
+        Called with what the two tiles of a pair both show.
+    count
+        Numbers that it gives; all are 0 where tiles do not overlap.
+    channel
+        Number of the channel.
+    threads
+        Overlaps at a time; as many as there are cores if not given.
+
+    Returns
+    -------
+    (pairs, axes, numbers)
+        Rows of the two tiles of each pair, shape (pairs, 2); along which axis they are neighbours,
+        shape (pairs,); and what `compare` gave, shape (count, pairs).
+    """
+    places = places_of(lattice)
+    positions, shapes = np.rint(places.positions).astype(int), places.shapes
+    along = pairs_of(lattice)
+    pairs = np.concatenate([np.zeros((0, 2), np.int64), *along.values()])
+
+    def look(pair: Sequence[int]) -> tuple[float, ...]:
+        a, b = (int(row) for row in pair)
+        boxes = common_boxes(positions[a], shapes[a], positions[b], shapes[b])
+        if not boxes[0].size:
+            return (0.0,) * count
+        return compare(
+            read_tile(lattice, a, channel)(boxes[0]), read_tile(lattice, b, channel)(boxes[1])
+        )
+
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        found = list(pool.map(look, pairs.tolist()))
+    axes = np.repeat(list(along), [len(of) for of in along.values()])
+    return pairs, axes, np.array(found, "f8").reshape(-1, count).T
 
 
 def gains_of(
@@ -230,6 +267,7 @@ def in_common(pairs: np.ndarray, ratios: np.ndarray, weights: np.ndarray) -> flo
 
 __all__ = [
     "common_boxes",
+    "each_overlap",
     "estimate_gains",
     "gains_of",
     "in_common",

@@ -11,9 +11,6 @@ all of what it shows goes into the offsets::
            └────────── first
 """
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +19,11 @@ from latticework.errors import LatticeError
 from latticework.lattice.lattice import Lattice
 from latticework.stitch.levelling import (
     LEAST_PATCHES,
-    common_boxes,
+    each_overlap,
     gains_of,
     patch_means,
     solve_differences,
 )
-from latticework.stitch.tiles import pairs_of, places_of, read_tile
 
 ROUNDS = 20
 LEAST_SLOPE_ERROR = 0.003
@@ -103,30 +99,17 @@ def estimate_levels(
     """
     if lattice.source is None:
         raise LatticeError("this lattice has no pixels: open it with latticework.open_tiles")
-    places = places_of(lattice)
-    positions, shapes = np.rint(places.positions).astype(int), places.shapes
-    along = pairs_of(lattice)
-    pairs = np.concatenate([np.zeros((0, 2), np.int64), *along.values()])
 
-    def compare(pair: Sequence[int]) -> tuple[float, float, float, float, float]:
-        a, b = (int(row) for row in pair)
-        boxes = common_boxes(positions[a], shapes[a], positions[b], shapes[b])
-        if not boxes[0].size:
-            return 0.0, 0.0, 0.0, 0.0, 0.0
-        return line_between(
-            read_tile(lattice, a, channel)(boxes[0]), read_tile(lattice, b, channel)(boxes[1]), dark
-        )
+    def compare(first: np.ndarray, second: np.ndarray) -> tuple[float, ...]:
+        return line_between(first, second, dark)
 
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        found = list(pool.map(compare, pairs.tolist()))
-    slopes, trust, first, second, counts = np.array(found, "f8").reshape(-1, 5).T
-    axes = np.repeat(list(along), [len(of) for of in along.values()])
+    pairs, axes, found = each_overlap(lattice, compare, 5, channel=channel, threads=threads)
+    slopes, trust, first, second, counts = found
     tiles, a, b = len(lattice), pairs[:, 0], pairs[:, 1]
     gains = np.exp(gains_of(tiles, pairs, slopes, trust, axes))
     seen = counts > 0
-    zero = 0.0 if dark is None else dark
     if dark is not None:  # the background is the camera's: it is not brightened
-        return Levels(gains, zero * (1 - gains))
+        return Levels(gains, dark * (1 - gains))
     # What is left of the difference where both are as bright as usual; a gain of 0 for log ratios.
     steps = np.where(seen, gains[b] * second - gains[a] * first, 0.0)
     offsets = solve_differences(tiles, a, b, steps, counts)
