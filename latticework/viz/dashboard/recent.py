@@ -89,7 +89,7 @@ class RecentAttempts:
 
     def of(self, stage: int) -> np.ndarray:
         """The attempts of one stage among the last ones."""
-        return self.rows[self.rows["stage"] == stage]
+        return np.asarray(self.rows[self.rows["stage"] == stage])
 
     def completed_per_bin(self, stage: int, *, begin: float, end: float, bins: int) -> np.ndarray:
         """Units of a stage that were completed in each of `bins` equal spans of time; int64."""
