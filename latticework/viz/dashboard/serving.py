@@ -20,6 +20,7 @@ from latticework.errors import LatticeworkError
 from latticework.viz.dashboard.hub import Hub, Shown
 from latticework.viz.dashboard.origins import allowed_origins
 from latticework.viz.dashboard.page import Page, open_page
+from latticework.viz.html import escaped
 
 log = logging.getLogger(__name__)
 
@@ -196,6 +197,20 @@ class PageServer:
         host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.port}/{FIRST}?project={self.shown.key}"
 
+    @property
+    def control_url(self) -> str:
+        """Address of the page that steers, with the project's token in it: not to be shared.
+
+        Raises
+        ------
+        ProjectError
+            If there is no token and none can be kept.
+        """
+        from latticework.viz.dashboard.control_token import control_token
+
+        token = control_token(self.shown.path)
+        return f"{self.url.replace(FIRST, f'{FIRST}-control', 1)}&token={token}"
+
     async def _serve(self) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         app = bokeh_app(self.hub, allowed_origins(self.address, self.port))
@@ -227,6 +242,10 @@ class PageServer:
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
+
+    def _repr_html_(self) -> str:
+        url = escaped(self.url, 400)
+        return f"<a href='{url}' target='_blank' rel='noopener'>{url}</a>"
 
     def __repr__(self) -> str:
         return f"<PageServer of {self.shown.path} at {self.url}>"
