@@ -159,10 +159,8 @@ def _box(place: Place, stage: StageNow, note: str, href: str) -> str:
 
 
 def _bar(x: float, y: float, width: float, stage: StageNow) -> list[str]:
-    parts = [
-        f'<rect x="{x:.0f}" y="{y:.1f}" width="{width:.0f}" height="9" rx="4" '
-        'fill="var(--waiting)"/>'
-    ]
+    behind = f'<rect x="{x:.0f}" y="{y:.1f}" width="{width:.0f}" height="9" rx="4" '
+    parts = [behind + 'fill="var(--waiting)"/>']
     at, total = x, max(1, stage.units)
     for state, n in counted(stage.by_state):
         if state is State.WAITING:
