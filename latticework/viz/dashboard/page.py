@@ -195,9 +195,8 @@ class Frame:
 
     def _say(self, trouble: str) -> None:
         self._note.visible = bool(trouble)
-        if trouble:
-            text = escaped(trouble, 2000)
-            set_text(self._note, f"<div class='panel'><p class='bad'>{text}</p></div>")
+        text = f"<div class='panel'><p class='bad'>{escaped(trouble, 2000)}</p></div>"
+        set_text(self._note, text if trouble else "")
 
 
 @cache
