@@ -37,7 +37,7 @@ HIGHEST_PX = 720
 WORST = 20
 """Links in a table of the page."""
 MOST_ALONE = 200
-"""Tiles without links in the table of the page."""
+"""Tiles in a table of the page."""
 
 
 def write_report(project: "Project", path: Path | str) -> Path:
@@ -145,13 +145,16 @@ def _head(found: Findings, now: datetime) -> str:
         f"<span>{escaped(judged.text, 400)}</span></div>"
     )
     grid = " × ".join(f"{n:,}" for n in lattice.shape)
-    by_links = len(found.tiles) - len(found.alone)
+    by_others = len(found.alone) + len(found.unread)
+    not_by_links = f"{len(found.alone):,} by the stage alone"
+    if len(found.unread):
+        not_by_links += f", {len(found.unread):,} could not be read"
     rms = "–" if np.isnan(found.rms_px) else f"{found.rms_px:.2f} px"
     numbers = [
         (f"{lattice.n_tiles:,}", f"tiles, {grid}"),
         (f"{found.n_trusted:,} of {len(found.links):,}", "links trusted"),
         (rms, "residual of trusted links, rms"),
-        (f"{by_links:,}", f"tiles placed by links, {len(found.alone):,} by the stage alone"),
+        (f"{len(found.tiles) - by_others:,}", f"tiles placed by links, {not_by_links}"),
         ("used" if found.light_used else "not used", "flat-field"),
         ("used" if found.gains_used else "not used", "a gain for each tile"),
     ]
@@ -300,7 +303,9 @@ def _tables(found: Findings, links: str, tiles: str) -> str:
         title = f"Links not trusted, the most alike first ({len(other)} of {n:,})"
         parts += [f"<h3>{title}</h3>", _links(found, other, why=True)]
     if len(found.alone) and len(found.tiles) > 1:
-        parts.append(_alone(found))
+        parts.append(_tiles(found, found.alone, "Tiles that the stage alone placed"))
+    if len(found.unread):
+        parts.append(_tiles(found, found.unread, "Tiles that could not be read"))
     return page.section("tables", "Tables", caption, *parts)
 
 
@@ -322,18 +327,17 @@ def _tile(found: Findings, id: int) -> str:
     return name if name == str(id) else f"{name} ({id})"
 
 
-def _alone(found: Findings) -> str:
-    alone = found.alone
+def _tiles(found: Findings, chosen: "pd.DataFrame", title: str) -> str:
+    """Some tiles, and why they are told apart."""
     moved = [f"moved_{dim}_px" for dim in found.dims]
     rows: list[Sequence[object]] = [
         [_tile(found, row["id"]), row["why"], *(float(row[name]) for name in moved)]
-        for row in alone.head(MOST_ALONE).to_dict("records")
+        for row in chosen.head(MOST_ALONE).to_dict("records")
     ]
-    more = len(alone) - len(rows)
+    more = len(chosen) - len(rows)
     left = f'<p class="caption">and {more:,} more in the file</p>' if more > 0 else ""
     names = ["tile", "why", *(f"{dim} from nominal" for dim in found.dims)]
-    title = f"<h3>Tiles that the stage alone placed ({len(alone):,})</h3>"
-    return title + page.table(names, rows) + left
+    return f"<h3>{title} ({len(chosen):,})</h3>" + page.table(names, rows) + left
 
 
 def _by_hand(found: Findings) -> str:

@@ -31,6 +31,7 @@ from latticework.stitch.corrections import anchors_of, corrected_rows
 from latticework.stitch.far_pairs import farther
 from latticework.stitch.fusing import check_pixels
 from latticework.stitch.fusion_plan import FusionPlan
+from latticework.stitch.light import fitting_light
 from latticework.stitch.pipeline import (
     MAKING,
     MEASURING,
@@ -182,6 +183,7 @@ def stitch(
         dark=None if dark is None else float(dark),
     )
     check_lattice(lattice, settings)
+    check_light(lattice, settings, picture)
     asked = asked_of(lattice, settings, links, picture)
     check_free(image, asked, tiles, lattice, overwrite=overwrite)
     opened = _project(lattice, beside(image, ".lw") if project is None else Path(project))
@@ -236,6 +238,31 @@ def check_lattice(lattice: Lattice, settings: Settings) -> None:
     if sides is not None and (len(sides) != len(plan.dims) or min(sides) < 1):
         raise ValueError(f"block={sides}: give pixels, above 0, along {', '.join(plan.dims)}")
     check_density(plan)
+
+
+def check_light(lattice: Lattice, settings: Settings, picture: np.ndarray | None) -> None:
+    """Refuse to take out light where that cannot be done.
+
+    Raises
+    ------
+    LatticeError
+        If tiles are of several sizes.
+    StageError
+        If the picture of an even specimen does not fit the tiles.
+    """
+    if settings.light == "yes" and lattice.shapes is not None:
+        shapes, counts = np.unique(lattice.shapes, axis=0, return_counts=True)
+        other = shapes[counts.argmin()].tolist()
+        row = int(np.flatnonzero((lattice.shapes == other).all(axis=1))[0])
+        usual = " x ".join(map(str, shapes[counts.argmax()].tolist()))
+        raise LatticeError(
+            f"tile {lattice.names[row]} has {' x '.join(map(str, other))} pixels and others "
+            f"{usual}: uneven light is taken out of tiles of one size only. Say light='no' "
+            "(--light no), or correct them first with latticework.stages.ready.correct_flatfield"
+        )
+    if picture is not None:
+        sizes = lattice.tile_shape
+        fitting_light(picture, sizes.get("c", 1), (sizes["y"], sizes["x"]))
 
 
 def asked_of(lattice: Lattice, settings: Settings, links: Any, picture: np.ndarray | None) -> str:

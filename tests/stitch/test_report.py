@@ -156,6 +156,26 @@ def test_tiles_that_cannot_be_read_come_first():
     assert verdict(found).mood == "look"
 
 
+def test_tiles_that_cannot_be_read_are_not_counted_as_placed_by_the_stage(plain):
+    lattice = plain.nominal.replace(problems={4: "the file is cut short"})
+    of_tile = (plain.links["first"] == 4) | (plain.links["second"] == 4)
+    found = Findings("brain", lattice, place(lattice, plain.links[~of_tile]))
+    assert found.alone.empty
+    assert found.unread["id"].tolist() == [4]
+    words = words_of(text_of(found))
+    assert "tiles placed by links, 0 by the stage alone, 1 could not be read" in words
+    assert "Every tile that was read is placed by links" in words
+    assert "Tiles that could not be read (1)" in words
+    assert "the stage should have driven" not in words
+
+
+def test_anchored_tiles_are_not_counted_as_placed_by_the_stage(plain):
+    anchors = {4: plain.nominal.position_um[4]}
+    held = Findings("brain", plain.nominal, place(plain.nominal, plain.links, anchors=anchors))
+    assert held.alone.empty
+    assert held.groups == [9]
+
+
 def test_what_is_not_known_of_the_pixel_size_is_a_remark_and_no_warning():
     lattice = lw.Lattice.from_grid(
         {"y": 1, "x": 2}, tile_shape={"y": 64, "x": 64}, dtype="u2", overlap={"x": 20}
@@ -176,7 +196,7 @@ def test_the_page_says_whether_light_was_evened_and_why(plain):
         "brain", plain.nominal, plain.placement, levels=levels(True, gains, 0.05), light=field
     )
     words = words_of(text_of(used))
-    assert "differ by 22.1% (median)" in words
+    assert "differ in brightness by 22.1% (median)" in words
     assert "flat-field by 5.1%: used" in words
     assert "0.80 to 1.20 over all tiles" in words
     left = Findings(
@@ -185,6 +205,24 @@ def test_the_page_says_whether_light_was_evened_and_why(plain):
     words = words_of(text_of(left))
     assert "by 35.0%: not used" in words
     assert "estimated, and not used" in words
+
+
+def test_what_was_given_of_light_is_said_and_steps_that_stay(plain):
+    numbers = {"apart": 0.2, "apart_even": 0.3, "apart_level": 0.2, "overlaps": 12, "steps": 2}
+    levels = pd.DataFrame({"id": plain.nominal.ids, "gain": 1.0, "even": False, **numbers})
+    found = Findings(
+        *("brain", plain.nominal, plain.placement, levels),
+        dark=(103.5,),
+        given=frozenset({"dark"}),
+        asked={"gains": "no"},
+    )
+    words = words_of(text_of(found))
+    assert "In 12 overlaps the two tiles differ in brightness by 22.1%" in words
+    assert "Without light the camera counts 103.5 (as given)." in words
+    assert "A gain for each tile was not asked for." in words
+    assert any(
+        note.startswith("2 overlaps of trusted links still differ") for note in warnings(found)
+    )
 
 
 # ------------------------------------------------------------------ kinds of lattices
