@@ -119,11 +119,11 @@ class Placement:
         several = "groups" if groups != 1 else "group"
         bent = ""
         if self.warps is not None and self.points is not None:
-            left = float(self.points.left_px.median()) if len(self.points) else np.nan
             bent = (
-                f"; bent by up to {self.tiles.bent_px.max():.1f} px by {len(self.points):,} "
-                f"points, {left:.2f} px apart now"
+                f"; bent by up to {self.tiles.bent_px.max():.1f} px by {len(self.points):,} points"
             )
+            if len(self.points):
+                bent += f", {self.points.left_px.median():.2f} px apart now"
         doubtful = [
             axis
             for axis, of in self.links[self.links.correlation.notna()].groupby("axis")

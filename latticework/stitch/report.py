@@ -21,7 +21,7 @@ from latticework.stitch.report_facts import Findings, findings_in
 from latticework.stitch.report_light import light_section
 from latticework.stitch.report_links import links_section, numbers_section, seams_section
 from latticework.stitch.report_views import BeforeAfter, Volume, before_and_after
-from latticework.stitch.report_words import remarks, verdict, warnings
+from latticework.stitch.report_words import in_px, remarks, verdict, warnings
 from latticework.viz.html import escaped
 from latticework.viz.lattice_facts import lattice_facts, lattice_title
 from latticework.viz.pictures import contrasted
@@ -149,11 +149,10 @@ def _head(found: Findings, now: datetime) -> str:
     not_by_links = f"{len(found.alone):,} by the stage alone"
     if len(found.unread):
         not_by_links += f", {len(found.unread):,} could not be read"
-    rms = "–" if np.isnan(found.rms_px) else f"{found.rms_px:.2f} px"
     numbers = [
         (f"{lattice.n_tiles:,}", f"tiles, {grid}"),
         (f"{found.n_trusted:,} of {len(found.links):,}", "links trusted"),
-        (rms, "residual of trusted links, rms"),
+        (in_px(found.rms_px), "by which trusted links contradict each other (rms)"),
         (f"{len(found.tiles) - by_others:,}", f"tiles placed by links, {not_by_links}"),
         ("used" if found.light_used else "not used", "flat-field"),
         ("used" if found.gains_used else "not used", "a gain for each tile"),

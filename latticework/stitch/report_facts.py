@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticework.lattice.lattice import Lattice
+from latticework.stitch.loops import in_no_loop
 from latticework.stitch.placement import Placement
 from latticework.stitch.tiles import NO_OVERLAP, Places, places_of
 from latticework.viz.words import plain
@@ -93,10 +94,21 @@ class Findings:
         """Pixels by which each link is not fulfilled; NaN where nothing was found."""
         return self.links["residual_px"].to_numpy("f8")
 
+    @cached_property
+    def looped(self) -> np.ndarray:
+        """Which trusted links are part of a loop: the others are contradicted by nothing."""
+        good = np.flatnonzero(self.trusted)
+        lattice, of = self.placement.lattice, self.links.iloc[good]
+        ends = [lattice.rows_of(of[name].to_numpy(np.int64)) for name in ("first", "second")]
+        found = np.zeros(len(self.links), bool)
+        found[good] = ~in_no_loop(len(lattice), *ends)
+        return found
+
     @property
     def rms_px(self) -> float:
-        """Root mean square of what trusted links leave; NaN without any."""
-        of = self.residuals[self.trusted]
+        """Root mean square of what links in loops leave; NaN without any."""
+        of = self.residuals[self.looped]
+        of = of[np.isfinite(of)]
         return float(np.sqrt(np.square(of).mean())) if len(of) else math.nan
 
     @cached_property

@@ -46,6 +46,17 @@ def names_in_words(names: Sequence[str], most: int = SHOWN_NAMES) -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
+def in_px(value: float) -> str:
+    """Pixels, or a dash where they are not known.
+
+    Examples
+    --------
+    >>> in_px(0.123), in_px(float("nan"))
+    ('0.12 px', '–')
+    """
+    return f"{value:.2f} px" if math.isfinite(value) else "–"
+
+
 def verdict(found: Findings) -> Verdict:
     """What to think of it, in plain words."""
     n = len(found.tiles)
@@ -60,10 +71,11 @@ def verdict(found: Findings) -> Verdict:
     if not found.n_trusted:
         text = "No link between tiles could be trusted: tiles lie where the stage says."
         return Verdict("bad", "Not measured", text)
-    text = (
-        f"{found.n_trusted:,} of {plural(len(found.links), 'link')} are trusted and agree to "
-        f"{found.rms_px:.2f} px (rms)."
-    )
+    text = f"{found.n_trusted:,} of {plural(len(found.links), 'link')} are trusted and "
+    if math.isnan(found.rms_px):
+        text += "form no loop, so that none could contradict another."
+    else:
+        text += f"agree to {found.rms_px:.2f} px (rms)."
     n_alone = len(found.alone)
     if n_alone:
         text += f" {plural(n_alone, 'tile')} of {n:,} no trusted link reaches."
@@ -266,4 +278,4 @@ def _dark_in_words(found: Findings) -> list[str]:
     return [f"Without light the camera counts {counts} ({how})."]
 
 
-__all__ = ["Verdict", "light_in_words", "names_in_words", "remarks", "verdict", "warnings"]
+__all__ = ["Verdict", "in_px", "light_in_words", "names_in_words", "remarks", "verdict", "warnings"]

@@ -50,6 +50,15 @@ from latticework.stitch.settings import Choice, Settings, across_of, fusing_of, 
 from latticework.stitch.tiles import overlapping
 from latticework.stitch.views import check_views
 from latticework.stitch.volumes import check_density
+from latticework.viz.progress_phases import PhasedProgress
+
+COMPARING = ("pairs",)
+PHASES = {
+    COMPARING: "1 of 3: comparing neighbours",
+    MEASURING: "2 of 3: placing the tiles, measuring the light",
+    MAKING: "3 of 3: making the volume",
+}
+"""What the runs of a stitching are called."""
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,25 +200,27 @@ def stitch(
         settings = replace(settings, picture=kept_picture(opened, picture))
     add_measuring(opened, settings)
     opened.retry([name for name in (*MEASURING, *MAKING) if name in opened.stages])  # failed ones
-    with Place(where) as place, writing(image):
-        look_farther(opened, settings, place, progress)
+    with Place(where) as place, writing(image), PhasedProgress(progress) as shown:
+        _begin(shown, opened)
+        look_farther(opened, settings, place, shown)
         if links is not None and set(opened.counts["pairs"]) <= {"complete", "absent"}:
             settings = replace(settings, corrections=_corrections(opened, settings, links))
         add_measuring(opened, settings)
-        made = _run(opened, place, MEASURING, progress)
+        made = _run(opened, place, MEASURING, shown)
         if set(opened.counts["settled"]) != {"complete"}:
             raise _unfinished(opened, made)
         complete = not any(opened.counts[name].get("failed") for name in measuring_in(opened))
         if complete:
             plan = planned(opened, settings, image, asked)
             if prepare(opened, plan, overwrite=overwrite):
-                made = _run(opened, place, MAKING, progress)
+                made = _run(opened, place, MAKING, shown)
                 complete = plan_of(image) == plan.key
-    page = beside(image, ".html") if complete and report else None
-    if page is not None and (made.attempts or not page.exists()):
-        from latticework.stitch.report import write_report
+        page = beside(image, ".html") if complete and report else None
+        if page is not None and (made.attempts or not page.exists()):
+            from latticework.stitch.report import write_report
 
-        page = write_report(opened, page)
+            shown.name_now("Writing the report")
+            page = write_report(opened, page)
     placement, levels = placement_in(opened), opened["levels"].data
     return Stitched(opened, image if complete else None, placement, levels, page, made)
 
@@ -360,7 +371,9 @@ def _project(lattice: Lattice, path: Path) -> Project:
     return create(path, lattice, exist_ok=True)
 
 
-def look_farther(project: Project, settings: Settings, place: "Place", progress: Any) -> bool:
+def look_farther(
+    project: Project, settings: Settings, place: "Place", progress: PhasedProgress
+) -> bool:
     """Compare all pairs, and again around places beyond the reach where most lie there.
 
     Returns
@@ -368,7 +381,7 @@ def look_farther(project: Project, settings: Settings, place: "Place", progress:
     bool
         Whether they do: what is to be compared has changed.
     """
-    _run(project, place, ("pairs",), progress)
+    _run(project, place, COMPARING, progress)
     if settings.reach is not None or beyond_of(project):
         return False
     if set(project.counts["pairs"]) - {"complete", "absent", "blocked"}:
@@ -422,8 +435,19 @@ class Place:
         return self._where
 
 
-def _run(project: Project, place: Place, stages: Sequence[str], progress: Any) -> "RunSummary":
+def _begin(progress: PhasedProgress, project: Project) -> None:
+    """Show how far it is, before the first run of several."""
+    units = {name: project.pipeline[name].units for name in measuring_in(project)}
+    progress.start({name: of.present for name, of in units.items()})
+    for name, of in units.items():
+        progress.update(name, of.count())
+
+
+def _run(
+    project: Project, place: Place, stages: Sequence[str], progress: PhasedProgress
+) -> "RunSummary":
     there = [name for name in stages if name in project.stages]
+    progress.phase(PHASES[stages])
     summary = project.run(place.of(project, there), stages=there, progress=progress)
     if summary.interrupted:
         raise KeyboardInterrupt
