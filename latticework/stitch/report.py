@@ -18,6 +18,7 @@ import numpy as np
 
 from latticework.stitch import report_page as page
 from latticework.stitch.report_facts import Findings, findings_in
+from latticework.stitch.report_grid import grid_in_words, grid_left
 from latticework.stitch.report_light import light_section
 from latticework.stitch.report_links import links_section, numbers_section, seams_section
 from latticework.stitch.report_views import BeforeAfter, Volume, before_and_after
@@ -122,10 +123,11 @@ def page_of(found: Findings, links: str, tiles: str, now: datetime) -> str:
     now
         When it is written.
     """
+    both = before_and_after(found)
     return page.document(
         f"{found.name}: stitching",
-        _head(found, now),
-        _overview(found, before_and_after(found)),
+        _head(found, grid_in_words(found, grid_left(both)), now),
+        _overview(found, both),
         links_section(found),
         seams_section(found),
         numbers_section(found),
@@ -135,8 +137,10 @@ def page_of(found: Findings, links: str, tiles: str, now: datetime) -> str:
     )
 
 
-def _head(found: Findings, now: datetime) -> str:
-    judged = verdict(found)
+def _head(found: Findings, seen: Sequence[str], now: datetime) -> str:
+    """The verdict, the numbers, and what to look at; `seen` is what the volume itself shows."""
+    notes = [*warnings(found), *seen]
+    judged = verdict(found, notes)
     lattice = found.nominal
     said = (
         f'<div class="over">latticework · report of a stitching · {now:%d %B %Y, %H:%M}</div>'
@@ -151,19 +155,25 @@ def _head(found: Findings, now: datetime) -> str:
         not_by_links += f", {len(found.unread):,} could not be read"
     numbers = [
         (f"{lattice.n_tiles:,}", f"tiles, {grid}"),
-        (f"{found.n_trusted:,} of {len(found.links):,}", "links trusted"),
+        (
+            f"{found.n_trusted:,} of {len(found.links):,}",
+            "links (pairs of neighbours that were compared) are trusted",
+        ),
         (in_px(found.rms_px), "by which trusted links contradict each other (rms)"),
         (f"{len(found.tiles) - by_others:,}", f"tiles placed by links, {not_by_links}"),
-        ("used" if found.light_used else "not used", "flat-field"),
-        ("used" if found.gains_used else "not used", "a gain for each tile"),
+        ("used" if found.light_used else "not used", "flat-field, against uneven light"),
+        (
+            "used" if found.gains_used else "not used",
+            "a gain for each tile, against steps in brightness",
+        ),
     ]
-    return said + page.figures(numbers) + _notes(found, judged.mood) + _nav() + _facts(found)
+    return said + page.figures(numbers) + _notes(found, notes, judged.mood) + _nav() + _facts(found)
 
 
-def _notes(found: Findings, mood: str) -> str:
+def _notes(found: Findings, notes: Sequence[str], mood: str) -> str:
     parts = []
     for title, lines, kind in (
-        ("Look at this first", warnings(found), "notes bad-box" if mood == "bad" else "notes"),
+        ("Look at this first", notes, "notes bad-box" if mood == "bad" else "notes"),
         ("Good to know", remarks(found), "notes quiet"),
     ):
         if lines:
@@ -193,7 +203,7 @@ def _facts(found: Findings) -> str:
     else:
         rows.append(("volume", "there is none"))
     if found.took_s is not None:
-        rows.append(("took", f"{seconds(found.took_s)} (pauses between runs not counted)"))
+        rows.append(("took", f"{seconds(found.took_s)} (starting up and pauses not counted)"))
     return page.facts(rows)
 
 

@@ -57,10 +57,18 @@ def in_px(value: float) -> str:
     return f"{value:.2f} px" if math.isfinite(value) else "–"
 
 
-def verdict(found: Findings) -> Verdict:
-    """What to think of it, in plain words."""
+def verdict(found: Findings, notes: Sequence[str] | None = None) -> Verdict:
+    """What to think of it, in plain words.
+
+    Parameters
+    ----------
+    found
+        What was found.
+    notes
+        What there is to be looked at; `warnings` if not given.
+    """
     n = len(found.tiles)
-    notes = warnings(found)
+    notes = warnings(found) if notes is None else notes
     if n == 1:
         return Verdict(
             "good" if not notes else "look", "One tile", "A single tile: nothing to place."
@@ -78,7 +86,7 @@ def verdict(found: Findings) -> Verdict:
         text += f"agree to {found.rms_px:.2f} px (rms)."
     n_alone = len(found.alone)
     if n_alone:
-        text += f" {plural(n_alone, 'tile')} of {n:,} no trusted link reaches."
+        text += f" No trusted link reaches {plural(n_alone, 'tile')} of {n:,}."
     elif len(found.unread):
         text += " Every tile that was read is placed by links."
     else:

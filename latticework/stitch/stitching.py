@@ -52,8 +52,9 @@ from latticework.stitch.views import check_views
 from latticework.stitch.volumes import check_density
 from latticework.viz.progress_phases import PhasedProgress
 
-COMPARING = ("pairs",)
-PHASES = {
+Stages = tuple[str, ...]
+COMPARING: Stages = ("pairs",)
+PHASES: dict[Stages, str] = {
     COMPARING: "1 of 3: comparing neighbours",
     MEASURING: "2 of 3: placing the tiles, measuring the light",
     MAKING: "3 of 3: making the volume",
@@ -443,9 +444,7 @@ def _begin(progress: PhasedProgress, project: Project) -> None:
         progress.update(name, of.count())
 
 
-def _run(
-    project: Project, place: Place, stages: Sequence[str], progress: PhasedProgress
-) -> "RunSummary":
+def _run(project: Project, place: Place, stages: Stages, progress: PhasedProgress) -> "RunSummary":
     there = [name for name in stages if name in project.stages]
     progress.phase(PHASES[stages])
     summary = project.run(place.of(project, there), stages=there, progress=progress)
