@@ -144,8 +144,8 @@ def grid_in_words(found: Findings, grid: Grid | None) -> list[str]:
     return [
         (
             f"{said} Light that adds, as of glass that glows, is not taken out with a flat-field: "
-            "take a dark picture of it off the tiles first, or say what is counted without specimen "
-            "(dark=, --dark)."
+            "take a picture of empty glass off the tiles first, or say what is counted without "
+            "specimen (dark=, --dark)."
         )
     ]
 

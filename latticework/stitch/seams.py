@@ -17,6 +17,7 @@ from latticework.lattice.tile import Tile
 from latticework.stages.collections import Tiles
 from latticework.stitch.levelling import LEAST_PATCHES, gains_of, lit_in_both, patch_means
 from latticework.stitch.light import Even
+from latticework.stitch.tiles import channel_box
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +86,7 @@ def measure_seams(
         boxes = _shared(tile, other, known, axes)
         if boxes is None:
             continue
-        whole = [_with_channel(box, tile, channel) for box in boxes]
+        whole = [channel_box(tile.dims, box, channel) for box in boxes]
         pixels = np.asarray(others.own(whole[0])), np.asarray(others.read(key, whole[1]))
         row: dict[str, Any] = {"first": tile.id, "second": other.id, "axis": key.removeprefix("+")}
         row |= _difference(pixels, offset, "")
@@ -115,12 +116,6 @@ def _shared(
         return None
     box = Box(tuple(start), tuple(stop))
     return box, box.shift(shift)
-
-
-def _with_channel(box: Box, tile: Tile, channel: int) -> Box:
-    if "c" not in tile.dims:
-        return box
-    return Box((channel, *box.start), (channel + 1, *box.stop))
 
 
 def _difference(pixels: Sequence[np.ndarray], dark: float, kind: str) -> dict[str, float]:

@@ -387,6 +387,8 @@ def look_farther(
         return False
     if set(project.counts["pairs"]) - {"complete", "absent", "blocked"}:
         return False  # some failed, or are left
+    if set(project.counts["links"]) == {"complete"}:
+        return False  # what was made of these very pairs: they were looked at before
     lattice = project.lattice
     pairs = overlapping(lattice, across=across_of(settings))
     found = candidates_of(project["pairs"].data, lattice, pairs)
