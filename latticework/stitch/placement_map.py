@@ -112,7 +112,7 @@ class PlacementMap:
             pixels = tiles[f"moved_{dim}_px"].to_numpy("f8")
             self.moved[rows, k] = pixels * lattice.pixel_size_um[dim]
         self.alone = np.ones(len(lattice), bool)
-        self.alone[rows] = tiles["placed_by"].to_numpy(str) != "links"
+        self.alone[rows] = ~tiles["placed_by"].isin(["links", "anchor"]).to_numpy()
         self.bad = np.isin(lattice.ids, np.fromiter(lattice.problems, dtype=np.int64))
         typical = float(np.percentile(np.linalg.norm(self.moved, axis=1), 90))
         room = ARROW * float(np.median(self.size.min(axis=1)))
