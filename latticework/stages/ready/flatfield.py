@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import os
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -25,8 +24,8 @@ MOST_PIECES = 16
 """Pieces along each side of a tile that the field is fitted to."""
 BRIGHT = 0.2
 """Level of a tile, as a share of that of the brightest, from which on it surely holds light."""
-FAR = 1.5
-"""Standard errors that the worst pixel is off by, usually."""
+FAR = 2.0
+"""Standard errors that the worst pixel is off by, usually, or less."""
 DISAGREE = 4.0
 """Standard errors by which fields differ that are not the same."""
 LEAST_BELOW = 6.0
@@ -44,11 +43,11 @@ def estimate_flatfield(
     """The share of light that each pixel of a tile gets, from many tiles of one acquisition.
 
     Each tile is reduced to the brightness of ``blocks x blocks`` pieces. A field that all tiles
-    share is fitted to them: a polynomial that is likely for a lamp, as far as the tiles do not say
-    otherwise. Bright cells count little; tiles count by how little their specimen has slopes of its
-    own, empty ones by how far above the dark they are. Dark tiles that disagree with the bright
-    ones do not count. Tiles are read one dask chunk at a time, and only the pieces are kept (8 kB
-    per tile and channel).
+    share is fitted to them: that of a likely lamp, and a polynomial as far as the tiles say
+    otherwise. Bright cells count little, except where they lie on nothing; tiles count by how
+    little their specimen has slopes of its own, empty ones by how far above the dark they are. Dark
+    tiles that disagree with the bright ones do not count. Tiles are read one dask chunk at a time,
+    and only the pieces are kept (12 kB per tile and channel).
 
     That tiles share a smooth multiplicative field is the model of CIDRE (Smith et al., 2015) and
     BaSiC (Peng et al., 2017); the notes of `smooth_field` say where the rest comes from.
@@ -71,12 +70,14 @@ def estimate_flatfield(
     Returns
     -------
     float32 DataArray with dims ``y x`` (``c y x``), mean 1 (in each channel). Ones, where no tile
-    holds anything.
+    holds anything. ``attrs["expected_error"]`` says how far off the worst pixel probably is, as a
+    share of the light (a list, one for each channel, if there is ``c``): 0.03 is 3 %; 1.0 means
+    that the tiles tell nothing.
 
     Raises
     ------
     StageError
-        If there are no tiles.
+        If there are no tiles, or if they have a single pixel, or are masks (bool).
 
     Examples
     --------
@@ -89,6 +90,7 @@ def estimate_flatfield(
     stack = labelled(tiles, first=("tile",))
     if not stack.sizes["tile"]:
         raise StageError("a flat-field cannot be estimated from no tiles")
+    _check_measurable(stack)
     count = min(max_tiles, stack.sizes["tile"])
     chosen = np.unique(np.linspace(0, stack.sizes["tile"] - 1, count).round().astype(int))
     size = (stack.sizes["y"], stack.sizes["x"])
@@ -117,6 +119,32 @@ def estimate_flatfield(
         name="flatfield",
         attrs={"expected_error": expected if several else expected[0]},
     )
+
+
+def _check_measurable(stack: xr.DataArray) -> None:
+    """Refuse tiles that cannot show how light differs from pixel to pixel."""
+    if stack.dtype.kind not in "iuf":
+        raise StageError(
+            f"tiles of {stack.dtype} do not say how bright a pixel is: a flat-field is estimated "
+            "from integers or floats, as the camera counted them, not from masks"
+        )
+    if stack.sizes["y"] * stack.sizes["x"] < 2:
+        raise StageError(
+            f"a flat-field cannot be estimated from tiles of {stack.sizes['y']} x "
+            f"{stack.sizes['x']} pixels (y x): give whole tiles, with dims tile y x"
+        )
+
+
+def _check_light(light: Floats) -> None:
+    """Refuse a flat-field that pixels cannot be divided by."""
+    wrong = ~(np.isfinite(light) & (light > 0))
+    if wrong.any():
+        place = tuple(int(index) for index in np.argwhere(wrong)[0])
+        raise StageError(
+            f"a flat-field has finite numbers above 0 only, but {int(wrong.sum())} of its "
+            f"{light.size} pixels have not: the first, at {place}, is {light[place]}; take the "
+            "dark-field out of a reference image, and fill in its missing pixels"
+        )
 
 
 def _dark(offset: float | Pixels, tile: xr.DataArray) -> npt.NDArray[Any]:
@@ -220,7 +248,7 @@ def _field(
     size: tuple[int, ...],
     degree: int,
 ) -> tuple[npt.NDArray[np.float64], float]:
-    """Logarithm of the field of all tiles and its error; offset unknown, if dark ones disagree."""
+    """Logarithm of the field and its error: of all tiles, or bright ones, if dark disagree."""
     everything, error = smooth_field(pieces, errors, size, degree)
     known = np.isfinite(errors)
     count = np.maximum(known.sum(axis=(1, 2)), 1)
@@ -233,8 +261,6 @@ def _field(
     away = np.abs((everything - everything.mean()) - (of_bright - of_bright.mean())).max()
     if away <= DISAGREE * np.hypot(error, its_error):
         return everything, error
-    if os.environ.get("RE"):
-        return smooth_field(pieces, errors, size, degree, steady=float(os.environ["RE"]))
     return of_bright, its_error
 
 
@@ -284,7 +310,8 @@ def correct_flatfield(
     Raises
     ------
     StageError
-        If the flat-field's or the dark-field's shape is not the tile's.
+        If the flat-field's or the dark-field's shape is not the tile's, or if the flat-field has
+        pixels that are NaN, infinite, 0 or negative.
 
     Examples
     --------
@@ -308,12 +335,13 @@ def correct_flatfield(
         )
     order = [dim for dim in ("c", "y", "x") if dim in field.dims]
     light = np.asarray(field.transpose(*order).data, dtype=np.float32)
+    _check_light(light)
     if "z" in pixels.dims:
         light = light[..., None, :, :]
     dark = _dark(offset if darkfield is None else darkfield, pixels)
     if "z" in pixels.dims and dark.ndim == 3:
         dark = dark[:, None]
-    # A pixel without light has no brightness to restore; it stays near 0, not infinite.
+    # Of hardly any light, there is no brightness to restore.
     corrected = (np.asarray(pixels.data, dtype=np.float32) - dark) / np.maximum(
         light, np.float32(1e-3)
     )

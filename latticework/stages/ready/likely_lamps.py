@@ -1,7 +1,7 @@
 """What lamps look like before any tile is seen: brighter somewhere near the middle, and smooth.
 
 Shapes are written as the logarithm of light in Legendre polynomials of y and x over the tile. Lamps
-darken towards the rim by a law with a few numbers; what is not of that law, is expected to be small.
+darken towards the rim by a law with a few numbers; all else is expected to be small.
 """
 
 from functools import cache
@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-USUAL = np.array([0.0, 0.0, 0.0, 0.4, 0.1, -0.3, 0.0, 0.0])
+USUAL = np.array([0.0, 0.0, 0.0, 0.4, 0.05, -0.3, 0.0, 0.0])
 """Numbers of a usual lamp, in the order of `light_of`."""
-SPREAD = np.array([0.25, 0.25, 0.12, 0.35, 0.2, 0.6, 0.07, 0.07])
+SPREAD = np.array([0.2, 0.2, 0.12, 0.22, 0.08, 0.5, 0.07, 0.07])
 """How much lamps differ in these."""
 FREEDOM = (0.005, 0.005, 0.003, 0.003, 0.0015, 0.0015)
 """Spread that each term may have besides, by its degree (the last one for all higher degrees)."""

@@ -93,11 +93,10 @@ def smooth_field(
     (Laird and Ware, "Random-effects models for longitudinal data", 1982), weights that bound what
     single pieces do (Holland and Welsch, "Robust regression using iteratively reweighted
     least-squares", 1977), and a `Lamp` as what is expected before, of which the numbers follow the
-    field. What all pieces have besides the lamp's light is found along with the field: it bends dark
-    tiles more than bright ones. Whether all of a tile
-    counts, or only the pieces near its most frequent brightness, is decided by which says the
-    field best. All pieces are judged relative to the field, none chosen by their brightness, which
-    would prefer those under the brighter lamp.
+    field. What all pieces have besides the lamp's light is found along with the field: it bends
+    dark tiles more than bright ones. Whether all of a tile counts, or only the pieces near its most
+    frequent brightness, is decided by which says the field best. All pieces are judged relative to
+    the field, none chosen by their brightness, which would prefer those under the brighter lamp.
 
     Examples
     --------

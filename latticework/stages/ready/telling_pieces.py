@@ -1,4 +1,4 @@
-"""Which of what is seen of a tile says most about the lamp: its background, all of it, or its cells.
+"""Which pieces of a tile say most about the lamp: its background, all of it, or its cells.
 
 Cells on nothing leave most places of a tile dark, and its background says nothing. Then the
 brightest piece of each part of the tile is taken: parts as small as all (nearly) hold a cell.
