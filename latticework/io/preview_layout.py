@@ -156,7 +156,8 @@ class PreviewLayout:
             (ids, *self.shape), np.dtype(self.dtype), dims=pixel, attributes=attributes
         )
         preview |= {**shared, "codecs": [{"name": "sharding_indexed", "configuration": sharding}]}
-        small = array_metadata((ids, *self.small_shape),
+        small = array_metadata(
+            (ids, *self.small_shape),
             np.dtype(self.dtype),
             dims=("unit", "c", "small_y", "small_x"),
         )

@@ -36,6 +36,8 @@ from latticework.io.preview_store import (
     waiting_folder,
 )
 
+MEMBERS = ("preview", "small", "contrast", "stamp")
+"""Arrays of a group of previews."""
 FEW = 32
 """Previews for which a shard is not written again, unless everything is to be merged."""
 SHARE = 4
@@ -81,7 +83,7 @@ class Merging:
     def _clear(self) -> None:
         with contextlib.suppress(OSError):
             (self.folder / "zarr.json").unlink(missing_ok=True)  # first: nobody reads them now
-        for member in ("preview", "small", "contrast", "stamp"):
+        for member in MEMBERS:
             shutil.rmtree(self.folder / member, ignore_errors=True)
 
     def run(self, *, everything: bool, deadline: float = float("inf")) -> int:
@@ -95,6 +97,8 @@ class Merging:
             When to leave the rest waiting, as `time.monotonic` counts.
         """
         self.begin()
+        if everything:
+            self._tidy()
         folder = waiting_folder(self.folder)
         files: dict[str, np.ndarray] = {}
         for path in sorted(folder.glob("*"), key=_written) if folder.is_dir() else []:
@@ -126,6 +130,12 @@ class Merging:
         if len(needed) > MOST_FILES:
             self._put_together(left, needed)
         return len(merged)
+
+    def _tidy(self) -> None:
+        """Remove what a process left behind that was killed while it wrote."""
+        for member in (*MEMBERS, "."):
+            for file in (self.folder / member).glob(".*.tmp"):
+                file.unlink(missing_ok=True)
 
     # ---------------------------------------------------------------- a shard
 
@@ -213,9 +223,7 @@ class Merging:
         with contextlib.suppress(OSError):
             (self.folder / WAITING / name).unlink(missing_ok=True)
 
-    def _put_together(
-        self, left: Waiting, names: set[str]
-    ) -> None:
+    def _put_together(self, left: Waiting, names: set[str]) -> None:
         """Write the previews of small waiting files to one."""
         folder = self.folder / WAITING
         small = {name for name in names if _size(folder / name) < LARGE_BYTES}

@@ -1,7 +1,5 @@
 """Which previews are made, by whom, and in which form."""
 
-from collections.abc import Mapping
-
 from latticework.io.preview_layout import PreviewLayout
 from latticework.project.pipeline import SOURCE, Node, Pipeline
 from latticework.project.settings import Settings
@@ -10,7 +8,7 @@ from latticework.stages.outputs import Output
 from latticework.stages.previewing import layout_or_none
 
 
-def projection_of(settings: Settings, wanted: str | bool | None) -> str | None:
+def projection_of(settings: Settings, wanted: object) -> str | None:
     """How workers project what a stage makes, None if they do not.
 
     Parameters
@@ -24,20 +22,19 @@ def projection_of(settings: Settings, wanted: str | bool | None) -> str | None:
     --------
     >>> projection_of(Settings(), None), projection_of(Settings(), "mean")
     ('auto max', 'mean')
-    >>> projection_of(Settings(previews=False), None), projection_of(Settings(), False)
+    >>> projection_of(Settings(previews="none"), None), projection_of(Settings(), False)
     (None, None)
     """
-    if wanted is False or (wanted is None and settings.previews is False):
+    if wanted is False or (wanted is None and settings.previews == "none"):
         return None
     if isinstance(wanted, str):
         return wanted
-    usual = settings.previews if isinstance(settings.previews, str) else "max"
-    return f"auto {usual}"
+    return f"auto {'mean' if settings.previews == 'mean' else 'max'}"
 
 
 def source_projection(pipeline: Pipeline, settings: Settings, node: Node) -> str | None:
     """The same for tiles of the source: by the first stage that reads whole ones."""
-    if settings.previews is False:
+    if settings.previews == "none":
         return None
     for child, edge in pipeline.children(SOURCE):
         if edge.reads.pattern == "same tile" and child.key == TILES:
@@ -53,10 +50,7 @@ def layout_of(settings: Settings, node: Node) -> PreviewLayout | None:
     output = node.output
     if output is None or output.kind != "array" or not output.settled:
         return None
-    definition: Mapping[str, object] = node.definition
-    wanted = definition.get("preview")
-    given = wanted if isinstance(wanted, str | bool) else None
-    projection = projection_of(settings, given) or "auto max"
+    projection = projection_of(settings, node.definition.get("preview")) or "auto max"
     return _layout(output, projection)
 
 

@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from latticework.errors import LatticeworkError, ProjectError
 from latticework.io.preview_files import Preview, PreviewWriter, waiting_name
 from latticework.io.preview_layout import PreviewLayout
 from latticework.io.preview_store import PreviewStore, waiting_folder
+from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
 from latticework.project.outputs import open_reader
 from latticework.project.pipeline import SOURCE, Node
@@ -25,6 +25,10 @@ from latticework.stages.previewing import preview_of, source_stamps
 if TYPE_CHECKING:
     from latticework.project.folder import ProjectFolder
 
+SHARED_S = 2.0
+"""Seconds for which a shared contrast is kept."""
+MOST_BLOCKS = 128
+"""Shards from which it is worked out."""
 KEPT = 256
 """Previews that could not be written, which are kept in memory."""
 
@@ -57,11 +61,22 @@ class StagePreviews:
         self._reader: tuple[tuple[object, ...], ArrayInput] | None = None
         self._made: dict[int, tuple[int, Preview]] = {}
         self._prints: tuple[object, np.ndarray] | None = None
+        self._lattice: tuple[tuple[object, ...], Lattice] | None = None
+        self._shared: tuple[float, np.ndarray] = (0.0, np.zeros((0, 2)))
 
     @property
     def node(self) -> Node:
         """The stage."""
         return self.project.pipeline[self.name]
+
+    @property
+    def made_lattice(self) -> Lattice:
+        """The lattice of the stage's units with what it makes of them."""
+        node = self.node
+        version = (node.lattice, node.output)
+        if self._lattice is None or self._lattice[0] != version:
+            self._lattice = version, node.made_lattice()
+        return self._lattice[1]
 
     # ---------------------------------------------------------------- which there are
 
@@ -89,7 +104,8 @@ class StagePreviews:
         with self._lock:
             self._store.look()
             wanted = self.expected(units)
-            return units[(wanted > 0) & ~self._there(units, wanted)]
+            lacking: np.ndarray = units[(wanted > 0) & ~self._there(units, wanted)]
+            return lacking
 
     def _there(self, units: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         there: np.ndarray = self._store.stamps(units) == wanted
@@ -109,7 +125,30 @@ class StagePreviews:
                 found[k] = preview.contrast
             return found
 
-    def read(self, units: np.ndarray, *, small: bool = False, make_s: float = float("inf")) -> "Found":
+    def shared_contrast(self) -> np.ndarray:
+        """Black and white of all pictures of the stage, (c, bound): few tiles are beyond.
+
+        Of stages with very many tiles, from a part of them; worked out every few seconds at most.
+        """
+        with self._lock:
+            at, known = self._shared
+            if time.monotonic() < at + SHARED_S and len(known):
+                return known
+            n, block = len(self.node.units), self.layout.per_shard
+            blocks = np.unique(np.linspace(0, max(0, n - 1) // block, MOST_BLOCKS).astype(int))
+            units = (blocks[:, None] * block + np.arange(block)).ravel()
+            found = self.contrast(units[units < n])
+            shared = np.tile([0.0, 1.0], (self.layout.channels, 1))
+            for channel in range(self.layout.channels):
+                there = found[:, channel][np.isfinite(found[:, channel, 0])]
+                if len(there):
+                    shared[channel] = np.percentile(there[:, 0], 5), np.percentile(there[:, 1], 98)
+            self._shared = time.monotonic(), shared
+            return shared
+
+    def read(
+        self, units: np.ndarray, *, small: bool = False, make_s: float = float("inf")
+    ) -> "Found":
         """Previews of some units; those that are missing are made, for so many seconds at most.
 
         Parameters
@@ -137,7 +176,8 @@ class StagePreviews:
                     else:
                         there[k] = int(units[k]) in self._made
             lacking = np.flatnonzero((wanted > 0) & ~there)
-            until = time.monotonic() + make_s
+            began = time.monotonic()
+            until = began + make_s
             for k in lacking.tolist():
                 if time.monotonic() > until:
                     break
@@ -147,7 +187,7 @@ class StagePreviews:
                 pixels[k] = preview.small if small else preview.pixels
             pixels[~there] = self.layout.blank
             missing = int(((wanted > 0) & ~there).sum())
-            return Found(pixels, there, missing)
+            return Found(pixels, there, missing, time.monotonic() - began)
 
     def one(self, unit: int) -> Preview:
         """The preview of a unit that is made.
@@ -219,12 +259,14 @@ class Found:
         For each unit, whether there is one.
     missing
         How many could be made that were not.
+    made_s
+        Seconds that making others took.
     """
 
-    __slots__ = ("missing", "pixels", "there")
+    __slots__ = ("made_s", "missing", "pixels", "there")
 
-    def __init__(self, pixels: np.ndarray, there: np.ndarray, missing: int) -> None:
-        self.pixels, self.there, self.missing = pixels, there, missing
+    def __init__(self, pixels: np.ndarray, there: np.ndarray, missing: int, made_s: float) -> None:
+        self.pixels, self.there, self.missing, self.made_s = pixels, there, missing, made_s
 
 
 def previews_of(project: "ProjectFolder", name: str) -> StagePreviews:
@@ -242,10 +284,10 @@ def previews_of(project: "ProjectFolder", name: str) -> StagePreviews:
         raise ProjectError(
             f"stage {name!r} makes {made}: previews are of arrays of numbers with the dims y and x"
         )
-    known = project.previews_open.get(name)
+    known: StagePreviews | None = project.previews_open.get(name)
     if known is None or (known.number, known.layout) != (node.id, layout):
         known = project.previews_open[name] = StagePreviews(project, name, layout)
-    return known  # type: ignore[no-any-return]
+    return known
 
 
 def _shape(node: Node) -> Mapping[str, int] | str:
@@ -255,4 +297,4 @@ def _shape(node: Node) -> Mapping[str, int] | str:
     return dict(zip(output.dims, output.shape, strict=True))
 
 
-__all__ = ["Found", "Path", "StagePreviews", "previews_of"]
+__all__ = ["Found", "StagePreviews", "previews_of"]

@@ -281,8 +281,8 @@ def patience(desk: "Desk", arguments: Arguments) -> Any:
 def previews(desk: "Desk", arguments: Arguments) -> Any:
     """How workers make previews from now on."""
     wanted = arguments["projection"]
-    if wanted is not False and wanted not in ("max", "mean"):
-        raise ProjectError(f"previews={wanted!r}: give 'max', 'mean', or False for none")
+    if wanted not in ("max", "mean", "none"):
+        raise ProjectError(f"projection={wanted!r}: give 'max', 'mean' or 'none'")
     desk.use(desk.settings.replace(previews=wanted))
     desk.orders_changed()
     return None

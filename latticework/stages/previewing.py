@@ -62,10 +62,10 @@ def _preview(array: np.ndarray, layout: PreviewLayout) -> Preview:
     contrast = np.full((layout.channels, 2), np.nan)
     for channel in range(min(layout.channels, len(array))):
         seen = _seen(array[channel], layout)
-        full[(channel, *(slice(n) for n in seen.shape))] = seen
+        full[channel, : seen.shape[0], : seen.shape[1]] = seen
         contrast[channel] = _contrast(seen)
         reduced = _reduced(seen, layout.small_factor, layout)
-        small[(channel, *(slice(n) for n in reduced.shape))] = reduced
+        small[channel, : reduced.shape[0], : reduced.shape[1]] = reduced
     return Preview(full, small, contrast)
 
 
@@ -96,7 +96,8 @@ def _reduced(picture: np.ndarray, factor: int, layout: PreviewLayout) -> np.ndar
     """Means of squares of a picture (y, x), in the preview's type; of labels, their middles."""
     if layout.projection == "labels":
         y, x = (_nearest(n, factor) for n in picture.shape)
-        return picture[y[:, None], x].astype(layout.dtype, copy=False)
+        middles: np.ndarray = picture[y[:, None], x].astype(layout.dtype, copy=False)
+        return middles
     if factor == 1:
         found = picture
     else:
@@ -124,9 +125,7 @@ def _sums(picture: np.ndarray, factor: int) -> np.ndarray:
     whole = rows // factor
     shape = (whole, factor, columns)
     tall = np.empty((-(-rows // factor), columns), "f4")
-    np.add.reduce(
-        picture[: whole * factor].reshape(shape), axis=1, dtype="f4", out=tall[:whole]
-    )
+    np.add.reduce(picture[: whole * factor].reshape(shape), axis=1, dtype="f4", out=tall[:whole])
     if whole < len(tall):
         np.add.reduce(picture[whole * factor :], axis=0, dtype="f4", out=tall[whole])
     found = tall[:, ::factor].copy()
@@ -205,7 +204,8 @@ def source_stamps(source: Any, n: int) -> np.ndarray:
     """Stamps of the previews of a source's tiles, uint64, none of them 0."""
     prints = source.fingerprints()
     stamps = np.ones(n, "u8") if prints is None else np.asarray(prints, "u8")
-    return np.maximum(stamps, 1)
+    found: np.ndarray = np.maximum(stamps, np.uint64(1))
+    return found
 
 
 class BatchPreviews:
