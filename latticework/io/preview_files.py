@@ -11,13 +11,12 @@ is whole::
 """
 
 import contextlib
-import os
 import struct
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 import google_crc32c
 import numcodecs
@@ -28,6 +27,8 @@ from latticework.io.preview_layout import PreviewLayout, blosc_options
 HEAD = struct.Struct("<4sIqQII")
 """Mark, key of the layout, unit, stamp, bytes of contrast and small picture, bytes of pixels."""
 MARK = b"LWp1"
+AT_ONCE = 2**18
+"""Bytes that are written at once."""
 FACTS = np.dtype(
     [
         *(("unit", "i8"), ("stamp", "u8"), ("start", "i8")),
@@ -91,24 +92,33 @@ class PreviewWriter:
 
     def __init__(self, path: Path, layout: PreviewLayout) -> None:
         self.path, self.layout = path, layout
-        self._file: BinaryIO | None = None
+        self._records: list[bytes] = []
+        self._bytes = 0
 
     def add(self, unit: int, stamp: int, preview: Preview) -> None:
         """Append the preview of a unit."""
-        record = record_of(self.layout, unit, stamp, preview)
-        if self._file is not None and not os.fstat(self._file.fileno()).st_nlink:
-            self.close()  # somebody has taken it in
-        if self._file is None:
+        self._records.append(record_of(self.layout, unit, stamp, preview))
+        self._bytes += len(self._records[-1])
+        if self._bytes >= AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was added."""
+        content, self._records, self._bytes = b"".join(self._records), [], 0
+        if not content:
+            return
+        try:
+            file = self.path.open("ab", buffering=0)
+        except FileNotFoundError:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("ab", buffering=0)
-        self._file.write(record)
+            file = self.path.open("ab", buffering=0)
+        with file:
+            file.write(content)
 
     def close(self) -> None:
-        """Close the file."""
-        file, self._file = self._file, None
-        if file is not None:
-            with contextlib.suppress(OSError):
-                file.close()
+        """Write what was added, if that can be done."""
+        with contextlib.suppress(OSError):
+            self.flush()
 
     def __enter__(self) -> Self:
         return self

@@ -30,6 +30,8 @@ MOST_PX = 128
 """Pixels of a preview on its longer side at most."""
 SMALL_PX = 16
 """The same for pictures of so many tiles that each has but few pixels."""
+SAMPLES = 4
+"""Pixels of a tile along y and x that are averaged to one of its preview, at least."""
 MOST_CHANNELS = 4
 """Channels that are kept."""
 SHARD_BYTES = 16 * 2**20
@@ -198,6 +200,20 @@ def blosc_options(dtype: Any) -> dict[str, Any]:
     }
 
 
+def sampling(factor: int) -> int:
+    """Every so many pixels one is looked at, where squares of `factor` pixels are averaged.
+
+    Four of them along an axis tell the mean as well as all: what large tiles cost is that of small
+    ones.
+
+    Examples
+    --------
+    >>> sampling(4), sampling(8), sampling(32)
+    (1, 2, 8)
+    """
+    return max(1, factor // SAMPLES)
+
+
 def shrunk_size(size: tuple[int, int], most: int) -> tuple[tuple[int, int], int]:
     """Pixels along y and x with `most` on the longer side, and by how much they are fewer.
 
@@ -207,6 +223,8 @@ def shrunk_size(size: tuple[int, int], most: int) -> tuple[tuple[int, int], int]
     (((125, 88), 8), ((90, 100), 1))
     """
     factor = max(1, -(-max(size) // most))
+    step = sampling(factor)
+    factor = -(-factor // step) * step
     return (-(-size[0] // factor), -(-size[1] // factor)), factor
 
 

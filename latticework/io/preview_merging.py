@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import google_crc32c
 import numcodecs
@@ -158,16 +158,19 @@ class Merging:
         chunks = self._chunks(number, stamp)
         contrast = np.full((n, layout.channels, 2), np.nan) if had is None else had.contrast.copy()
         small = self._small(number)
-        files: dict[str, bytes] = {}
-        for unit in units:
-            new, name, (start, facts, pixels) = waiting[unit]
-            row = unit % n
-            if name not in files:
-                files[name] = (self.folder / WAITING / name).read_bytes()
-            content = files[name]
-            contrast[row], small[row] = facts_of(content[start : start + facts], layout)
-            chunks[row] = content[start + facts : start + facts + pixels]
-            stamp[row] = new
+        with contextlib.ExitStack() as opened:
+            files: dict[str, BinaryIO] = {}
+            for unit in units:
+                new, name, (start, facts, pixels) = waiting[unit]
+                row = unit % n
+                if name not in files:
+                    file = (self.folder / WAITING / name).open("rb", buffering=0)
+                    files[name] = opened.enter_context(file)  # type: ignore[assignment]
+                files[name].seek(start)
+                content = files[name].read(facts + pixels)
+                contrast[row], small[row] = facts_of(content[:facts], layout)
+                chunks[row] = content[facts:]
+                stamp[row] = new
         stamp[[row for row in range(n) if row not in chunks]] = 0
         contrast[stamp == 0] = np.nan
         options = blosc_options(layout.dtype)

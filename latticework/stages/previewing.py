@@ -10,12 +10,14 @@ import numpy as np
 
 from latticework.errors import StoreError
 from latticework.io.preview_files import Preview, PreviewWriter
-from latticework.io.preview_layout import PERCENTILES, PreviewLayout
+from latticework.io.preview_layout import PERCENTILES, PreviewLayout, sampling
 from latticework.stages.bench import SOURCE, ArrayInput, Bench
 
 if TYPE_CHECKING:
     from latticework.stages.execute import Given, Made
 
+ENOUGH = 8192
+"""Pixels that tell percentiles: of more, one in four is looked at."""
 FOLDER = "previews"
 """Folder of a batch's previews in its staging folder: a file for each stage."""
 
@@ -33,7 +35,8 @@ def preview_of(pixels: np.ndarray, dims: Sequence[str], layout: PreviewLayout) -
     Returns
     -------
     Preview
-        With pixels of dims (c, y, x). What is not finite is left out of maxima and means.
+        With pixels of dims (c, y, x). What is not finite is left out of maxima and means. Means
+        are those of at least four pixels of the tile along y and x, if there are as many.
 
     Examples
     --------
@@ -64,7 +67,7 @@ def _preview(array: np.ndarray, layout: PreviewLayout) -> Preview:
         seen = _seen(array[channel], layout)
         full[channel, : seen.shape[0], : seen.shape[1]] = seen
         contrast[channel] = _contrast(seen)
-        reduced = _reduced(seen, layout.small_factor, layout)
+        reduced = _reduced(seen, (layout.small_factor, layout.small_factor), layout)
         small[channel, : reduced.shape[0], : reduced.shape[1]] = reduced
     return Preview(full, small, contrast)
 
@@ -77,9 +80,11 @@ def _seen(array: np.ndarray, layout: PreviewLayout) -> np.ndarray:
         while array.ndim > 2:
             array = np.maximum.reduce(array, axis=0)
         return array.astype(layout.dtype)
+    step = sampling(layout.factor)
+    array = array[..., ::step, :]
     while array.ndim > 2:
         array = _mean(array) if layout.projection == "mean" else np.fmax.reduce(array, axis=0)
-    return _reduced(array, layout.factor, layout)
+    return _reduced(array, (layout.factor // step, layout.factor), layout, step)
 
 
 def _mean(array: np.ndarray) -> np.ndarray:
@@ -92,45 +97,54 @@ def _mean(array: np.ndarray) -> np.ndarray:
     return _divided(total, np.add.reduce(there, axis=0, dtype="f4"))
 
 
-def _reduced(picture: np.ndarray, factor: int, layout: PreviewLayout) -> np.ndarray:
-    """Means of squares of a picture (y, x), in the preview's type; of labels, their middles."""
+def _reduced(
+    picture: np.ndarray, factors: tuple[int, int], layout: PreviewLayout, step: int = 1
+) -> np.ndarray:
+    """Means of blocks of a picture (y, x), in the preview's type; of labels, their middles.
+
+    Of the columns, one in so many is looked at (`step`).
+    """
     if layout.projection == "labels":
-        y, x = (_nearest(n, factor) for n in picture.shape)
+        y, x = (_nearest(n, factor) for n, factor in zip(picture.shape, factors, strict=True))
         middles: np.ndarray = picture[y[:, None], x].astype(layout.dtype, copy=False)
         return middles
-    if factor == 1:
+    if factors == (1, 1):
         found = picture
     else:
-        found = _sums(picture, factor)
-        whole = np.isfinite(found).all()
-        if whole:
-            sizes = [np.minimum(factor, n - np.arange(0, n, factor)) for n in picture.shape]
-            found /= np.multiply.outer(*sizes).astype("f4")
+        found = _sums(picture, factors, step)
+        if np.isfinite(found).all():
+            rows, columns = (
+                np.minimum(factor, n - np.arange(0, n, factor))
+                for n, factor in zip(picture.shape, factors, strict=True)
+            )
+            found /= np.multiply.outer(rows, -(-columns // step)).astype("f4")
         else:
             there = np.isfinite(picture)
             found = _divided(
-                _sums(np.where(there, picture, 0), factor), _sums(there.view("u1"), factor)
+                _sums(np.where(there, picture, 0), factors, step),
+                _sums(there.view("u1"), factors, step),
             )
     if np.dtype(layout.dtype).kind in "iu" and found.dtype.kind == "f":
         found = np.rint(found)
     return found.astype(layout.dtype, copy=False)
 
 
-def _sums(picture: np.ndarray, factor: int) -> np.ndarray:
-    """Sums of squares of `factor` pixels, float32; the last ones may be of fewer.
+def _sums(picture: np.ndarray, factors: tuple[int, int], step: int) -> np.ndarray:
+    """Sums of blocks, float32; the last ones may be smaller.
 
     Rows first, which are contiguous; then columns, as views that are far apart but few.
     """
     rows, columns = picture.shape
+    factor, across = factors
     whole = rows // factor
     shape = (whole, factor, columns)
     tall = np.empty((-(-rows // factor), columns), "f4")
     np.add.reduce(picture[: whole * factor].reshape(shape), axis=1, dtype="f4", out=tall[:whole])
     if whole < len(tall):
         np.add.reduce(picture[whole * factor :], axis=0, dtype="f4", out=tall[whole])
-    found = tall[:, ::factor].copy()
-    for k in range(1, min(factor, columns)):
-        part = tall[:, k::factor]
+    found = tall[:, ::across].copy()
+    for k in range(step, min(across, columns), step):
+        part = tall[:, k::across]
         found[:, : part.shape[1]] += part
     return found
 
@@ -150,6 +164,7 @@ def _nearest(n: int, factor: int) -> np.ndarray:
 
 def _contrast(picture: np.ndarray) -> tuple[float, float]:
     """Percentiles of a picture's pixels, of those that are finite."""
+    picture = picture[::2, ::2] if picture.size > ENOUGH else picture
     values = picture[np.isfinite(picture)] if picture.dtype.kind == "f" else picture
     if not values.size:
         return np.nan, np.nan

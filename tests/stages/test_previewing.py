@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latticework.io.preview_layout import PreviewLayout
+from latticework.io.preview_layout import PreviewLayout, sampling
 from latticework.stages.previewing import preview_of
 
 
@@ -34,7 +34,7 @@ def test_a_preview_is_means_of_what_is_seen_through_z(others, chance, dtype, pro
     dims = [*others, "y", "x"]
     chance.shuffle(dims)
     rng = np.random.default_rng(seed)
-    sizes = {"y": int(rng.integers(1, 300)), "x": int(rng.integers(1, 200)), "c": 5, "z": 3, "t": 2}
+    sizes = {"y": int(rng.integers(1, 900)), "x": int(rng.integers(1, 700)), "c": 5, "z": 3, "t": 2}
     shape = [sizes[dim] for dim in dims]
     tile = (rng.random(shape) * 250).astype(dtype)
     if tile.dtype.kind == "f":
@@ -56,7 +56,10 @@ def test_a_preview_is_means_of_what_is_seen_through_z(others, chance, dtype, pro
             warnings.simplefilter("ignore")
             while seen.ndim > 2:
                 seen = np.nanmax(seen, axis=0) if projection == "max" else np.nanmean(seen, axis=0)
-        wanted = blocks_of(seen, layout.factor)
+        step = sampling(layout.factor)  # pixels that are looked at
+        sampled = np.full(seen.shape, np.nan)
+        sampled[::step, ::step] = seen[::step, ::step]
+        wanted = blocks_of(sampled, layout.factor)
         if np.dtype(dtype).kind != "f":
             np.testing.assert_allclose(found.pixels[channel], wanted, atol=0.51)
         else:
@@ -65,7 +68,7 @@ def test_a_preview_is_means_of_what_is_seen_through_z(others, chance, dtype, pro
         values = found.pixels[channel][np.isfinite(found.pixels[channel].astype("f8"))]
         if values.size:
             assert values.min() <= low <= high <= values.max()
-            assert (values > high).mean() <= 0.01
+            assert (values > high).mean() <= 0.02
         else:
             assert np.isnan([low, high]).all()
 
