@@ -165,7 +165,7 @@ class Merging:
                 row = unit % n
                 if name not in files:
                     file = (self.folder / WAITING / name).open("rb", buffering=0)
-                    files[name] = opened.enter_context(file)  # type: ignore[assignment]
+                    files[name] = opened.enter_context(file)
                 files[name].seek(start)
                 content = files[name].read(facts + pixels)
                 contrast[row], small[row] = facts_of(content[:facts], layout)

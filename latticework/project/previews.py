@@ -143,7 +143,7 @@ class StagePreviews:
                 there = found[:, channel][np.isfinite(found[:, channel, 0])]
                 if len(there):
                     shared[channel] = np.percentile(there[:, 0], 5), np.percentile(there[:, 1], 98)
-            self._shared = time.monotonic(), shared
+            self._shared = time.monotonic(), shared  # until others are made
             return shared
 
     def read(
@@ -242,6 +242,7 @@ class StagePreviews:
     def _keep(self, unit: int, stamp: int, preview: Preview) -> None:
         """Keep it for those who look later, and in memory in any case."""
         self._made[unit] = stamp, preview
+        self._shared = 0.0, self._shared[1][:0]
         while len(self._made) > KEPT:
             self._made.pop(next(iter(self._made)))
         with contextlib.suppress(OSError):
