@@ -1,6 +1,7 @@
 """Looking at previews: those that workers made, and those that are made because somebody looks."""
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -13,13 +14,14 @@ from latticework.errors import LatticeworkError, ProjectError
 from latticework.io.preview_files import Preview, PreviewWriter, waiting_name
 from latticework.io.preview_layout import PreviewLayout
 from latticework.io.preview_store import PreviewStore, waiting_folder
+from latticework.io.tile_array import TileArray
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
 from latticework.project.outputs import open_reader
 from latticework.project.pipeline import SOURCE, Node
 from latticework.project.preview_rules import layout_of
 from latticework.stages.bench import ArrayInput
-from latticework.stages.paths import previews_folder
+from latticework.stages.paths import array_folder, previews_folder
 from latticework.stages.previewing import preview_of, source_stamps
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ SHARED_S = 2.0
 """Seconds for which a shared contrast is kept."""
 MOST_BLOCKS = 128
 """Shards from which it is worked out."""
+MOST_BYTES = 2**31
+"""Bytes of a tile that is read to make a preview of it."""
 KEPT = 256
 """Previews that could not be written, which are kept in memory."""
 
@@ -234,10 +238,21 @@ class StagePreviews:
         version = (node.generation, id(node.lattice), node.output)
         if self._reader is None or self._reader[0] != version:
             self._reader = version, open_reader(self.project, node)  # type: ignore[arg-type]
-        reader = self._reader[1]
-        assert node.output is not None
-        assert node.output.dims is not None
-        return preview_of(reader.read_box(unit, None), node.output.dims, self.layout)
+        output = node.output
+        assert output is not None
+        assert output.dims is not None
+        assert output.shape is not None
+        nbytes = math.prod(output.shape) * np.dtype(output.dtype).itemsize
+        if nbytes > MOST_BYTES:
+            raise ProjectError(
+                f"a tile of {self.name!r} has {nbytes / 1e9:.1f} GB: its preview is made by the "
+                "worker that makes it, not for who looks"
+            )
+        if node.reduction:
+            pixels = TileArray.open(array_folder(self.project.path, self.name)).read(())
+        else:
+            pixels = self._reader[1].read_box(unit, None)
+        return preview_of(pixels, output.dims, self.layout)
 
     def _keep(self, unit: int, stamp: int, preview: Preview) -> None:
         """Keep it for those who look later, and in memory in any case."""

@@ -23,7 +23,7 @@ def project_of(array, block, **options):
     return lw.create(tempfile.mkdtemp() + "/test.lw", tiles)
 
 
-def test_blocks_of_an_image_are_that_image_again(tmp_path):
+def test_blocks_of_an_image_are_that_image_again():
     array = np.random.default_rng(0).integers(0, 9000, (70, 90)).astype("u2")
     project = project_of(array, {"y": 32, "x": 20}, pixel_size_um={"y": 2.0, "x": 2.0})
     found = preview_mosaic(project, "source")
@@ -72,7 +72,7 @@ def test_overlaps_holes_planes_channels_and_ids_have_their_places():
         preview_mosaic(project, "source", plane={"y": 0})
     with pytest.raises(LatticeError, match="no channel 3: previews have 1"):
         preview_mosaic(project, "source", channel=3)
-    with pytest.raises(ProjectError, match="there is no such stage. Positions are 'nominal'"):
+    with pytest.raises(ProjectError, match="there is no such stage\\. Positions are 'nominal'"):
         preview_mosaic(project, "source", positions="solved")
     empty = preview_mosaic(project, "source", region=(5, 6, 0, 1))
     assert (empty.shape, empty.attrs["tiles"]) == ((1, 1), 0)
@@ -82,7 +82,7 @@ def test_solved_positions_move_tiles():
     array = np.arange(40 * 60, dtype="f4").reshape(40, 60)
     project = project_of(array, {"y": 40, "x": 30})
     lattice = project.lattice
-    moved = lattice.replace(position_um=lattice.position_um + [[0, 0], [0, 10.0]])
+    moved = lattice.replace(position_um=lattice.position_um + np.array([[0, 0], [0, 10.0]]))
     found = preview_mosaic(project, "source", positions=moved)
     assert found.shape == (40, 70)
     assert np.isnan(found.values[:, 30:40]).all()
