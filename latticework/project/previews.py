@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,10 @@ MOST_BLOCKS = 128
 """Shards from which it is worked out."""
 MOST_BYTES = 2**31
 """Bytes of a tile that is read to make a preview of it."""
+THREADS = 4
+"""Tiles that are read at once to make previews of them."""
+GROUP = 32
+"""Previews that are made before the time is looked at."""
 KEPT = 256
 """Previews that could not be written, which are kept in memory."""
 
@@ -179,13 +184,9 @@ class StagePreviews:
                         pixels[k] = found
                     else:
                         there[k] = int(units[k]) in self._made
-            lacking = np.flatnonzero((wanted > 0) & ~there)
             began = time.monotonic()
-            until = began + make_s
-            for k in lacking.tolist():
-                if time.monotonic() > until:
-                    break
-                there[k] = self._make(int(units[k]), int(wanted[k])) is not None
+            lacking = np.flatnonzero((wanted > 0) & ~there)
+            there[self._make(units, wanted, lacking, began + make_s)] = True
             self._writer.close()
             for k, preview in self._in_memory(units):
                 pixels[k] = preview.small if small else preview.pixels
@@ -225,19 +226,40 @@ class StagePreviews:
 
     # ---------------------------------------------------------------- making
 
-    def _make(self, unit: int, stamp: int) -> Preview | None:
-        try:
-            preview = self._made_now(unit)
-        except (LatticeworkError, OSError, ValueError):
-            return None  # project.verify() says what is wrong with it
-        self._keep(unit, stamp, preview)
-        return preview
+    def _make(
+        self, units: np.ndarray, wanted: np.ndarray, lacking: np.ndarray, until: float
+    ) -> list[int]:
+        """Make previews that are lacking, until a time; the places of those that were made."""
+        made: list[int] = []
+
+        def attempt(k: int) -> Preview | None:
+            if time.monotonic() >= until:
+                return None
+            try:
+                return self._made_now(int(units[k]))
+            except (LatticeworkError, OSError, ValueError):
+                return None  # project.verify() says what is wrong with it
+
+        if not len(lacking) or time.monotonic() >= until:
+            return made
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="latticework-previews") as pool:
+            for start in range(0, len(lacking), GROUP):
+                if time.monotonic() >= until:
+                    break
+                group = lacking[start : start + GROUP].tolist()
+                for k, preview in zip(group, pool.map(attempt, group), strict=True):
+                    if preview is not None:
+                        self._keep(int(units[k]), int(wanted[k]), preview)
+                        made.append(k)
+        return made
 
     def _made_now(self, unit: int) -> Preview:
         node = self.node
         version = (node.generation, id(node.lattice), node.output)
-        if self._reader is None or self._reader[0] != version:
-            self._reader = version, open_reader(self.project, node)  # type: ignore[arg-type]
+        reader = self._reader
+        if reader is None or reader[0] != version:
+            reader = version, open_reader(self.project, node)  # type: ignore[arg-type]
+            self._reader = reader
         output = node.output
         assert output is not None
         assert output.dims is not None
@@ -251,7 +273,7 @@ class StagePreviews:
         if node.reduction:
             pixels = TileArray.open(array_folder(self.project.path, self.name)).read(())
         else:
-            pixels = self._reader[1].read_box(unit, None)
+            pixels = reader[1].read_box(unit, None)
         return preview_of(pixels, output.dims, self.layout)
 
     def _keep(self, unit: int, stamp: int, preview: Preview) -> None:
