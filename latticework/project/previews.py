@@ -22,6 +22,7 @@ from latticework.project.outputs import open_reader
 from latticework.project.pipeline import SOURCE, Node
 from latticework.project.preview_rules import layout_of
 from latticework.stages.bench import ArrayInput
+from latticework.stages.outputs import Output
 from latticework.stages.paths import array_folder, previews_folder
 from latticework.stages.previewing import preview_of, source_stamps
 
@@ -70,7 +71,7 @@ class StagePreviews:
         self._reader: tuple[tuple[object, ...], ArrayInput] | None = None
         self._made: dict[int, tuple[int, Preview]] = {}
         self._prints: tuple[object, np.ndarray] | None = None
-        self._lattice: tuple[tuple[object, ...], Lattice] | None = None
+        self._lattice: tuple[Lattice, Output | None, Lattice] | None = None
         self._shared: tuple[float, np.ndarray] = (0.0, np.zeros((0, 2)))
 
     @property
@@ -82,10 +83,10 @@ class StagePreviews:
     def made_lattice(self) -> Lattice:
         """The lattice of the stage's units with what it makes of them."""
         node = self.node
-        version = (node.lattice, node.output)
-        if self._lattice is None or self._lattice[0] != version:
-            self._lattice = version, node.made_lattice()
-        return self._lattice[1]
+        known = self._lattice
+        if known is None or known[0] is not node.lattice or known[1] != node.output:
+            known = self._lattice = node.lattice, node.output, node.made_lattice()
+        return known[2]
 
     # ---------------------------------------------------------------- which there are
 

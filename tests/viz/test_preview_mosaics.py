@@ -118,7 +118,7 @@ def large():
     with PreviewWriter(file, layout) as writer:
         for unit in range(n * n):
             writer.add(unit, 1, Preview(pixels, small, np.array([[0.0, 10.0]])))
-    Merging(folder, layout, node.id, {}).run(everything=True)
+    Merging(folder, layout, node.id).run(everything=True)
     return project
 
 
