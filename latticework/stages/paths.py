@@ -9,7 +9,8 @@
         coordinator.lock      held by the one coordinator
         lattice/              the lattice (Zarr)
         source/               how to read the acquisition (JSON, Arrow)
-        status.zarr/          the state of every unit, derived from the journal
+        status.zarr/          the state of every tile in every stage, derived from the journal
+        status-of/<key>.zarr/ the same of stages whose units are planes, blocks, or just one
         stages/<name>/data.zarr   arrays;  stages/<name>/tables  Parquet files
         stages/<name>/files/<tile folder>/   what commands made of a tile
         previews/<name>/      small pictures of what stages made (Zarr), derived from that
@@ -53,9 +54,19 @@ def source_folder(project: Path) -> Path:
     return project / "source"
 
 
-def status_folder(project: Path) -> Path:
-    """The state of every unit, derived."""
-    return project / "status.zarr"
+def status_folder(project: Path, key: str = "tiles") -> Path:
+    """The states of all units on the lattice with this key, derived.
+
+    Examples
+    --------
+    >>> status_folder(Path("brain.lw")).name
+    'status.zarr'
+    >>> status_folder(Path("brain.lw"), "planes:tile_z:tiles").as_posix()
+    'brain.lw/status-of/planes%3Atile_z%3Atiles.zarr'
+    """
+    if key == "tiles":
+        return project / "status.zarr"
+    return project / "status-of" / f"{quote(key, safe='')}.zarr"
 
 
 def stage_folder(project: Path, stage: str) -> Path:

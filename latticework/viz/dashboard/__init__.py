@@ -1,0 +1,21 @@
+"""Pages that show a project, live: on the Dask dashboard of a run, or served alone.
+
+==================  =================================================================
+`feed`              what all pages show, looked at once for all of them
+`status_files`      the states that a run leaves, read where they changed
+`recent`            the attempts of the recent past
+`questions`         what needs the journal or pixels, answered in other threads
+`hub`               the projects that pages can show
+`serving`           the pages on a Dask scheduler, and on a server of their own
+`origins`           from which addresses pages may be used
+`control_token`     the secret that control asks for
+`page`              what every page has: its frame, its place in the navigation, its updates
+`look`              colours, fonts, light and dark
+`overview` ...      the pages themselves, a module each
+==================  =================================================================
+
+::
+
+    status arrays, journal --ProjectFeed--> Snapshot --Page.update--> what changed --> browser
+    a click --------------> Questions.ask / .change (threads) ------> answer ------> browser
+"""
