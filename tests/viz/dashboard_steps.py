@@ -1,6 +1,5 @@
 """Callables that the tests of the dashboard use as stages: importable by workers."""
 
-import sys
 import time
 from pathlib import Path
 

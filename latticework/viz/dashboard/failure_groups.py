@@ -10,8 +10,8 @@ from latticework.viz.dashboard.failure_tally import (
     MEMORY,
     MOST,
     TAKEN,
-    FailureTally,
     Failures,
+    FailureTally,
     Group,
     counted,
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticework.io.journal import KILLED, LARGER, NODE_FAILURE, OUTCOMES, PREEMPTED, WALLTIME
+from latticework.io.journal import LARGER, NODE_FAILURE, OUTCOMES, PREEMPTED, WALLTIME
 from latticework.lattice.states import State
 from latticework.project.history import FAILURES
 from latticework.viz.words import plain
@@ -56,7 +56,7 @@ _FIRST = (
 )
 _NEXT = f"{_COLUMNS} where a.id > ? and +a.outcome in ({_BAD}) order by a.id limit {AT_ONCE}"
 _ERRORS = (
-    f"select id, type, substr(message, 1, 400) from errors where id > ? order by id limit {AT_ONCE}"
+    f"select id, type, substr(message, 1, 400) from errors where id > ? order by id limit {AT_ONCE}"  # noqa: S608 - names above
 )
 _SAME = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][^\s'\"/\\:,;]+){2,}[/\\]?|0x[0-9a-fA-F]+|\d+(?:\.\d+)?")
 """What may differ between two messages that are the same: paths and numbers."""

@@ -48,14 +48,12 @@ class FailuresPage(Page):
         self._planes = {
             dim: ColumnDataSource({"label": [], "n": []}) for dim in snapshot.lattice.dims
         }
-        self._figures.children = [
-            self._over_time,
-            row(
-                *(self._figure_of_planes(snapshot.lattice, dim) for dim in self._planes),
-                sizing_mode="stretch_width",
-                spacing=14,
-            ),
-        ]
+        self._by_plane = row(
+            *(self._figure_of_planes(snapshot.lattice, dim) for dim in self._planes),
+            sizing_mode="stretch_width",
+            spacing=14,
+        )
+        self._figures.children = [self._over_time, self._by_plane]
         self._figures.visible = False
         side = column(self._kinds, self._hosts, width=400, sizing_mode="fixed", margin=0)
         return column(
@@ -70,7 +68,9 @@ class FailuresPage(Page):
         )
 
     def _figure_of_times(self) -> UIElement:
-        made = new_figure("Failed attempts over time (UTC)", height=200, moments=True)
+        made = new_figure(
+            self.visit.palette, "Failed attempts over time (UTC)", height=200, moments=True
+        )
         colour = self.visit.palette.bad
         self._bars = made.vbar(
             x="at", top="n", width=1000.0, source=self._times, color=colour, alpha=0.9
@@ -80,7 +80,7 @@ class FailuresPage(Page):
 
     def _figure_of_planes(self, lattice: Lattice, dim: str) -> UIElement:
         labels = [str(label) for label in lattice.labels[dim].tolist()]
-        made = new_figure(f"Failed units by {axis_name(dim)}", height=200)
+        made = new_figure(self.visit.palette, f"Failed units by {axis_name(dim)}", height=200)
         made.vbar(
             x="label",
             top="n",
@@ -122,6 +122,7 @@ class FailuresPage(Page):
         self._figures.visible = bool(found.attempts)
         if found.attempts:
             self._show_times(found.ended)
+        self._by_plane.visible = any(counts.any() for _, _, counts in found.planes)
         for dim, _, counts in found.planes:
             if dim in self._planes:
                 rows = {"label": np.arange(len(counts)), "n": counts}

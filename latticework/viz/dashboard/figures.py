@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bokeh.models import DatetimeTickFormatter, NumeralTickFormatter, Plot
+from bokeh.models import BasicTicker, DatetimeTickFormatter, NumeralTickFormatter, Plot
 from bokeh.plotting import figure
 
 from latticework.viz.dashboard.look import Palette
@@ -15,11 +15,15 @@ SERIES = {
 """Colours of several series in one figure; each is readable on its theme's panel."""
 
 
-def new_figure(title: str, *, height: int = 240, moments: bool = False, **options: Any) -> figure:
+def new_figure(
+    palette: Palette, title: str, *, height: int = 240, moments: bool = False, **options: Any
+) -> figure:
     """An empty figure as wide as there is room.
 
     Parameters
     ----------
+    palette
+        Colours of the page's theme.
     title
         Above it.
     height
@@ -36,11 +40,21 @@ def new_figure(title: str, *, height: int = 240, moments: bool = False, **option
         toolbar_location=None,
         tools=options.pop("tools", ""),
         x_axis_type="datetime" if moments else options.pop("x_axis_type", "auto"),
-        min_border_right=16,
+        min_border_right=18,
+        min_border_left=58,
+        min_border_top=36,
+        min_border_bottom=34,
         margin=(0, 0, 14, 0),
+        styles={
+            "background": palette.panel,
+            "border": f"1px solid {palette.line}",
+            "border-radius": "8px",
+            "overflow": "hidden",
+        },
         **options,
     )
-    made.toolbar.logo = None
+    made.outline_line_color = None
+    made.title.standoff = 10
     made.xgrid.visible = False
     if moments:
         made.xaxis.formatter = time_format()
@@ -62,7 +76,8 @@ def time_format() -> DatetimeTickFormatter:
 
 def whole_numbers(made: Plot) -> None:
     """Whole numbers along the y axis, from zero."""
-    made.yaxis.formatter = NumeralTickFormatter(format="0,0[.]0")
+    made.yaxis.formatter = NumeralTickFormatter(format="0,0")
+    made.yaxis.ticker = BasicTicker(min_interval=1)
     made.y_range.start = 0
 
 
@@ -87,6 +102,3 @@ def nice_step(span_s: float, most: int) -> float:
     while span_s > days * 86_400 * most:
         days *= 2
     return 86_400.0 * days
-
-
-__all__ = ["Palette", "new_figure", "nice_step", "series", "time_format", "whole_numbers"]

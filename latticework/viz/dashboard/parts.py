@@ -1,8 +1,9 @@
 """Bits of HTML that pages share: tables, states, moments, long texts; all that is told is safe."""
 
+import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -12,7 +13,7 @@ from bokeh.models import Button
 
 from latticework.lattice.states import State
 from latticework.viz.dashboard.look import widget_style
-from latticework.viz.states import state_colours
+from latticework.viz.states import counted, state_colours
 from latticework.viz.words import plain
 
 MOST_LOG = 20_000
@@ -52,8 +53,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "n
     return f"<div class='scroll'><table><tr>{top}</tr>{body}</table></div>"
 
 
-def _cell(text: str, right: bool) -> str:
-    return f"<td class='n nowrap'>{text}</td>" if right else f"<td>{text}</td>"
+def _cell(text: str, number: bool) -> str:  # noqa: FBT001 - of a mapped function
+    return f"<td class='n nowrap'>{text}</td>" if number else f"<td>{text}</td>"
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
@@ -82,6 +83,23 @@ def state_mark(state: State) -> str:
     )
 
 
+def state_bar(counts: Mapping[State, int]) -> str:
+    """Counts as a bar of the states' colours.
+
+    Examples
+    --------
+    >>> state_bar({State.COMPLETE: 3, State.FAILED: 1}).count("<i ")
+    2
+    """
+    total = max(1, sum(n for _, n in counted(counts)))
+    parts = "".join(
+        f"<i style='width:{100 * n / total:.1f}%;background:var(--{state.label})' "
+        f"title='{n:,} {state.label}'></i>"
+        for state, n in counted(counts)
+    )
+    return f"<div class='bar'>{parts}</div>"
+
+
 def moment(at: float | None, *, now: float | None = None) -> str:
     """A time in UTC: of today just the hour, with the whole of it where the mouse is.
 
@@ -94,7 +112,7 @@ def moment(at: float | None, *, now: float | None = None) -> str:
     >>> moment(None)
     ''
     """
-    if at is None or not at or at != at:
+    if not at or math.isnan(at):
         return ""
     then = datetime.fromtimestamp(at, UTC)
     today = datetime.fromtimestamp(time.time() if now is None else now, UTC).date()

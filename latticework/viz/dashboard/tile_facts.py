@@ -106,6 +106,25 @@ class TileFacts:
     """How many there were."""
 
 
+def shown_state(of_run: State, of_journal: State | None) -> State:
+    """The state to show, of what the run has left of it and what the journal tells.
+
+    The journal is ahead of the status array by a second or so, but does not know what is queued
+    or running.
+
+    Examples
+    --------
+    >>> shown_state(State.RUNNING, State.WAITING).label, shown_state(
+    ...     State.RUNNING, State.COMPLETE
+    ... ).label
+    ('running', 'complete')
+    """
+    if of_journal is None:
+        return of_run
+    open_still = of_journal in (State.WAITING, State.STALE)
+    return of_run if open_still and of_run in OURS else of_journal
+
+
 # -------------------------------------------------------------------- from a snapshot
 
 
@@ -195,7 +214,7 @@ def facts_of(project: "Project", unit: Unit, stages: list[StageOfUnit]) -> TileF
             continue
         told = project.pipeline[one.stage].units.state
         state = State(int(told[one.unit])) if one.unit < len(told) else State.ABSENT
-        text = OURS.get(one.state) or project.why(one.stage, one.unit)
+        text = OURS.get(shown_state(one.state, state)) or project.why(one.stage, one.unit)
         text = text.partition(". See project.attempts")[0]  # they are on the page
         why[one.stage] = (state, text.partition(": ")[2] or text)
     if unit.key == TILES:
@@ -213,9 +232,11 @@ def _attempts(project: "Project", unit: Unit, stages: list[str]) -> list[Attempt
 
 
 def _told(row: Mapping[Hashable, Any]) -> AttemptTold:
+    import pandas as pd
+
     def number(name: str) -> float | None:
         value = row[name]
-        return None if value is None or value != value or str(value) == "<NA>" else float(value)
+        return None if pd.isna(value) else float(value)
 
     started, code = row["started"], number("exit_code")
     error = "" if not isinstance(row["error"], str) else f"{row['error']}: {row['message']}"
@@ -224,7 +245,7 @@ def _told(row: Mapping[Hashable, Any]) -> AttemptTold:
         stage=str(row["stage"]),
         number=int(row["attempt"]),
         outcome=str(row["outcome"]),
-        started=None if started != started or started is None else started.timestamp(),
+        started=None if pd.isna(started) else started.timestamp(),
         duration_s=number("duration_s"),
         cpu_s=number("cpu_s"),
         memory=number("peak_memory_bytes"),

@@ -22,6 +22,7 @@ from latticework.viz.dashboard.tile_facts import (
     Neighbour,
     StageOfUnit,
     TileFacts,
+    shown_state,
 )
 from latticework.viz.dashboard.tile_pictures import Shown
 from latticework.viz.folding import axis_name
@@ -30,7 +31,7 @@ from latticework.viz.words import length, plural, seconds, size
 
 CAN_RETRY = (State.FAILED, State.CANCELLED, State.COMPLETE, State.STALE)
 """States of units that can be made again."""
-_ARROWS = {-1: "−", 1: "+"}
+_ARROWS = {-1: "\N{MINUS SIGN}", 1: "+"}
 
 
 def link_to(visit: Visit, unit: Unit, other: int, stage: str | None = None) -> str:
@@ -68,15 +69,16 @@ def states_table(visit: Visit, stages: Sequence[StageOfUnit], told: TileFacts | 
         if not one.same:
             there = visit.link("lattice-tile", stage=one.stage, tile=one.unit)
             name = f"<a href='{there}' title='the plane or whole that it is part of'>{name}</a>"
-        reason = escaped(why[one.stage][1], 400) if one.stage in why else "…"
-        rows.append([name, state_mark(one.state), reason, _deeds(visit, one)])
+        known, reason = why.get(one.stage, (None, "…"))
+        state = shown_state(one.state, known)
+        rows.append([name, state_mark(state), escaped(reason, 400), _deeds(visit, one, state)])
     return panel("In every stage", table(["stage", "state", "why", ""], rows, empty="no stages"))
 
 
-def _deeds(visit: Visit, one: StageOfUnit) -> str:
+def _deeds(visit: Visit, one: StageOfUnit, state: State) -> str:
     links = []
     for deed, states in (("retry", CAN_RETRY), ("cancel", CAN_CANCEL)):
-        if one.state in states:
+        if state in states:
             where = visit.link("lattice-control", do=deed, stage=one.stage, tile=one.unit)
             links.append(f"<a href='{where}'>{deed}…</a>")
     return f"<span class='nowrap'>{' '.join(links)}</span>"

@@ -31,7 +31,7 @@ from latticework.viz.words import plain
 if TYPE_CHECKING:
     from latticework.project.project import Project
 
-AGAIN = 3
+AGAIN = 20
 """How often reasons are asked again while they speak of another state than the page does."""
 
 
