@@ -245,9 +245,17 @@ def last_commands(project: "Project", most: int = 20) -> list[Told]:
         (most,),
     )
     return [
-        Told(at, str(command), _short(arguments), "" if answer in ("null", "") else str(answer))
+        Told(at, str(command), _short(arguments), _answered(answer))
         for at, command, arguments, answer in rows
     ]
+
+
+def _answered(text: str) -> str:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return plain(text, 120)
+    return "" if answer is None else plain(_value(answer), 120)
 
 
 def _short(text: str) -> str:

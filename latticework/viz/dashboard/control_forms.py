@@ -65,7 +65,7 @@ class Forms:
             "border-radius": "8px",
             "padding": "14px 16px 10px",
         }
-        head = _div(f"<h2>{escaped(title)}</h2>")
+        head = _div(f"<h2 class='close'>{escaped(title)}</h2>")
         return column(
             head, *parts, sizing_mode="stretch_width", styles=styles, margin=(0, 0, 14, 0)
         )

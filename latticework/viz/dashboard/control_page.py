@@ -216,7 +216,7 @@ class ControlPage(Page):
             ]
             for one in found
         ]
-        head = ["time (UTC)", "command", "of what", "answer"]
+        head = ["time (UTC)", "command", "~of what", "answer"]
         set_text(self._commands, panel("Last commands", table(head, rows), note="by anybody"))
 
 

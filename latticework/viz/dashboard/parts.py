@@ -33,7 +33,10 @@ def panel(title: str, body: str, *, note: str = "") -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "none") -> str:
-    """A table of cells that are HTML; columns whose head begins with ``>`` hold numbers.
+    """A table of cells that are HTML.
+
+    Columns whose head begins with ``>`` hold numbers; one whose head begins with ``~`` takes what
+    room there is.
 
     Examples
     --------
@@ -45,12 +48,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "n
     if not filled:
         return f"<p class='faint'>{empty}</p>"
     number = [name.startswith(">") for name in head]
-    top = "".join(
-        f"<th class='n'>{name[1:]}</th>" if right else f"<th>{name}</th>"
-        for name, right in zip(head, number, strict=True)
-    )
+    top = "".join(map(_head, head))
     body = "".join(f"\n<tr>{''.join(map(_cell, row, number))}</tr>" for row in filled)
     return f"<div class='scroll'><table><tr>{top}</tr>{body}</table></div>"
+
+
+def _head(name: str) -> str:
+    kind = {">": " class='n'", "~": " class='grow'"}.get(name[:1], "")
+    return f"<th{kind}>{name[1:] if kind else name}</th>"
 
 
 def _cell(text: str, number: bool) -> str:  # noqa: FBT001 - of a mapped function

@@ -72,7 +72,7 @@ def states_table(visit: Visit, stages: Sequence[StageOfUnit], told: TileFacts | 
         known, reason = why.get(one.stage, (None, "…"))
         state = shown_state(one.state, known)
         rows.append([name, state_mark(state), escaped(reason, 400), _deeds(visit, one, state)])
-    return panel("In every stage", table(["stage", "state", "why", ""], rows, empty="no stages"))
+    return panel("In every stage", table(["stage", "state", "~why", ""], rows, empty="no stages"))
 
 
 def _deeds(visit: Visit, one: StageOfUnit, state: State) -> str:
@@ -185,7 +185,7 @@ def attempts_table(told: TileFacts, chosen: str | None) -> str:
             ]
         )
     head = ["stage", ">attempt", "outcome", "began (UTC)", ">took", ">cpu", ">memory"]
-    head += [">read", ">wrote", "host", "error"]
+    head += [">read", ">wrote", "host", "~error"]
     more = told.total - len(told.attempts)
     note = plural(len(told.attempts), "attempt") + (" (the last ones)" if more else "")
     body = table(head, rows, empty="there was none yet")
@@ -241,7 +241,7 @@ def origin(visit: Visit, stage: str, told: Mapping[str, Any]) -> str:
     rows.append(["versions", escaped(some, 200)])
     if not told["current"]:
         rows.append(["", "<span class='bad'>what made it has changed since</span>"])
-    return panel(f"Where {escaped(stage, 60)} has it from", table(["", ""], rows))
+    return panel(f"Where {escaped(stage, 60)} has it from", table(["", "~"], rows))
 
 
 def _inputs(visit: Visit, parent: str, keys: Any) -> str:
