@@ -64,6 +64,8 @@ class ProjectFolder:
         self._settings: Settings | None = None
         self.mailbox = Mailbox(paths.commands_folder(path))
         self.coordinator: Coordinator | None = None
+        self.previews_open: dict[str, Any] = {}
+        """What was opened of stages' previews, to be used again."""
         self.hooks = Hooks()
         """Functions that are told what happens."""
 

@@ -4,6 +4,7 @@
 ``plot_lattice``        tiles at their positions, with matplotlib
 ``plot_status``         every stage's states by plane, with matplotlib
 ``mosaic_picture``      the tiles themselves, reduced, at their positions
+``preview_mosaic``      the previews of a stage at their positions: quick, also while it runs
 ``compare_png``         two pictures side by side in a file
 ``make_progress``       shows how a run gets on: terminal, notebook, plain lines or nothing
 ``status_html``         stages as stacked bars, for notebook reprs
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from latticework.viz.lattice_plot import plot_lattice as plot_lattice
     from latticework.viz.mosaic import mosaic_picture as mosaic_picture
+    from latticework.viz.mosaic_of_previews import preview_mosaic as preview_mosaic
     from latticework.viz.pictures import compare_png as compare_png
     from latticework.viz.pictures import save_png as save_png
     from latticework.viz.progress import Progress as Progress
@@ -41,6 +43,7 @@ _HOME = {
     "mosaic_picture": "mosaic",
     "plot_lattice": "lattice_plot",
     "plot_status": "status_plot",
+    "preview_mosaic": "mosaic_of_previews",
     "save_png": "pictures",
     "state_cmap": "states",
     "state_colours": "states",
@@ -58,6 +61,7 @@ __all__ = [
     "mosaic_picture",
     "plot_lattice",
     "plot_status",
+    "preview_mosaic",
     "save_png",
     "state_cmap",
     "state_colours",
