@@ -120,7 +120,7 @@ def test_failures_are_grouped_and_mended_ones_told_apart(browser, running):
         seen.wait_text("RuntimeError: the disk was busy for # ms", "1 complete since")
         seen.click("deepShown('summary')[0]")
         seen.wait_text("raise ValueError(")
-        seen.link("spots 1")
+        seen.link("spots z0_y1_x0")
         seen.page.wait_for("location.search.includes('tile=1')")
         seen.ready()
         seen.wait_text("z0_y1_x0", "is out of focus: sharpness 0.001")

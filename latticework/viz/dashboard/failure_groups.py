@@ -53,6 +53,7 @@ def failures(snapshot: Snapshot, tally: FailureTally, recent: np.ndarray) -> Fai
         taken=int(np.isin(outcome, TAKEN).sum()),
         memory=int(np.isin(outcome, MEMORY).sum()),
         groups=_groups(tally, failed, mended),
+        n_groups=len(np.unique(groups)),
         kinds=_kinds(outcome, failed),
         hosts=_hosts(tally, recent),
         planes=_planes(snapshot, rows[failed]),

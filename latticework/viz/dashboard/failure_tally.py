@@ -125,6 +125,8 @@ class Failures:
     """Attempts that had too little memory."""
     groups: tuple[Group, ...]
     """By message, those with most failed units first."""
+    n_groups: int
+    """How many groups there are."""
     kinds: tuple[tuple[str, int, int], ...]
     """Outcome in words, attempts, units failed now."""
     hosts: tuple[tuple[str, int, int], ...]

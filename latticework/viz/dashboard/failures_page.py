@@ -1,6 +1,7 @@
 """The page of what has failed: grouped by message, kind, host, plane and time."""
 
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from latticework.viz.dashboard.failure_tally import Failures, Group, tally_of, t
 from latticework.viz.dashboard.feed import Snapshot
 from latticework.viz.dashboard.figures import new_figure, nice_step, whole_numbers
 from latticework.viz.dashboard.page import Page, Visit, set_text
-from latticework.viz.dashboard.parts import facts, moment, panel, table, text_block
+from latticework.viz.dashboard.parts import facts, moment, panel, table, text_block, unit_link
 from latticework.viz.folding import axis_name
 from latticework.viz.html import escaped
 from latticework.viz.words import plural
@@ -23,6 +24,8 @@ from latticework.viz.words import plural
 if TYPE_CHECKING:
     from latticework.project.project import Project
 
+MOST_PROBLEMS = 5
+"""Unreadable tiles that are named."""
 MOST_BINS = 60
 """Bars over time."""
 
@@ -107,16 +110,19 @@ class FailuresPage(Page):
             return
         self._seen, self._busy = seen, True
         rows = recent.rows
-        self.visit.ask(lambda project: failures(snapshot, tally_of(project), rows), self._found)
+        self.visit.ask(
+            lambda project: failures(snapshot, tally_of(project), rows),
+            partial(self._found, snapshot),
+        )
 
-    def _found(self, found: Failures | LatticeworkError) -> None:
+    def _found(self, snapshot: Snapshot, found: Failures | LatticeworkError) -> None:
         self._busy = False
         if isinstance(found, LatticeworkError):
             text = escaped(found, 1000)
             set_text(self._summary, panel("Failures", f"<p class='bad'>{text}</p>"))
             return
-        set_text(self._summary, summary(self.visit, found))
-        self._show_groups(found)
+        set_text(self._summary, summary(self.visit, snapshot, found))
+        self._show_groups(snapshot, found)
         set_text(self._kinds, kinds_panel(found))
         set_text(self._hosts, hosts_panel(found))
         self._figures.visible = bool(found.attempts)
@@ -139,14 +145,14 @@ class FailuresPage(Page):
 
     # ---------------------------------------------------------------- groups
 
-    def _show_groups(self, found: Failures) -> None:
+    def _show_groups(self, snapshot: Snapshot, found: Failures) -> None:
         """A panel for each group; its traceback is a part of its own, so that it can stay open."""
         shown = []
         for group in found.groups:
             if group.number not in self._parts:
                 self._parts[group.number] = (self.html(margin=0), self.html(margin=0))
             head, trace = self._parts[group.number]
-            set_text(head, group_html(self.visit, group))
+            set_text(head, group_html(self.visit, snapshot, group))
             if group.error >= 0 and group.number not in self._tracebacks:
                 self._tracebacks[group.number] = group.error
                 self.visit.ask(partial(_traceback, error=group.error), partial(self._traced, trace))
@@ -181,7 +187,7 @@ def _traceback(project: "Project", *, error: int) -> str:
 # -------------------------------------------------------------------- HTML
 
 
-def summary(visit: Visit, found: Failures) -> str:
+def summary(visit: Visit, snapshot: Snapshot, found: Failures) -> str:
     """The numbers above everything."""
     pairs = [
         (
@@ -195,16 +201,26 @@ def summary(visit: Visit, found: Failures) -> str:
         ("out of memory", f"{found.memory:,}"),
         ("taken by the cluster", f"{found.taken:,}"),
     ]
+    problems = snapshot.lattice.problems
+    if problems:
+        pairs.append(("unreadable tiles", f"<span class='bad'>{len(problems):,}</span>"))
     link = ""
     if found.failed:
         where = visit.link("lattice-control", do="retry", states="failed")
         link = f"<p><a href='{where}'>retry all {found.failed:,}…</a></p>"
-    elif not found.attempts:
+    elif not found.attempts and not problems:
         link = "<p class='good'>Nothing has ever failed here.</p>"
-    return f"<div class='panel'><h2>Failures</h2>{facts(pairs)}{link}</div>"
+    for tile, problem in islice(problems.items(), MOST_PROBLEMS):
+        where = visit.link("lattice-tile", tile=tile)
+        name = escaped(snapshot.lattice.tile(tile).name, 60)
+        link += f"<p><a href='{where}'>{name}</a>: {escaped(problem, 200)}</p>"
+    note = (
+        "" if found.n_groups <= len(found.groups) else f"of {found.n_groups:,} different messages"
+    )
+    return panel("Failures", facts(pairs) + link, note=note)
 
 
-def group_html(visit: Visit, group: Group) -> str:
+def group_html(visit: Visit, snapshot: Snapshot, group: Group) -> str:
     """One group: its message, how often, where, and links to its first units."""
     told = []
     if group.units:
@@ -219,11 +235,7 @@ def group_html(visit: Visit, group: Group) -> str:
         when += f" to {moment(group.last)}"
     lines = [f"<p class='faint'>{stages}{' on ' + hosts if hosts else ''}; {when} UTC</p>"]
     if group.tiles:
-        links = [
-            f"<a href='{visit.link('lattice-tile', stage=stage, tile=unit)}'>"
-            f"{escaped(stage, 40)} {unit}</a>"
-            for stage, unit in group.tiles
-        ]
+        links = [unit_link(visit, snapshot, stage, unit) for stage, unit in group.tiles]
         more = group.units - len(links)
         lines.append(f"<p>{', '.join(links)}{f' and {more:,} more' if more > 0 else ''}</p>")
     kind = f"<span class='badge {'bad' if group.units else ''}'>{escaped(group.kind, 40)}</span>"

@@ -7,14 +7,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bokeh.models import Button
 
 from latticework.lattice.states import State
 from latticework.viz.dashboard.look import widget_style
+from latticework.viz.html import escaped
 from latticework.viz.states import counted, state_colours
 from latticework.viz.words import plain
+
+if TYPE_CHECKING:
+    from latticework.viz.dashboard.feed import Snapshot
+    from latticework.viz.dashboard.page import Visit
 
 MOST_LOG = 20_000
 """Characters of a log that are shown: its end."""
@@ -123,6 +128,15 @@ def moment(at: float | None, *, now: float | None = None) -> str:
     today = datetime.fromtimestamp(time.time() if now is None else now, UTC).date()
     shown = f"{then:%H:%M:%S}" if then.date() == today else f"{then:%Y-%m-%d %H:%M}"
     return f"<span class='nowrap' title='{then:%Y-%m-%d %H:%M:%S} UTC'>{shown}</span>"
+
+
+def unit_link(visit: "Visit", snapshot: "Snapshot", stage: str, unit: int) -> str:
+    """A link to the page of a unit of a stage, with its name."""
+    where = visit.link("lattice-tile", stage=stage, tile=unit)
+    found = snapshot.stage(stage)
+    named = found is not None and found.lattice.dims and 0 <= unit < len(found.lattice)
+    name = found.lattice.tile(unit).name if found is not None and named else str(unit)
+    return f"<a href='{where}'>{escaped(stage, 40)} {escaped(name, 60)}</a>"
 
 
 def text_block(text: str, *, most: int = MOST_LOG) -> str:

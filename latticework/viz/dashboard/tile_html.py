@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from latticework.lattice.states import State
 from latticework.project.pipeline import SOURCE
 from latticework.project.steering import CAN_CANCEL
+from latticework.viz.dashboard.feed import Snapshot
 from latticework.viz.dashboard.naming import Unit
 from latticework.viz.dashboard.page import Visit
 from latticework.viz.dashboard.parts import (
@@ -16,6 +19,7 @@ from latticework.viz.dashboard.parts import (
     state_mark,
     table,
     text_block,
+    unit_link,
 )
 from latticework.viz.dashboard.tile_facts import (
     AttemptTold,
@@ -31,6 +35,8 @@ from latticework.viz.words import length, plural, seconds, size
 
 CAN_RETRY = (State.FAILED, State.CANCELLED, State.COMPLETE, State.STALE)
 """States of units that can be made again."""
+MOST_NAMED = 8
+"""Failed units of a stage that are named where no tile was asked for."""
 _ARROWS = {-1: "\N{MINUS SIGN}", 1: "+"}
 
 
@@ -56,6 +62,20 @@ def heading(unit: Unit) -> str:
     problem = f"<p class='bad'>{escaped(tile.problem, 400)}</p>" if tile.problem is not None else ""
     name = escaped(tile.name, 120) if unit.lattice.dims else "all tiles"
     return f"<div class='panel'><h2 class='name'>{name}</h2>{facts(pairs)}{problem}</div>"
+
+
+def which_tile(visit: Visit, snapshot: Snapshot) -> str:
+    """What to say where no tile was asked for: some that one may want to see."""
+    lines = ["<p>Give the tile above, or click one on the map.</p>"]
+    for stage in snapshot.stages:
+        if not stage.count(State.FAILED) or not stage.lattice.dims:
+            continue
+        where = np.argwhere(stage.states == State.FAILED)[:MOST_NAMED]
+        ids = [int(stage.lattice.id_grid[tuple(one)]) for one in where]
+        links = ", ".join(unit_link(visit, snapshot, stage.name, unit) for unit in ids)
+        more = stage.count(State.FAILED) - len(ids)
+        lines.append(f"<p>failed: {links}{f' and {more:,} more' if more > 0 else ''}</p>")
+    return panel("Which tile?", "".join(lines))
 
 
 def states_table(visit: Visit, stages: Sequence[StageOfUnit], told: TileFacts | None) -> str:
@@ -171,7 +191,7 @@ def attempts_table(told: TileFacts, chosen: str | None) -> str:
         mark = " <span class='badge'>below</span>" if one.key == chosen else ""
         rows.append(
             [
-                f"{escaped(one.stage, 60)}{mark}",
+                f"<span class='nowrap'>{escaped(one.stage, 60)}{mark}</span>",
                 str(one.number),
                 outcome,
                 moment(one.started),

@@ -162,8 +162,7 @@ class TilePage(Page):
     def _resolve(self, snapshot: Snapshot) -> None:
         asked, stage = self.visit.arguments.get("tile"), self.visit.arguments.get("stage")
         if asked is None and stage is None:
-            hint = "Give the tile above, or click one on the map."
-            set_text(self._note, panel("Which tile?", f"<p>{hint}</p>"))
+            set_text(self._note, html.which_tile(self.visit, snapshot))
             self._note.visible = True
             return
         text = "0" if asked is None else asked

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticework.errors import LatticeworkError
+from latticework.errors import LatticeworkError, ProjectError
 from latticework.project.pipeline import SOURCE
 from latticework.stages.lattices import TILES
 from latticework.viz.dashboard.naming import Unit
@@ -54,6 +54,10 @@ def picture_of(project: "Project", unit: Unit, stage: str) -> Shown:
             return Shown(stage, note="keeps nothing")
         if node.output.kind != "array":
             return Shown(stage, note=_in_words(outputs, unit))
+        note = _sizes(*_shape_of(node, unit))
+        kept = _kept(outputs, unit)
+        if kept is not None:
+            return Shown(stage, png_address(kept), note)
         values, note = _pixels(outputs, node, unit)
         return Shown(stage, png_address(projected(values)), note)
     except (LatticeworkError, OSError, ValueError, MemoryError) as error:
@@ -70,13 +74,61 @@ def _in_words(outputs: "StageOutputs", unit: Unit) -> str:
     return plain(made, 160)
 
 
-def _pixels(outputs: "StageOutputs", node: "Node", unit: Unit) -> tuple[np.ndarray, str]:
-    """Pixels with the dims ``(..., y, x)``, and which they are."""
+def _kept(outputs: "StageOutputs", unit: Unit) -> np.ndarray | None:
+    """The preview that is kept of it, in grey or colour, uint8; None where there is none."""
+    try:
+        preview = outputs.preview(unit.id)
+    except ProjectError:
+        return None
+    pixels = preview.to_numpy()
+    if pixels.dtype == np.uint32:
+        return coloured_ids(pixels[0])
+    low, high = preview.attrs["low"], preview.attrs["high"]
+    grey = [stretched(*one) for one in zip(pixels, low, high, strict=True)]
+    return np.asarray(np.max(grey, axis=0))
+
+
+def stretched(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Grey from black at `low` to white at `high`, uint8; by the picture's own range if unknown.
+
+    Examples
+    --------
+    >>> stretched(np.array([[0.0, 5.0, 20.0]]), 0.0, 10.0).tolist()
+    [[0, 128, 255]]
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return contrasted(pixels)
+    share = np.nan_to_num((pixels.astype(np.float32) - low) / max(high - low, 1e-12))
+    grey: np.ndarray = np.rint(255 * np.clip(share, 0.0, 1.0)).astype(np.uint8)
+    return grey
+
+
+def coloured_ids(ids: np.ndarray) -> np.ndarray:
+    """A colour for each id, black where there is none: uint8 with a last axis of 3.
+
+    Examples
+    --------
+    >>> coloured_ids(np.array([[0, 7]])).shape, coloured_ids(np.array([[0]])).max()
+    ((1, 2, 3), np.uint8(0))
+    """
+    from matplotlib.colors import hsv_to_rgb
+
+    hue = (ids * 0.618033988749895) % 1.0  # the golden ratio keeps near ids far apart
+    hsv = np.stack([hue, np.full(ids.shape, 0.55), np.where(ids > 0, 1.0, 0.0)], axis=-1)
+    return np.asarray(255 * hsv_to_rgb(hsv), dtype=np.uint8)
+
+
+def _shape_of(node: "Node", unit: Unit) -> tuple[tuple[str, ...], tuple[int, ...]]:
     output = node.output
     assert output is not None
     dims = tuple(output.dims or node.lattice.tile_dims)
-    shape = tuple(output.shape or node.lattice.tile(unit.id).shape)
-    each = np.dtype(output.dtype or node.lattice.dtype).itemsize
+    return dims, tuple(output.shape or node.lattice.tile(unit.id).shape)
+
+
+def _pixels(outputs: "StageOutputs", node: "Node", unit: Unit) -> tuple[np.ndarray, str]:
+    """Pixels with the dims ``(..., y, x)``, and which they are."""
+    dims, shape = _shape_of(node, unit)
+    each = np.dtype((node.output and node.output.dtype) or node.lattice.dtype).itemsize
     plane = each * math.prod(n for dim, n in zip(dims, shape, strict=True) if dim != "z")
     if plane > TOO_LARGE:
         raise LatticeworkError(f"a plane of it has {plane / 1e6:,.0f} MB")
@@ -122,7 +174,7 @@ def projected(values: np.ndarray) -> np.ndarray:
 
 
 def png_address(picture: np.ndarray) -> str:
-    """A grey picture, contrasted, as a ``data:`` address.
+    """A picture (grey, contrasted if it is not uint8; or in colour) as a ``data:`` address.
 
     Examples
     --------

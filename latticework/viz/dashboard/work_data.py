@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MOST_BINS = 120
 """Steps of time in a figure."""
+SHORTEST_SPAN_S = 600.0
+"""Seconds of which a figure shows steps, at least: else single units make it jump."""
 MOST_WORKERS = 20
 """Workers that are told of."""
 MOST_SLOW = 12
@@ -119,7 +121,7 @@ def work_of(project: "Project", snapshot: Snapshot, rows: np.ndarray, span_s: fl
     begin = _first(project, rows, now)
     if span_s is not None:
         begin = max(begin, now - span_s)
-    step = nice_step(max(now - begin, 60.0), MOST_BINS)
+    step = nice_step(max(now - begin, SHORTEST_SPAN_S), MOST_BINS)
     first = step * np.floor(begin / step)
     bins = max(1, int((now - first) // step))
     edges = first + step * np.arange(bins + 1)

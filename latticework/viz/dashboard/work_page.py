@@ -16,7 +16,7 @@ from latticework.viz.dashboard.feed import Snapshot
 from latticework.viz.dashboard.figures import new_figure, series
 from latticework.viz.dashboard.look import widget_style
 from latticework.viz.dashboard.page import Page, Visit, set_text
-from latticework.viz.dashboard.parts import moment, panel, table
+from latticework.viz.dashboard.parts import moment, panel, table, unit_link
 from latticework.viz.dashboard.work_data import StageWork, Work, work_of
 from latticework.viz.html import escaped
 from latticework.viz.words import seconds, size, time_left
@@ -36,7 +36,7 @@ _BYTES = """
 const units = ['B', 'kB', 'MB', 'GB', 'TB'];
 let k = 0, left = tick;
 while (left >= 1000 && k < 4) { left /= 1000; k += 1 }
-return left.toPrecision(3).replace(/\\.?0+$/, '') + ' ' + units[k];
+return Number(left.toPrecision(3)) + ' ' + units[k];
 """
 _SECONDS = """
 if (tick < 1) return Math.round(tick * 1000) + ' ms';
@@ -163,7 +163,7 @@ class WorkPage(Page):
                 send(self._durations[stage.name], rows, by="at")
         set_text(self._table, stages_panel(self.visit, snapshot, work))
         set_text(self._workers, workers_panel(work))
-        set_text(self._slowest, slowest_panel(self.visit, work))
+        set_text(self._slowest, slowest_panel(self.visit, snapshot, work))
 
 
 def _timed(do: Callable[[], Work]) -> tuple[Work, float]:
@@ -230,14 +230,13 @@ def workers_panel(work: Work) -> str:
     )
 
 
-def slowest_panel(visit: Visit, work: Work) -> str:
+def slowest_panel(visit: Visit, snapshot: Snapshot, work: Work) -> str:
     """Units that took much longer than their stage's others."""
     rows = []
     for one in work.slowest:
-        where = visit.link("lattice-tile", stage=one.stage, tile=one.unit)
         rows.append(
             [
-                f"<a href='{where}'>{escaped(one.stage, 40)} {one.unit}</a>",
+                unit_link(visit, snapshot, one.stage, one.unit),
                 seconds(one.duration_s),
                 f"{one.times:,.1f} ×",
             ]
