@@ -232,14 +232,13 @@ def workers_panel(work: Work) -> str:
 
 def slowest_panel(visit: Visit, snapshot: Snapshot, work: Work) -> str:
     """Units that took much longer than their stage's others."""
-    rows = []
-    for one in work.slowest:
-        rows.append(
-            [
-                unit_link(visit, snapshot, one.stage, one.unit),
-                seconds(one.duration_s),
-                f"{one.times:,.1f} ×",
-            ]
-        )
+    rows = [
+        [
+            unit_link(visit, snapshot, one.stage, one.unit),
+            seconds(one.duration_s),
+            f"{one.times:,.1f} ×",
+        ]
+        for one in work.slowest
+    ]
     body = table(["unit", ">took", ">of the median"], rows, empty="nothing to compare yet")
     return panel("Slowest units", body)
