@@ -20,6 +20,7 @@ from latticework.viz.dashboard.failure_groups import failures
 from latticework.viz.dashboard.failure_tally import FailureTally, same_message
 from latticework.viz.dashboard.feed import ProjectFeed
 from latticework.viz.dashboard.naming import read_labels, unit_of
+from latticework.viz.dashboard.recent import ATTEMPT
 from latticework.viz.dashboard.tile_pictures import MOST_PX, projected
 from latticework.viz.dashboard.work_data import work_of
 
@@ -108,6 +109,8 @@ def test_failures_are_grouped_by_message_and_read_on(project):
     assert tally.look(looking)
     again = failures(feed.look(), tally, feed.recent.rows)
     assert (again.attempts, again.memory) == (6, 1)
+    only = failures(feed.look(), tally, feed.recent.rows, "spots")
+    assert (only.attempts, only.memory, [group.kind for group in only.groups]) == (1, 1, ["memory"])
 
 
 def test_a_hundred_thousand_failures_are_quick(project):
@@ -123,7 +126,7 @@ def test_a_hundred_thousand_failures_are_quick(project):
     begun = time.process_time()
     tally.look(looking)
     first = time.process_time() - begun
-    found = failures(snapshot, tally, np.zeros(0, [("id", "i8"), ("worker", "i4")]))
+    found = failures(snapshot, tally, np.zeros(0, ATTEMPT))
     grouped = time.process_time() - begun - first
     assert [group.attempts for group in found.groups] == [n]
     assert first < 4

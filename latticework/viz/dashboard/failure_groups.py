@@ -25,7 +25,9 @@ MOST_HOSTS = 30
 """Hosts that are told."""
 
 
-def failures(snapshot: Snapshot, tally: FailureTally, recent: np.ndarray) -> Failures:
+def failures(
+    snapshot: Snapshot, tally: FailureTally, recent: np.ndarray, stage: str | None = None
+) -> Failures:
     """The failures of a project, grouped, with what has become of their units.
 
     Parameters
@@ -36,8 +38,16 @@ def failures(snapshot: Snapshot, tally: FailureTally, recent: np.ndarray) -> Fai
         Its failed attempts.
     recent
         Its last attempts, failed or not: `latticework.viz.dashboard.recent.RecentAttempts.rows`.
+    stage
+        Only those of a stage of this name.
     """
     rows, groups = tally.rows, tally.groups
+    meant = [one for one in snapshot.stages if stage is None or one.name == stage]
+    if stage is not None:
+        numbers = [number for number, name in tally.names.items() if name == stage]
+        mine = np.isin(rows["stage"], numbers)
+        rows, groups = rows[mine], groups[mine]
+        recent = recent[np.isin(recent["stage"], numbers)]
     states = states_at(snapshot, rows)
     final = last_of_unit(rows)
     failed = final & (states == State.FAILED)
@@ -45,20 +55,20 @@ def failures(snapshot: Snapshot, tally: FailureTally, recent: np.ndarray) -> Fai
     again = final & np.isin(states, IS_AGAIN)
     outcome = rows["outcome"]
     return Failures(
-        failed=sum(stage.count(State.FAILED) for stage in snapshot.stages),
+        failed=sum(one.count(State.FAILED) for one in meant),
         mended=int(mended.sum()),
         again=int(again.sum()),
         attempts=len(rows),
         lost=int((outcome == KILLED).sum()),
         taken=int(np.isin(outcome, TAKEN).sum()),
         memory=int(np.isin(outcome, MEMORY).sum()),
-        groups=_groups(tally, failed, mended),
+        groups=_groups(tally, rows, groups, failed, mended),
         n_groups=len(np.unique(groups)),
         kinds=_kinds(outcome, failed),
-        hosts=_hosts(tally, recent),
+        hosts=_hosts(tally, rows, recent),
         planes=_planes(snapshot, rows[failed]),
         ended=np.sort(rows["ended"]),
-        cut=len(groups) >= MOST,
+        cut=len(tally.rows) >= MOST,
     )
 
 
@@ -99,19 +109,29 @@ def last_of_unit(rows: np.ndarray) -> np.ndarray:
     return last
 
 
-def _groups(tally: FailureTally, failed: np.ndarray, mended: np.ndarray) -> tuple[Group, ...]:
-    groups = tally.groups
+def _groups(
+    tally: FailureTally,
+    rows: np.ndarray,
+    groups: np.ndarray,
+    failed: np.ndarray,
+    mended: np.ndarray,
+) -> tuple[Group, ...]:
     n = int(groups.max()) + 1 if len(groups) else 0
     units = np.bincount(groups[failed], minlength=n)
     attempts = np.bincount(groups, minlength=n)
     order = np.lexsort([-attempts, -units])[:MOST_SHOWN]
-    return tuple(_group(tally, int(g), failed, mended) for g in order if attempts[g])
+    found = []
+    for number in order.tolist():
+        mine = groups == number
+        if attempts[number]:
+            found.append(_group(tally, number, rows[mine], failed[mine], int(mended[mine].sum())))
+    return tuple(found)
 
 
-def _group(tally: FailureTally, group: int, failed: np.ndarray, mended: np.ndarray) -> Group:
-    mine = tally.groups == group
-    rows = tally.rows[mine]
-    now = rows[failed[mine]]
+def _group(
+    tally: FailureTally, group: int, rows: np.ndarray, failed: np.ndarray, mended: int
+) -> Group:
+    now = rows[failed]
     with_error = rows["error"][rows["error"] >= 0]
     outcomes, times = np.unique(rows["outcome"], return_counts=True)
     return Group(
@@ -120,7 +140,7 @@ def _group(tally: FailureTally, group: int, failed: np.ndarray, mended: np.ndarr
         message=tally.text(group),
         units=len(now),
         attempts=len(rows),
-        mended=int(mended[mine].sum()),
+        mended=mended,
         stages=counted(rows["stage"], tally.names, 6),
         hosts=counted(rows["worker"], tally.hosts, 6),
         first=float(rows["ended"].min()),
@@ -142,10 +162,12 @@ def _kinds(outcome: np.ndarray, failed: np.ndarray) -> tuple[tuple[str, int, int
     return tuple(sorted(rows, key=lambda row: -row[1]))
 
 
-def _hosts(tally: FailureTally, recent: np.ndarray) -> tuple[tuple[str, int, int], ...]:
+def _hosts(
+    tally: FailureTally, rows: np.ndarray, recent: np.ndarray
+) -> tuple[tuple[str, int, int], ...]:
     """Hosts with failures, among the last attempts of all."""
     since = int(recent["id"][0]) if len(recent) else 0
-    late = tally.rows[tally.rows["id"] >= since]
+    late = rows[rows["id"] >= since]
     made = dict(counted(recent["worker"][recent["worker"] >= 0], tally.hosts, 100_000))
     bad = counted(late["worker"][late["worker"] >= 0], tally.hosts, MOST_HOSTS)
     return tuple((host, n, max(n, made.get(host, 0))) for host, n in bad)

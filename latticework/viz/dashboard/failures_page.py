@@ -109,9 +109,9 @@ class FailuresPage(Page):
         if self._busy or seen == self._seen:
             return
         self._seen, self._busy = seen, True
-        rows = recent.rows
+        rows, stage = recent.rows, self.visit.arguments.get("stage")
         self.visit.ask(
-            lambda project: failures(snapshot, tally_of(project), rows),
+            lambda project: failures(snapshot, tally_of(project), rows, stage),
             partial(self._found, snapshot),
         )
 
@@ -205,8 +205,10 @@ def summary(visit: Visit, snapshot: Snapshot, found: Failures) -> str:
     if problems:
         pairs.append(("unreadable tiles", f"<span class='bad'>{len(problems):,}</span>"))
     link = ""
+    stage = visit.arguments.get("stage")
+    told = {} if stage is None else {"stage": stage}
     if found.failed:
-        where = visit.link("lattice-control", do="retry", states="failed")
+        where = visit.link("lattice-control", do="retry", states="failed", **told)
         link = f"<p><a href='{where}'>retry all {found.failed:,}…</a></p>"
     elif not found.attempts and not problems:
         link = "<p class='good'>Nothing has ever failed here.</p>"
@@ -217,7 +219,11 @@ def summary(visit: Visit, snapshot: Snapshot, found: Failures) -> str:
     note = (
         "" if found.n_groups <= len(found.groups) else f"of {found.n_groups:,} different messages"
     )
-    return panel("Failures", facts(pairs) + link, note=note)
+    title = "Failures"
+    if stage is not None:
+        title = f"Failures of {escaped(stage, 60)}"
+        link += f"<p><a href='{visit.link('lattice-failures')}'>failures of all stages</a></p>"
+    return panel(title, facts(pairs) + link, note=note)
 
 
 def group_html(visit: Visit, snapshot: Snapshot, group: Group) -> str:
