@@ -1,5 +1,6 @@
 """The page of what has failed: grouped by message, kind, host, plane and time."""
 
+import time
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ from latticework.viz.words import plural
 if TYPE_CHECKING:
     from latticework.project.project import Project
 
+EVERY_S = 2.0
+"""Seconds between two looks, at least."""
 MOST_PROBLEMS = 5
 """Unreadable tiles that are named."""
 MOST_BINS = 60
@@ -38,7 +41,7 @@ class FailuresPage(Page):
     def build(self, snapshot: Snapshot) -> UIElement:
         """See `Page.build`."""
         self._seen: object = None
-        self._busy = False
+        self._busy, self._not_before = False, 0.0
         self._parts: dict[int, tuple[Div, Div]] = {}
         self._tracebacks: dict[int, int] = {}
         self._summary = self.html(panel("Failures", "<p class='faint'>Looking …</p>"))
@@ -106,9 +109,10 @@ class FailuresPage(Page):
         """See `Page.update`."""
         recent = self.visit.feed.recent
         seen = (recent.last, *(stage.version for stage in snapshot.stages))
-        if self._busy or seen == self._seen:
+        now = time.monotonic()
+        if self._busy or seen == self._seen or now < self._not_before:
             return
-        self._seen, self._busy = seen, True
+        self._seen, self._busy, self._not_before = seen, True, now + EVERY_S
         rows, stage = recent.rows, self.visit.arguments.get("stage")
         self.visit.ask(
             lambda project: failures(snapshot, tally_of(project), rows, stage),
