@@ -96,6 +96,7 @@ def test_a_tile_named_as_a_script_is_shown_and_does_nothing(browser, running):
         assert not seen.page.evaluate("deepAll('script').some(s => /alert/.test(s.textContent))")
 
 
+@pytest.mark.slow
 def test_a_tile_is_found_by_its_labels_and_what_is_not_there_is_said(browser, running):
     with looked_at(browser, running.url("lattice-tile", tile="nobody")) as seen:
         seen.wait_text("there is no tile 'nobody': give an id from 0 to 7, a name, or labels")
@@ -107,12 +108,14 @@ def test_a_tile_is_found_by_its_labels_and_what_is_not_there_is_said(browser, ru
         seen.wait_text("z1_y2_x0")
 
 
+@pytest.mark.slow
 def test_planes_have_pages_too(browser, running):
     with looked_at(browser, running.url("lattice-tile", stage="planes", tile=1)) as seen:
         seen.wait_text("z1", "planes, attempt 1: complete", "clean/4#1")
         seen.page.wait_for("deepShown('img').length == 1")
 
 
+@pytest.mark.slow
 def test_failures_are_grouped_and_mended_ones_told_apart(browser, running):
     with looked_at(browser, running.url("lattice-failures")) as seen:
         seen.wait_text("2 failed now", "1 failed, then complete", "5 failed attempts")
@@ -126,6 +129,7 @@ def test_failures_are_grouped_and_mended_ones_told_apart(browser, running):
         seen.wait_text("z0_y1_x0", "is out of focus: sharpness 0.001")
 
 
+@pytest.mark.slow
 def test_the_work_page_shows_rates_durations_workers_and_slow_units(browser, running):
     with looked_at(browser, running.url("lattice-work", span="all")) as seen:
         seen.wait_text("Stages", "clean", "measured", "Workers", "Slowest units")
@@ -134,6 +138,7 @@ def test_the_work_page_shows_rates_durations_workers_and_slow_units(browser, run
         seen.wait_text("done")
 
 
+@pytest.mark.slow
 def test_a_wrong_token_is_refused_slowly_and_guessing_shuts_the_gate(browser, running, gate):
     token = control_token(running.project.path)
     with looked_at(browser, running.url("lattice-control")) as seen:
@@ -174,6 +179,7 @@ def test_pause_retry_and_resume_by_clicks(browser, running):
         assert running.commands()[-3:] == ["pause", "retry", "resume"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gate")
 def test_what_is_not_agreed_to_is_not_done(browser, running):
     before = running.commands()
@@ -186,6 +192,7 @@ def test_what_is_not_agreed_to_is_not_done(browser, running):
         assert running.commands() == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gate")
 def test_a_link_fills_in_what_is_to_be_cancelled(browser, running):
     token = control_token(running.project.path)
@@ -202,6 +209,7 @@ def test_a_link_fills_in_what_is_to_be_cancelled(browser, running):
     running.project.retry("spots", 1, states="cancelled")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gate")
 def test_a_token_that_is_changed_locks_open_pages(browser, running):
     file = running.project.path / "control-token"

@@ -113,6 +113,7 @@ def test_failures_are_grouped_by_message_and_read_on(project):
     assert (only.attempts, only.memory, [group.kind for group in only.groups]) == (1, 1, ["memory"])
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_failures_are_quick(project):
     now = time.time()
     n = 100_000
