@@ -33,9 +33,10 @@ LARGEST_MESSAGE = 1 << 20
 
 def pages() -> dict[str, type[Page]]:
     """All pages, by their places, in the order of the navigation."""
+    from latticework.viz.dashboard.map_page import LatticeMap
     from latticework.viz.dashboard.overview import Overview
 
-    return {FIRST: Overview}
+    return {FIRST: Overview, "lattice-map": LatticeMap}
 
 
 def bokeh_app(hub: Hub, origins: list[str], *, prefix: str = "") -> BokehTornado:
