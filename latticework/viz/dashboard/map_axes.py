@@ -17,7 +17,8 @@ class MapAxes:
 
     Examples
     --------
-    >>> lattice = Lattice.from_grid({"z": 3, "y": 2, "x": 4}, tile_shape={"y": 8, "x": 8}, dtype="u2")
+    >>> grid = {"z": 3, "y": 2, "x": 4}
+    >>> lattice = Lattice.from_grid(grid, tile_shape={"y": 8, "x": 8}, dtype="u2")
     >>> axes = MapAxes.of(lattice).moved("tile_z", 2)
     >>> axes.down, axes.across, axes.others, axes.shape
     ('tile_y', 'tile_x', ('tile_z',), (2, 4))
@@ -90,9 +91,7 @@ class MapAxes:
     def index(self, row: int, column: int) -> tuple[int, ...]:
         """Where a cell of the plane is on the grid."""
         chosen = {self.down: row, self.across: column}
-        return tuple(
-            chosen.get(dim, place) for dim, place in zip(self.dims, self.at, strict=True)
-        )
+        return tuple(chosen.get(dim, place) for dim, place in zip(self.dims, self.at, strict=True))
 
     def alike(self, other: "MapAxes") -> "MapAxes":
         """`other` at the places at which this one stands, as far as they share dims.
@@ -113,36 +112,6 @@ class MapAxes:
                 share = mine if theirs == size else round(mine * (theirs - 1) / max(1, size - 1))
                 other = other.moved(dim, share)
         return other
-
-
-def spread(states: np.ndarray, dim: str, axes: MapAxes) -> np.ndarray:
-    """States of planes along `dim`, one for each place along it, in every cell of a plane.
-
-    Parameters
-    ----------
-    states
-        One for each place along `dim`.
-    dim
-        A dim of the grid that the plane goes through.
-    axes
-        The plane.
-
-    Returns
-    -------
-    ndarray
-        (rows, columns), a view.
-
-    Examples
-    --------
-    >>> axes = MapAxes(("tile_z", "tile_y"), (2, 3), "tile_z", "tile_y", (0, 0))
-    >>> spread(np.array([4, 5]), "tile_z", axes).tolist()
-    [[4, 4, 4], [5, 5, 5]]
-    """
-    if dim == axes.down:
-        states = states[:, None]
-    elif dim != axes.across:
-        states = states[axes.place(dim)]
-    return np.broadcast_to(states, axes.shape)
 
 
 def step_um(lattice: Lattice, dim: str | None) -> float | None:
@@ -182,7 +151,8 @@ def asked_for(axes: MapAxes, lattice: Lattice, arguments: Mapping[str, str]) -> 
 
     Examples
     --------
-    >>> lattice = Lattice.from_grid({"z": 3, "y": 2, "x": 4}, tile_shape={"y": 8, "x": 8}, dtype="u2")
+    >>> grid = {"z": 3, "y": 2, "x": 4}
+    >>> lattice = Lattice.from_grid(grid, tile_shape={"y": 8, "x": 8}, dtype="u2")
     >>> asked_for(MapAxes.of(lattice), lattice, {"z": "2", "stage": "clean"}).at
     (2, 0, 0)
     """

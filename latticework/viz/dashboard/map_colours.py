@@ -78,7 +78,7 @@ def combined_look(combination: Combination, theme: Theme) -> Colours:
     slots = [NOTHING, OUTSIDE]
     active = len(palette)
     palette += [
-        blend((blend(_RAMP[theme], float(step)), states[State.RUNNING]), 0.72) for step in steps
+        blend((blend(_RAMP[theme], float(step)), states[State.RUNNING]), 0.85) for step in steps
     ]
     for said in combination.standings[2:]:
         if said.state in _BROKEN:

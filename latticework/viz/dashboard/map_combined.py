@@ -127,7 +127,7 @@ class Combination:
             np.maximum(best, counts[more], out=best)
         if holes is not None:
             best[holes] = NOTHING
-        return best
+        return np.asarray(best)
 
     @cached_property
     def ranks(self) -> np.ndarray:

@@ -25,7 +25,7 @@ from latticework.viz.words import plain
 COMBINED, STAGE, ALL, PREVIEWS = "combined", "stage", "all", "previews"
 VIEWS = {COMBINED: "combined", STAGE: "one stage", ALL: "all stages", PREVIEWS: "previews"}
 """Views by what they are called in addresses, and to people."""
-STEPS = (("first", None), ("−10", -10), ("−1", -1), ("+1", 1), ("+10", 10), ("last", None))
+STEPS = (("first", None), ("-10", -10), ("-1", -1), ("+1", 1), ("+10", 10), ("last", None))
 """Buttons that move the plane."""
 
 
@@ -185,7 +185,8 @@ class PlaneControls:
     def _where(self, dim: str) -> str:
         place, n = self.axes.place(dim), self.axes.sizes[self.axes.dims.index(dim)]
         label = escaped(self.lattice.labels[dim][place], 24)
-        return f"{escaped(axis_name(dim))} <b>{label}</b> <span class='faint'>{place + 1} of {n:,}</span>"
+        name = escaped(axis_name(dim))
+        return f"{name} <b>{label}</b> <span class='faint'>{place + 1} of {n:,}</span>"
 
     # ---------------------------------------------------------------- changes
 

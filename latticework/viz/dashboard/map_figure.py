@@ -1,6 +1,6 @@
-"""The map's figure: images, outlines and words in the browser, and what the browser tells of them."""
+"""The map's figure: images, outlines and words, and what the browser tells of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from bokeh.models import (
     ColumnDataSource,
     CustomJS,
     FixedTicker,
+    InlineStyleSheet,
     LinearColorMapper,
     PanTool,
     Range1d,
@@ -21,8 +22,8 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from latticework.viz.dashboard.look import FONT, PALETTES, asset
-from latticework.viz.dashboard.map_controls import map_style
 from latticework.viz.dashboard.map_colours import Colours
+from latticework.viz.dashboard.map_controls import map_style
 from latticework.viz.dashboard.map_painting import Drawn, Painting, differences
 from latticework.viz.dashboard.map_scene import Scene, Sight
 from latticework.viz.dashboard.map_ticks import axis_title, ticks_of
@@ -32,8 +33,11 @@ from latticework.viz.words import plain
 FOLLOW = "if (cb_obj.go) { window.location.href = cb_obj.go }"
 """Opens another page."""
 
+TALL = """:host{height:calc(100vh - 164px)!important;flex-basis:auto!important;min-height:420px}"""
+"""As high as the window, less what is above."""
 
-class MapEye(DataModel):
+
+class MapEye(DataModel):  # type: ignore[misc]
     """What the browser tells of the map: what is in view, and where the pointer is."""
 
     sight = List(Float, default=[])
@@ -91,7 +95,8 @@ class MapFigure:
     def _empty_figure(self, *, single: bool) -> Any:
         # The browser moves about by itself: only what it says to `eye` comes back.
         width, height = self.scene.extent
-        tools = [PanTool(), WheelZoomTool()]
+        along: Any = "width" if self.scene.is_strip else "both"
+        tools = [PanTool(dimensions=along), WheelZoomTool(dimensions=along)]
         made = figure(
             x_range=Range1d(0, width, syncable=False),
             y_range=Range1d(height, 0, syncable=False),
@@ -102,6 +107,7 @@ class MapFigure:
             height=240 if self.scene.is_strip else 560,
             x_axis_location="above",
             output_backend="canvas",
+            name="lattice-map",
         )
         made.grid.visible = False
         made.outline_line_color = None
@@ -109,7 +115,7 @@ class MapFigure:
         made.axis.minor_tick_line_color = None
         made.styles = {"border-radius": "8px", "border": f"1px solid {PALETTES[self.theme].line}"}
         if not self.scene.is_strip:
-            made.styles |= {"height": "calc(100vh - 190px)", "min-height": "420px"}
+            made.stylesheets = [InlineStyleSheet(css=TALL)]
         else:
             made.yaxis.visible = False
         return made
@@ -189,7 +195,7 @@ class MapFigure:
     def _buttons(self) -> list[Button]:
         """What the wheel does, for those without one."""
         buttons = []
-        for act, text in (("in", "+"), ("out", "−"), ("fit", "whole")):
+        for act, text in (("in", "+"), ("out", "-"), ("fit", "whole")):
             button = Button(label=text, stylesheets=map_style(), margin=(0, 3, 0, 0))
             button.js_on_event(ButtonClick, self._script(act))
             buttons.append(button)
@@ -237,9 +243,7 @@ class MapFigure:
         self._put_images("part", self._shown[1], painting.part)
         self._shown = painting.whole, painting.part
         words = painting.words
-        self._put(
-            "words", {"x": words.x, "y": words.y, "text": words.text, "colour": words.colour}
-        )
+        self._put("words", {"x": words.x, "y": words.y, "text": words.text, "colour": words.colour})
         x0, y0, x1, y1 = painting.lines
         self._put("lines", {"x0": x0, "y0": y0, "x1": x1, "y1": y1})
         panes = painting.scene.panes
@@ -312,7 +316,7 @@ class MapFigure:
                 axis.ticker = FixedTicker(ticks=list(ticks))
 
 
-def _columns(rows: list[tuple[float, ...]], names: tuple[str, ...]) -> dict[str, list[float]]:
+def _columns(rows: Sequence[tuple[float, ...]], names: tuple[str, ...]) -> dict[str, list[float]]:
     return {name: [row[k] for row in rows] for k, name in enumerate(names)}
 
 

@@ -1,4 +1,4 @@
-"""What the map says of the cell under the pointer, and beside the picture."""
+"""What the map says of the cell under the pointer, and which cells are not well."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,11 @@ import numpy as np
 from latticework.lattice import views
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
-from latticework.viz.dashboard.map_colours import LETTERS, Colours, standing_words
-from latticework.viz.dashboard.map_combined import OUTSIDE
-from latticework.viz.dashboard.map_image import HOLE
+from latticework.viz.dashboard.map_colours import Colours
+from latticework.viz.dashboard.map_legend import state_key
 from latticework.viz.dashboard.map_painting import Painting
-from latticework.viz.dashboard.map_scene import Layer, Pane
 from latticework.viz.folding import axis_name
 from latticework.viz.html import escaped
-from latticework.viz.states import bar_order, state_colours
 
 MOST_LINKS = 12
 """Units that are listed beside the picture."""
@@ -38,15 +35,18 @@ class Pointed:
     """Name of the tile."""
     labels: tuple[tuple[str, str], ...]
     """Its labels by dim."""
-    states: tuple[tuple[str, int, State], ...]
-    """Stages, ids of their units, and their states."""
+    states: tuple[tuple[str, State], ...]
+    """Stages, and their states."""
     stage: int
     """Which of them the cell shows."""
 
     @property
     def shown(self) -> tuple[str, int, State] | None:
         """The stage that the cell shows, its unit and its state."""
-        return self.states[self.stage] if self.states and self.unit >= 0 else None
+        if self.unit < 0 or not self.states:
+            return None
+        name, state = self.states[self.stage]
+        return name, self.unit, state
 
 
 def pointed_at(painting: Painting, number: int, row: int, column: int) -> Pointed:
@@ -58,21 +58,15 @@ def pointed_at(painting: Painting, number: int, row: int, column: int) -> Pointe
         (axis_name(dim), str(pane.lattice.labels[dim][place]))
         for dim, place in zip(pane.axes.dims, where, strict=True)
     )
-    states, stage = (), 0
+    states: tuple[tuple[str, State], ...] = ()
+    stage = 0
     if unit >= 0:
-        states = tuple(_state(layer, pane, where) for layer in pane.layers)
+        states = tuple((stage.name, State(int(stage.states[where]))) for stage in pane.stages)
         if painting.scene.combination is not None:
             code = int(painting.codes[number][row, column])
             stage = max(0, painting.scene.combination.standings[code].stage)
     name = unit_name(pane.lattice, unit) if unit >= 0 else ""
     return Pointed(number, row, column, unit, name, labels, states, stage)
-
-
-def _state(layer: Layer, pane: Pane, where: tuple[int, ...]) -> tuple[str, int, State]:
-    """A stage's name, its unit at a place of the pane's lattice, and the state of that."""
-    own = where if layer.dim is None else (where[pane.axes.dims.index(layer.dim)],)
-    stage = layer.stage
-    return stage.name, int(stage.lattice.id_grid[own]), State(int(stage.states[own]))
 
 
 def unit_name(lattice: Lattice, unit: int) -> str:
@@ -91,20 +85,6 @@ def unit_name(lattice: Lattice, unit: int) -> str:
 
 
 # -------------------------------------------------------------------- as HTML
-
-
-def key_html(colour: str, letter: str, ink: str) -> str:
-    """A square in a colour with a letter in it."""
-    return (
-        "<span style='display:inline-block;width:18px;height:16px;border-radius:3px;"
-        "text-align:center;font-size:11px;line-height:16px;margin-right:7px;"
-        f"background:{colour};color:{ink}'>{letter}</span>"
-    )
-
-
-def state_key(state: State, colours: Colours) -> str:
-    """The square of a state."""
-    return key_html(colours.palette[state], LETTERS[state], colours.ink[state])
 
 
 def pointed_html(found: Pointed | None, states: Colours, reason: str, link: str) -> str:
@@ -133,7 +113,7 @@ def pointed_html(found: Pointed | None, states: Colours, reason: str, link: str)
         f"<tr><td style='width:100%'>{'<b>' if k == found.stage else ''}{escaped(name, 40)}"
         f"{'</b>' if k == found.stage else ''}</td>"
         f"<td class='nowrap'>{state_key(state, states)}{state.label}</td></tr>"
-        for k, (name, _, state) in enumerate(found.states)
+        for k, (name, state) in enumerate(found.states)
     )
     title = f"<a href='{link}'>{escaped(found.name, 120)}</a>" if link else escaped(found.name, 120)
     why = f"<p style='overflow-wrap:anywhere'>{escaped(reason, 600)}</p>" if reason else ""
@@ -141,47 +121,6 @@ def pointed_html(found: Pointed | None, states: Colours, reason: str, link: str)
         f"<h2 style='overflow-wrap:anywhere'>{title}</h2><p class='faint'>{labels}</p>"
         f"{why}<table>{lines}</table>"
     )
-
-
-def legend_html(painting: Painting, colours: Colours, *, title: str) -> str:
-    """Colours, letters and words of what occurs in the picture, with counts."""
-    counts = sum(painting.counts[1:], start=painting.counts[0].copy()) if painting.counts else []
-    combination = painting.scene.combination
-    lines = []
-    if combination is None:
-        for state in (*bar_order, State.ABSENT):
-            if len(counts) and counts[state]:
-                meaning = escaped(state_colours[state].meaning)
-                lines.append((state_key(state, colours), state.label, int(counts[state]), meaning))
-        holes = int(counts[HOLE]) if len(counts) else 0
-    else:
-        names = [layer.stage.name for layer in painting.scene.panes[0].layers]
-        order = sorted(
-            range(OUTSIDE, len(combination.standings)),
-            key=lambda code: (
-                -combination.standings[code].stage,
-                _bar_place(combination.standings[code].state),
-            ),
-        )
-        for code in order:
-            if len(counts) and counts[code]:
-                said = combination.standings[code]
-                slot = int(colours.slots[code])
-                key = key_html(colours.palette[slot], LETTERS[said.state], colours.ink[slot])
-                meaning = escaped(state_colours[said.state].meaning)
-                lines.append((key, escaped(standing_words(said, names), 60), int(counts[code]), meaning))
-        holes = int(counts[0]) if len(counts) else 0
-    if holes:
-        lines.append((key_html("transparent", "", ""), "no tile", holes, "nothing was acquired there"))
-    rows = "".join(
-        f"<tr title='{meaning}'><td class='nowrap' style='width:100%'>{key}{words}</td><td class='n'>{n:,}</td></tr>"
-        for key, words, n, meaning in lines
-    )
-    return f"<h2>{escaped(title, 80)}</h2><table>{rows}</table>"
-
-
-def _bar_place(state: State) -> int:
-    return bar_order.index(state) if state in bar_order else len(bar_order)
 
 
 def troubled_cells(painting: Painting) -> list[tuple[int, int, int]]:

@@ -104,7 +104,7 @@ class Cut:
         return cls(0, shape[0], 0, shape[1], coarseness(max(shape), cells))
 
     def of(self, plane: np.ndarray) -> np.ndarray:
-        """This part of a plane, in full."""
+        """The part of a plane, in full."""
         return plane[self.row : self.stop_row, self.column : self.stop_column]
 
 
@@ -145,7 +145,7 @@ def seen_part(
     Examples
     --------
     >>> seen_part((1000, 1000), (400, 500), (380, 500))
-    Cut(row=352, stop_row=576, column=320, stop_column=576, factor=1)
+    Cut(row=352, stop_row=544, column=320, stop_column=544, factor=1)
     """
     if rows[1] <= 0 or columns[1] <= 0 or rows[0] >= shape[0] or columns[0] >= shape[1]:
         return None

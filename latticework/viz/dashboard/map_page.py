@@ -3,13 +3,14 @@
 import asyncio
 import html
 from dataclasses import replace
+from typing import Any
 
 from bokeh.layouts import column, row
 from bokeh.models import UIElement
 
 from latticework.errors import LatticeworkError
 from latticework.lattice.states import State
-from latticework.stages.lattices import TILES, planes_of
+from latticework.stages.lattices import TILES
 from latticework.viz.dashboard.feed import Snapshot, StageNow
 from latticework.viz.dashboard.map_axes import MapAxes, asked_for
 from latticework.viz.dashboard.map_colours import Colours, combined_look, state_look
@@ -26,14 +27,13 @@ from latticework.viz.dashboard.map_controls import (
 from latticework.viz.dashboard.map_figure import MapFigure
 from latticework.viz.dashboard.map_hover import (
     Pointed,
-    legend_html,
     pointed_at,
     pointed_html,
-    state_key,
     troubled_cells,
 )
+from latticework.viz.dashboard.map_legend import legend_html, state_key
 from latticework.viz.dashboard.map_painting import Painter, Painting
-from latticework.viz.dashboard.map_scene import Layer, Pane, Scene, one_pane, side_by_side
+from latticework.viz.dashboard.map_scene import Pane, Scene, one_pane, side_by_side
 from latticework.viz.dashboard.page import Page, Visit, set_text
 from latticework.viz.html import escaped
 
@@ -78,7 +78,11 @@ class LatticeMap(Page):
         self._top = row(*self._views.parts, margin=(0, 0, 8, 0))
         self._planes = column(sizing_mode="stretch_width", margin=0)
         self._holder = column(sizing_mode="stretch_width", margin=0)
-        options = {"sizing_mode": "fixed", "width": SIDE_PX, "disable_math": True}
+        options: dict[str, Any] = {
+            "sizing_mode": "fixed",
+            "width": SIDE_PX,
+            "disable_math": True,
+        }
         self._under = self.html(_panel(pointed_html(None, self._states, "", "")), **options)
         self._legend, self._list = self.html(**options), self.html(**options)
         side = column(self._under, self._legend, self._list, width=SIDE_PX, margin=(0, 0, 0, 14))
@@ -129,34 +133,26 @@ class LatticeMap(Page):
                 axes = self._axes[stage.key]
                 if tiles is not None and stage.key != TILES:
                     axes = tiles.alike(axes)
-                panes.append(Pane(stage.name, axes, stage.lattice, (Layer(stage),)))
+                panes.append(Pane(stage.name, axes, stage.lattice, (stage,)))
             return side_by_side(tuple(panes)), self._states
-        mine = [stage for stage in stages if stage.key == TILES]
+        mine = tuple(stage for stage in stages if stage.key == TILES)
         if choice.view == COMBINED and mine:
-            return self._combined(stages, mine[0])
+            return self._combined(stages, mine)
         stage = snapshot.stage(choice.stage) or stages[0]
-        pane = Pane(stage.name, self._axes[stage.key], stage.lattice, (Layer(stage),))
+        pane = Pane(stage.name, self._axes[stage.key], stage.lattice, (stage,))
         return one_pane(pane), self._states
 
     def _combined(
-        self, stages: tuple[StageNow, ...], tiles: StageNow
+        self, stages: tuple[StageNow, ...], mine: tuple[StageNow, ...]
     ) -> tuple[Scene, Colours]:
-        """All stages on tiles and on planes of tiles, in one pane."""
-        axes = self._axes[TILES]
-        along = {planes_of(TILES, dim): dim for dim in axes.dims}
+        """All stages on tiles in one pane."""
         deep = depths({stage.name: stage.parents for stage in stages})
-        taken = [
-            (Layer(stage, along.get(stage.key)), depth)
-            for stage, depth in zip(stages, deep, strict=True)
-            if stage.key == TILES or stage.key in along
-        ]
-        found = tuple(depth for _, depth in taken)
+        found = tuple(n for stage, n in zip(stages, deep, strict=True) if stage.key == TILES)
         if self._combination is None or self._combination[0] != found:
             made = Combination(found)
             self._combination = found, made, combined_look(made, self.visit.theme)
         _, combination, colours = self._combination
-        layers = tuple(layer for layer, _ in taken)
-        pane = Pane("all stages", axes, tiles.lattice, layers)
+        pane = Pane("furthest stage of each tile", self._axes[TILES], mine[0].lattice, mine)
         return one_pane(pane, combination), colours
 
     # ---------------------------------------------------------------- painting
@@ -172,8 +168,10 @@ class LatticeMap(Page):
         if snapshot is None:
             return
         scene, colours = self.scene(snapshot)
-        if self._figure is None or self._figure.scene.form != scene.form or (
-            self._figure.scene.combination is not scene.combination
+        if (
+            self._figure is None
+            or self._figure.scene.form != scene.form
+            or (self._figure.scene.combination is not scene.combination)
         ):
             self._new_figure(scene, colours)
         if self._busy:
@@ -269,7 +267,9 @@ class LatticeMap(Page):
             self._point(None)
             return
         if self._pointed is None or where != (
-            self._pointed.pane, self._pointed.row, self._pointed.column
+            self._pointed.pane,
+            self._pointed.row,
+            self._pointed.column,
         ):
             self._point(pointed_at(painting, *where))
 
@@ -322,7 +322,7 @@ class LatticeMap(Page):
             figure.open(html.unescape(link))
 
     def _listed(self, painting: Painting) -> str:
-        """Links to the first tiles that are not well, for keyboards and for those who look twice."""
+        """Links to the first tiles that are not well: for keyboards, and not by colour alone."""
         cells = [pointed_at(painting, *cell) for cell in troubled_cells(painting)]
         rows = "".join(
             f"<tr><td style='width:100%;overflow-wrap:anywhere'><a href='{self._link(cell)}'>"
@@ -331,7 +331,9 @@ class LatticeMap(Page):
             for cell in cells
             if cell.shown is not None
         )
-        return _panel(f"<h2>Not well, in view of this plane</h2><table>{rows}</table>") if rows else ""
+        return (
+            _panel(f"<h2>Not well, in view of this plane</h2><table>{rows}</table>") if rows else ""
+        )
 
 
 def _panel(content: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from latticework.lattice.lattice import Lattice
-from latticework.viz.dashboard.map_axes import spread
+from latticework.lattice.states import State
 from latticework.viz.dashboard.map_colours import LETTERS, Colours, short_names
 from latticework.viz.dashboard.map_image import (
     CELLS,
@@ -18,7 +18,6 @@ from latticework.viz.dashboard.map_image import (
     worst,
 )
 from latticework.viz.dashboard.map_scene import Pane, Scene, Sight
-from latticework.lattice.states import State
 from latticework.viz.words import plain
 
 LETTER_PX = 24
@@ -182,9 +181,7 @@ class Painter:
 
     # ---------------------------------------------------------------- codes
 
-    def _codes_of(
-        self, scene: Scene
-    ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    def _codes_of(self, scene: Scene) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
         """Codes of all cells, and how many there are of each; kept until something changes."""
         version = scene.version, scene.combination
         if self._codes is None or self._codes[0] != version:
@@ -196,12 +193,7 @@ class Painter:
 
     def _plane(self, pane: Pane, scene: Scene) -> np.ndarray:
         holes = pane.axes.plane(self._holes_of(pane.lattice))
-        states = [
-            pane.axes.plane(layer.stage.states)
-            if layer.dim is None
-            else spread(layer.stage.states, layer.dim, pane.axes)
-            for layer in pane.layers
-        ]
+        states = [pane.axes.plane(stage.states) for stage in pane.stages]
         if scene.combination is not None:
             return scene.combination.combine(states, holes)
         codes = states[0].copy()
@@ -253,8 +245,10 @@ def cell_words(scene: Scene, wide: float) -> list[str]:
     room = int(wide / 7.5)
     if scene.combination is None:
         told = [state.label if wide >= WORD_PX else LETTERS[state] for state in State]
-        return [text if len(text) <= room else LETTERS[s] for s, text in zip(State, told, strict=True)] + [""]
-    names = [layer.stage.name for layer in scene.panes[0].layers]
+        return [
+            text if len(text) <= room else LETTERS[s] for s, text in zip(State, told, strict=True)
+        ] + [""]
+    names = [stage.name for stage in scene.panes[0].stages]
     short = short_names(names)
     said = ["", "–"]
     for one in scene.combination.standings[2:]:

@@ -51,16 +51,6 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
-    """The states of a stage, as a pane takes them."""
-
-    stage: StageNow
-    """The stage."""
-    dim: str | None = None
-    """Where its units are planes of the pane's lattice: the dim along which they are counted."""
-
-
-@dataclass(frozen=True, slots=True)
 class Pane:
     """A plane of cells, and where it is in the picture.
 
@@ -78,7 +68,7 @@ class Pane:
     """The plane."""
     lattice: Lattice
     """Of its units."""
-    layers: tuple[Layer, ...] = field(repr=False)
+    stages: tuple[StageNow, ...] = field(repr=False)
     """The stages: one, or those that are combined."""
     x: float = 0.0
     """Its left end."""
@@ -150,7 +140,7 @@ class Scene:
     def version(self) -> tuple[object, ...]:
         """What tells whether anything in it is other."""
         return tuple(
-            (pane.axes, tuple((layer.stage.number, layer.stage.version) for layer in pane.layers))
+            (pane.axes, tuple((stage.number, stage.version) for stage in pane.stages))
             for pane in self.panes
         )
 

@@ -25,6 +25,7 @@ function fit() {
   // y grows downwards, as rows of images do
   y.setv({start: at.y1, end: at.y0})
   state.fitted = [w, h]
+  state.good = [x.start, x.end, y.start, y.end]
   send()
 }
 
@@ -39,6 +40,7 @@ function keep() {
   x.setv({start: cx - sx, end: cx + sx})
   y.setv({start: cy + sy, end: cy - sy})
   state.fitted = [w, h]
+  state.good = [x.start, x.end, y.start, y.end]
   send()
 }
 
@@ -62,6 +64,20 @@ function zoom(factor) {
   const sx = (x.end - x.start) / 2 * factor, sy = (y.start - y.end) / 2 * factor
   if (!eye.strip) { y.setv({start: cy + sy, end: cy - sy}) }
   x.setv({start: cx - sx, end: cx + sx})
+  bound()
+}
+
+function bound() {
+  // Neither less than a few cells nor much more than all is in view: else it stays as it was.
+  const least = 4 * eye.cell[0], most = 8 * Math.max(eye.extent[0], eye.cell[0] * 4)
+  const span = x.end - x.start
+  if (state.good && (span < 0.999 * least || span > most)) {
+    const [x0, x1, y0, y1] = state.good
+    x.setv({start: x0, end: x1})
+    y.setv({start: y0, end: y1})
+    return
+  }
+  state.good = [x.start, x.end, y.start, y.end]
   state.moved = true
   send()
 }
@@ -70,7 +86,7 @@ switch (act || cb_obj.event_name) {
   case "in": zoom(1 / 1.6); break
   case "out": zoom(1.6); break
   case "fit": state.moved = false; fit(); break
-  case "rangesupdate": state.moved = true; send(); break
+  case "rangesupdate": bound(); break
   case "mousemove": point(cb_obj.x, cb_obj.y); break
   case "mouseleave": point(null, null); break
   default: keep()
