@@ -7,6 +7,7 @@ import numpy as np
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
 from latticework.viz.dashboard.map_colours import LETTERS, Colours, short_names
+from latticework.viz.dashboard.map_combined import Combination
 from latticework.viz.dashboard.map_image import (
     CELLS,
     HOLE,
@@ -107,8 +108,22 @@ def differences(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """A pane's plane, as far as what is in view does not matter."""
+
+    codes: np.ndarray
+    """The code of every cell."""
+    counts: np.ndarray
+    """Cells of each code."""
+    whole: Drawn
+    """All of it."""
+
+
 class Painter:
     """Paints scenes, for one page; used by one thread at a time.
+
+    Planes in which nothing has changed since the last scene are not looked at again.
 
     Parameters
     ----------
@@ -119,86 +134,52 @@ class Painter:
     def __init__(self, cells: int = CELLS) -> None:
         self.cells = cells
         self._holes: dict[int, tuple[Lattice, np.ndarray]] = {}
-        self._codes: tuple[object, tuple[np.ndarray, ...], tuple[np.ndarray, ...]] | None = None
-        self._whole: tuple[object, tuple[Drawn, ...]] | None = None
+        self._planes: dict[object, _Plane] = {}
 
     def paint(self, scene: Scene, sight: Sight | None, colours: Colours) -> Painting:
         """A scene as it is drawn for what is in view; None: all of it."""
-        codes, counts = self._codes_of(scene)
         ranks = urgency_ranks() if scene.combination is None else scene.combination.ranks
-        if self._whole is None or self._whole[0] is not codes:
-            whole = tuple(
-                self._drawn(pane, plane, self._whole_cut(scene, pane), ranks, colours)
-                for pane, plane in zip(scene.panes, codes, strict=True)
-            )
-            self._whole = codes, whole
-        whole = self._whole[1]
-        part: tuple[Drawn, ...] = ()
-        if sight is not None:
-            part = self._parts(scene, codes, sight, ranks, colours)
+        most = max(64, self.cells // max(1, round(len(scene.panes) ** 0.5)))
+        known, self._planes = self._planes, {}
+        part = []
+        for pane in scene.panes:
+            key = pane.version, pane.x, pane.y, most, scene.combination, id(colours)
+            plane = known.get(key) or self._plane(pane, scene.combination, most, ranks, colours)
+            self._planes[key] = plane
+            cut = None if sight is None else seen_part(pane.shape, *pane.seen(sight), self.cells)
+            if cut is not None and cut.factor < Cut.whole(pane.shape, most).factor:
+                part.append(_drawn(pane, plane.codes, cut, ranks, colours))
+        planes = tuple(self._planes.values())
+        codes = tuple(plane.codes for plane in planes)
         return Painting(
             scene,
             codes,
-            counts,
-            whole,
-            part,
+            tuple(plane.counts for plane in planes),
+            tuple(plane.whole for plane in planes),
+            tuple(part),
             words_in(scene, codes, sight, colours),
             lines_in(scene, sight),
         )
 
-    def _parts(
+    def _plane(
         self,
-        scene: Scene,
-        codes: tuple[np.ndarray, ...],
-        sight: Sight,
+        pane: Pane,
+        combination: Combination | None,
+        most: int,
         ranks: np.ndarray,
         colours: Colours,
-    ) -> tuple[Drawn, ...]:
-        parts = []
-        for pane, plane in zip(scene.panes, codes, strict=True):
-            cut = seen_part(plane.shape, *pane.seen(sight), self.cells)
-            if cut is not None and cut.factor < self._whole_cut(scene, pane).factor:
-                parts.append(self._drawn(pane, plane, cut, ranks, colours))
-        return tuple(parts)
-
-    def _whole_cut(self, scene: Scene, pane: Pane) -> Cut:
-        """All of a pane: the more there are, the coarser they are."""
-        return Cut.whole(pane.shape, max(64, self.cells // max(1, round(len(scene.panes) ** 0.5))))
-
-    @staticmethod
-    def _drawn(
-        pane: Pane, plane: np.ndarray, cut: Cut, ranks: np.ndarray, colours: Colours
-    ) -> Drawn:
-        image = colours.slots[worst(cut.of(plane), cut.factor, ranks)]
-        rows, columns = image.shape
-        return Drawn(
-            np.ascontiguousarray(image),
-            x=pane.x + cut.column * pane.width,
-            y=pane.y + cut.row * pane.height,
-            width=columns * cut.factor * pane.width,
-            height=rows * cut.factor * pane.height,
-        )
-
-    # ---------------------------------------------------------------- codes
-
-    def _codes_of(self, scene: Scene) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-        """Codes of all cells, and how many there are of each; kept until something changes."""
-        version = scene.version, scene.combination
-        if self._codes is None or self._codes[0] != version:
-            codes = tuple(self._plane(pane, scene) for pane in scene.panes)
-            n = HOLE + 1 if scene.combination is None else len(scene.combination.standings)
-            counts = tuple(np.bincount(plane.reshape(-1), minlength=n) for plane in codes)
-            self._codes = version, codes, counts
-        return self._codes[1], self._codes[2]
-
-    def _plane(self, pane: Pane, scene: Scene) -> np.ndarray:
+    ) -> _Plane:
+        """A plane and an image of all of it, anew."""
         holes = pane.axes.plane(self._holes_of(pane.lattice))
         states = [pane.axes.plane(stage.states) for stage in pane.stages]
-        if scene.combination is not None:
-            return scene.combination.combine(states, holes)
-        codes = states[0].copy()
-        codes[holes] = HOLE
-        return codes
+        if combination is not None:
+            codes = combination.combine(states, holes)
+        else:
+            codes = states[0].copy()
+            codes[holes] = HOLE
+        counts = np.bincount(codes.reshape(-1), minlength=len(ranks))
+        whole = _drawn(pane, codes, Cut.whole(codes.shape, most), ranks, colours)
+        return _Plane(codes, counts, whole)
 
     def _holes_of(self, lattice: Lattice) -> np.ndarray:
         known = self._holes.get(id(lattice))
@@ -207,6 +188,19 @@ class Painter:
             while len(self._holes) > 32:
                 self._holes.pop(next(iter(self._holes)))
         return known[1]
+
+
+def _drawn(pane: Pane, plane: np.ndarray, cut: Cut, ranks: np.ndarray, colours: Colours) -> Drawn:
+    """A part of a plane as an image."""
+    image = colours.slots[worst(cut.of(plane), cut.factor, ranks)]
+    rows, columns = image.shape
+    return Drawn(
+        np.ascontiguousarray(image),
+        x=pane.x + cut.column * pane.width,
+        y=pane.y + cut.row * pane.height,
+        width=columns * cut.factor * pane.width,
+        height=rows * cut.factor * pane.height,
+    )
 
 
 # -------------------------------------------------------------------- words and lines

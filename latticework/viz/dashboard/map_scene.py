@@ -85,6 +85,11 @@ class Pane:
         return self.axes.shape
 
     @property
+    def version(self) -> tuple[object, ...]:
+        """What tells whether anything in it is other."""
+        return self.title, self.axes, tuple((one.number, one.version) for one in self.stages)
+
+    @property
     def extent(self) -> tuple[float, float]:
         """Its width and height in the picture."""
         rows, columns = self.shape
@@ -139,10 +144,7 @@ class Scene:
     @property
     def version(self) -> tuple[object, ...]:
         """What tells whether anything in it is other."""
-        return tuple(
-            (pane.axes, tuple((stage.number, stage.version) for stage in pane.stages))
-            for pane in self.panes
-        )
+        return tuple(pane.version for pane in self.panes)
 
     def at(self, x: float, y: float) -> tuple[int, int, int] | None:
         """Number of the pane, row and column at a point; None where there is none."""
