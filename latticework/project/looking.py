@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from latticework.project.exporting import Exported
     from latticework.project.pool_facts import PoolFacts
     from latticework.project.project import Project
+    from latticework.viz.dashboard.serving import PageServer
 
 
 class Looking(ProjectFolder):
@@ -63,6 +64,36 @@ class Looking(ProjectFolder):
         pipeline = self.pipeline
         found = {node.name: len(waiting_for_end(pipeline, node)) for node in pipeline}
         return {stage: n for stage, n in found.items() if n}
+
+    def dashboard(self, *, port: int = 0, address: str = "127.0.0.1") -> "PageServer":
+        """Serve the project's pages from this process, whether it runs or not.
+
+        Overview, map of the lattice, tiles with their history and logs, failures, throughput, and
+        control for whoever has the project's token. The same pages are on the Dask dashboard of
+        every run, under ``/lattice``.
+
+        Parameters
+        ----------
+        port
+            Where to listen; a free port if 0.
+        address
+            On which of this machine's addresses: only for this machine itself unless told
+            otherwise.
+
+        Returns
+        -------
+        PageServer
+            Its ``url`` is the address of the first page, ``control_url`` that of the one that
+            steers, with the token; shown in a notebook it is a link. ``close()`` ends it.
+
+        Raises
+        ------
+        LatticeworkError
+            If the port is taken.
+        """
+        from latticework.viz.dashboard.serving import PageServer
+
+        return PageServer(self.path, port=port, address=address)
 
     def export(
         self, stage: str, path: Path | str, *, overwrite: bool = False, **labels: Any

@@ -22,6 +22,7 @@ from latticework.project.desk import Desk
 from latticework.project.feeding import Feed
 from latticework.project.growing import grow_project, keep_by_id, tidy
 from latticework.project.ledger import recover
+from latticework.project.page_links import PageLinks
 from latticework.project.pipeline import Node
 from latticework.project.pool_kinds import opened
 from latticework.project.pools import Pools, pools_of
@@ -273,7 +274,9 @@ def run_nodes(
     shown = make_progress(progress)
     status = StatusWriter(project)
     started = time.perf_counter()
-    told = Telling(project, shown, only)
+    pools = pools_of(where)
+    project.page_links = PageLinks(project.path, pools)
+    told = Telling(project, shown, only, project.page_links)
     terminated = [] if terminated is None else terminated
 
     def watch(final: bool) -> None:  # noqa: FBT001 - the coordinator calls it
@@ -281,7 +284,7 @@ def run_nodes(
         status.write(force=final)
 
     coordinator = Coordinator(
-        project, pools_of(where), only=only, watch=watch, stay=going.stay, feed=going.feed
+        project, pools, only=only, watch=watch, stay=going.stay, feed=going.feed
     )
     before = project.attempts_made()
     project.coordinator = coordinator

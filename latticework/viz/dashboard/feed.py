@@ -40,6 +40,8 @@ LOOK_S = 1.0
 """Seconds between two looks, at least; a look takes at most a tenth of the time."""
 IDLE_S = 60.0
 """Seconds without anybody who looks after which nothing is looked at any more."""
+EVENTS = 30
+"""Events that a snapshot has."""
 STATES = len(State)
 
 
@@ -82,6 +84,20 @@ class StageNow:
 
 
 @dataclass(frozen=True, slots=True)
+class Happened:
+    """An event, for people to read."""
+
+    at: float
+    """When, in seconds since 1970."""
+    kind: str
+    """Of which kind (`latticework.project.events.KINDS`)."""
+    stage: str
+    """Name of the stage that it is about; empty if it is about none."""
+    message: str
+    """What happened."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A project at one moment; nothing in it changes any more."""
 
@@ -111,6 +127,8 @@ class Snapshot:
     """Why it cannot write now; empty if it can."""
     following: Following | None = None
     """How the acquisition is followed, if it is."""
+    events: tuple[Happened, ...] = ()
+    """What happened last, the latest first."""
     trouble: str = ""
     """Why the project cannot be looked at now; empty if it can."""
 
@@ -150,7 +168,8 @@ class ProjectFeed:
         self._derived: object = None
         self._mutex = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._asked = 0.0
+        self._asked = -IDLE_S
+        self._event = 0
         self._over = threading.Event()
 
     # ---------------------------------------------------------------- for pages
@@ -159,9 +178,13 @@ class ProjectFeed:
     def snapshot(self) -> Snapshot | None:
         """The last one; None before the first look. Asking keeps the looking alive."""
         self._asked = time.monotonic()
+        self.warm()
+        return self._snapshot
+
+    def warm(self) -> None:
+        """Look once, so that the first page finds something."""
         if self._thread is None or not self._thread.is_alive():
             self._start()
-        return self._snapshot
 
     def close(self) -> None:
         """Look no more."""
@@ -177,7 +200,7 @@ class ProjectFeed:
             self._thread.start()
 
     def _keep_looking(self) -> None:
-        while not self._over.is_set() and time.monotonic() - self._asked < IDLE_S:
+        while not self._over.is_set():
             begun = time.monotonic()
             try:
                 self.look()
@@ -186,7 +209,10 @@ class ProjectFeed:
             except Exception as error:
                 log.exception("%s cannot be looked at", self.path)
                 self._trouble(f"{type(error).__name__}: {error}")
-            self._over.wait(max(LOOK_S, 10 * (time.monotonic() - begun)))
+            if self._over.wait(max(LOOK_S, 10 * (time.monotonic() - begun))):
+                return
+            if time.monotonic() - self._asked > IDLE_S:
+                return
 
     def _trouble(self, text: str) -> None:
         self._project = None
@@ -226,6 +252,7 @@ class ProjectFeed:
             pools=read_pools(self.path) if running else (),
             outage=read_outage(self.path) if running else "",
             following=read_following(self.path) if running else None,
+            events=self._see_events(project),
         )
         return self._snapshot
 
@@ -234,7 +261,7 @@ class ProjectFeed:
             from latticework.project.creating import open_project
 
             self._project = open_project(self.path)
-            self._structure, self._derived, self._files = (), None, {}
+            self._structure, self._derived, self._files, self._event = (), None, {}, 0
         return self._project
 
     @staticmethod
@@ -303,6 +330,21 @@ class ProjectFeed:
     def _next_version(self) -> int:
         self._versions += 1
         return self._versions
+
+    def _see_events(self, project: "Project") -> tuple[Happened, ...]:
+        """The last events, read again only where there are new ones."""
+        known = () if self._snapshot is None else self._snapshot.events
+        if not project.query("select 1 from sqlite_master where type='table' and name='events'"):
+            return ()
+        newest = project.query("select coalesce(max(id), 0) from events")[0][0]
+        if newest == self._event:
+            return known
+        self._event = newest
+        rows = project.query(
+            "select at, kind, coalesce(stage, ''), message from events order by id desc limit ?",
+            (EVENTS,),
+        )
+        return tuple(Happened(*row) for row in rows)
 
     def _gauge(
         self, project: "Project", stages: tuple[StageNow, ...], *, running: bool

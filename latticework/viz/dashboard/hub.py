@@ -48,7 +48,7 @@ class Hub:
         if known is None:
             known = Shown(key, path.name, ProjectFeed(path), Questions(path))
         self.shown = {**self.shown, key: known}
-        known.feed.snapshot  # noqa: B018 - asking for it starts the looking
+        known.feed.warm()
         return known
 
     def get(self, key: str | None) -> Shown | None:
