@@ -67,6 +67,8 @@ class ProjectFolder:
         self.coordinator: Coordinator | None = None
         self.page_links: PageLinks | None = None
         """Where the pages of the run are, while it goes on or after."""
+        self.previews_open: dict[str, Any] = {}
+        """What was opened of stages' previews, to be used again."""
         self.hooks = Hooks()
         """Functions that are told what happens."""
 
