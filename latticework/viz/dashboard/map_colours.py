@@ -64,6 +64,14 @@ def state_look(theme: Theme) -> Colours:
     return Colours(palette, slots, tuple(ink_on(colour) for colour in palette))
 
 
+def beneath_look(theme: Theme) -> Colours:
+    """The same for what lies beneath pictures: what is complete is hardly seen."""
+    look = state_look(theme)
+    palette = list(look.palette)
+    palette[State.COMPLETE] = blend((PALETTES[theme].panel, palette[State.COMPLETE]), 0.2)
+    return Colours(tuple(palette), look.slots, look.ink)
+
+
 def combined_look(combination: Combination, theme: Theme) -> Colours:
     """The colours of combined stages.
 

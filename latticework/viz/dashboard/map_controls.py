@@ -20,6 +20,7 @@ from latticework.viz.dashboard.look import asset, widget_style
 from latticework.viz.dashboard.map_axes import MapAxes
 from latticework.viz.folding import axis_name
 from latticework.viz.html import escaped
+from latticework.viz.positions import PLACES
 from latticework.viz.words import plain
 
 COMBINED, STAGE, ALL, PREVIEWS = "combined", "stage", "all", "previews"
@@ -90,7 +91,15 @@ class ViewControls:
             stylesheets=map_style(),
             margin=(0, 14, 0, 0),
         )
+        self._places = RadioButtonGroup(
+            labels=["nominal places", "solved"],
+            active=int(choice.solved),
+            stylesheets=map_style(),
+            margin=(0, 14, 0, 0),
+        )
+        self._can_solve = PLACES in stages
         self._view.on_change("active", self._changed)
+        self._places.on_change("active", self._changed)
         self._stage.on_change("value", self._changed)
         self._units.on_change("active", self._changed)
         self._show()
@@ -98,7 +107,7 @@ class ViewControls:
     @property
     def parts(self) -> list[UIElement]:
         """Its widgets."""
-        return [self._view, self._stage, self._units]
+        return [self._view, self._stage, self._units, self._places]
 
     def _changed(self, _name: str, _old: object, _new: object) -> None:
         self.choice = replace(
@@ -106,6 +115,7 @@ class ViewControls:
             view=self._views[self._view.active or 0],
             stage=str(self._stage.value),
             in_um=self._units.active == 1,
+            solved=self._places.active == 1,
         )
         self._show()
         self._then(self.choice)
@@ -113,6 +123,7 @@ class ViewControls:
     def _show(self) -> None:
         self._stage.visible = self.choice.view in (STAGE, PREVIEWS)
         self._units.visible = self.choice.view != ALL
+        self._places.visible = self.choice.view == PREVIEWS and self._can_solve
 
 
 class PlaneControls:

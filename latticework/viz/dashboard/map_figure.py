@@ -21,9 +21,11 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
+from latticework.lattice.states import State
 from latticework.viz.dashboard.look import FONT, PALETTES, asset
 from latticework.viz.dashboard.map_colours import Colours
 from latticework.viz.dashboard.map_controls import map_style
+from latticework.viz.dashboard.map_mosaic import GREYS, OUTLINE_PX, Mosaic, Wanted
 from latticework.viz.dashboard.map_painting import Drawn, Painting, differences
 from latticework.viz.dashboard.map_scene import Scene, Sight
 from latticework.viz.dashboard.map_ticks import axis_title, ticks_of
@@ -64,6 +66,7 @@ class MapFigure:
     def __init__(self, scene: Scene, colours: Colours, theme: Theme) -> None:
         self.theme = theme
         self.scene = scene
+        self._mosaic: Wanted | None = None
         self._shown: tuple[tuple[Drawn, ...], tuple[Drawn, ...]] = ((), ())
         width, height = scene.extent
         pane = scene.panes[0] if scene.panes else None
@@ -125,6 +128,14 @@ class MapFigure:
         for name in ("whole", "part"):
             source = self._source(name, "image", "x", "y", "dw", "dh")
             fig.image("image", "x", "y", "dw", "dh", source=source, color_mapper=self._mapper)
+        mosaic = self._source("mosaic", "image", "x", "y", "dw", "dh")
+        greys = LinearColorMapper(
+            palette=[f"#{k:02x}{k:02x}{k:02x}" for k in range(GREYS)],
+            low=-0.5,
+            high=GREYS - 0.5,
+            high_color="rgba(0, 0, 0, 0)",
+        )
+        fig.image("image", "x", "y", "dw", "dh", source=mosaic, color_mapper=greys)
         lines = self._source("lines", "x0", "y0", "x1", "y1")
         fig.segment("x0", "y0", "x1", "y1", source=lines, line_color=palette.panel)
         frames = self._source("frames", "left", "right", "top", "bottom")
@@ -136,6 +147,17 @@ class MapFigure:
             source=frames,
             fill_color=None,
             line_color=palette.line,
+        )
+        outlines = self._source("outlines", "left", "right", "top", "bottom", "colour", "wide")
+        fig.quad(
+            left="left",
+            right="right",
+            top="top",
+            bottom="bottom",
+            source=outlines,
+            fill_color=None,
+            line_color="colour",
+            line_width="wide",
         )
         words = self._source("words", "x", "y", "text", "colour")
         fig.text(
@@ -237,8 +259,11 @@ class MapFigure:
 
     # ---------------------------------------------------------------- drawing
 
-    def put(self, painting: Painting, *, in_um: bool) -> None:
+    def put(self, painting: Painting, colours: Colours, *, in_um: bool) -> None:
         """Draw a painting; only what is other is sent."""
+        palette = list(colours.palette)
+        if self._mapper.palette != palette:
+            self._mapper.update(palette=palette, high=len(palette) - 0.5)
         self._put_images("whole", self._shown[0], painting.whole)
         self._put_images("part", self._shown[1], painting.part)
         self._shown = painting.whole, painting.part
@@ -260,6 +285,43 @@ class MapFigure:
             )
         if len(panes) == 1 and self.sight is not None:
             self._label_axes(painting, self.sight, in_um=in_um)
+
+    def put_mosaic(self, mosaic: Mosaic | None, painting: Painting, colours: Colours) -> None:
+        """Draw a mosaic of previews, and the states of its tiles around them."""
+        if mosaic is None:
+            self._put("mosaic", _columns([], ("image", "x", "y", "dw", "dh")))
+            self._put(
+                "outlines", _columns([], ("left", "right", "top", "bottom", "colour", "wide"))
+            )
+            return
+        if mosaic.wanted != self._mosaic:
+            self._mosaic = mosaic.wanted if not mosaic.missing else None
+            self._sources["mosaic"].data = {
+                "image": [mosaic.image],
+                "x": [mosaic.x],
+                "y": [mosaic.y],
+                "dw": [mosaic.width],
+                "dh": [mosaic.height],
+            }
+        boxes, cells = mosaic.boxes, mosaic.cells
+        sight, codes = self.sight, painting.codes[0]
+        if sight is None or painting.scene.panes[0].width * sight.pixels_across < OUTLINE_PX:
+            boxes, cells = boxes[:0], cells[:0]
+        inside = (cells < codes.shape).all(axis=1)
+        boxes, cells = boxes[inside], cells[inside]
+        states = [int(codes[row, column]) for row, column in cells]
+        inset = 0.0 if sight is None else 1.5 / sight.pixels_across
+        self._put(
+            "outlines",
+            {
+                "left": boxes[:, 0] + inset,
+                "right": boxes[:, 1] - inset,
+                "top": boxes[:, 2] + inset,
+                "bottom": boxes[:, 3] - inset,
+                "colour": [colours.of(state) for state in states],
+                "wide": [1 if state == State.COMPLETE else 3 for state in states],
+            },
+        )
 
     def point_at(self, number: int | None, row: int = 0, column: int = 0) -> None:
         """Draw a frame around a cell of a pane, or around none."""

@@ -83,12 +83,13 @@ def _standings(
         yield Entry(key, standing_words(said, names), int(counts[code]), meaning)
 
 
-def legend_html(painting: Painting, colours: Colours, *, title: str) -> str:
-    """The legend of a painting."""
+def legend_html(painting: Painting, colours: Colours, *, title: str, note: str = "") -> str:
+    """The legend of a painting, with a note beneath its title."""
     rows = "".join(
         f"<tr title='{escaped(entry.meaning)}'>"
         f"<td class='nowrap' style='width:100%'>{entry.key}{escaped(entry.words, 60)}</td>"
         f"<td class='n'>{entry.count:,}</td></tr>"
         for entry in entries(painting, colours)
     )
-    return f"<h2>{escaped(title, 80)}</h2><table>{rows}</table>"
+    below = f"<p class='faint'>{escaped(note, 300)}</p>" if note else ""
+    return f"<h2>{escaped(title, 80)}</h2>{below}<table>{rows}</table>"

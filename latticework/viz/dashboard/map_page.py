@@ -13,11 +13,12 @@ from latticework.lattice.states import State
 from latticework.stages.lattices import TILES
 from latticework.viz.dashboard.feed import Snapshot, StageNow
 from latticework.viz.dashboard.map_axes import MapAxes, asked_for
-from latticework.viz.dashboard.map_colours import Colours, combined_look, state_look
+from latticework.viz.dashboard.map_colours import Colours, beneath_look, combined_look, state_look
 from latticework.viz.dashboard.map_combined import Combination, depths
 from latticework.viz.dashboard.map_controls import (
     ALL,
     COMBINED,
+    PREVIEWS,
     STAGE,
     VIEWS,
     Choice,
@@ -33,6 +34,7 @@ from latticework.viz.dashboard.map_hover import (
 )
 from latticework.viz.dashboard.map_legend import legend_html, state_key
 from latticework.viz.dashboard.map_painting import Painter, Painting
+from latticework.viz.dashboard.map_previews import PreviewKeeper
 from latticework.viz.dashboard.map_scene import Pane, Scene, one_pane, side_by_side
 from latticework.viz.dashboard.page import Page, Visit, set_text
 from latticework.viz.html import escaped
@@ -51,7 +53,9 @@ class LatticeMap(Page):
     def __init__(self, visit: Visit) -> None:
         super().__init__(visit)
         self._painter = Painter()
+        self._previews = PreviewKeeper(visit, self._new_previews)
         self._states = state_look(visit.theme)
+        self._beneath = beneath_look(visit.theme)
         self._axes: dict[str, MapAxes] = {}
         self._choice: Choice | None = None
         self._figure: MapFigure | None = None
@@ -73,8 +77,7 @@ class LatticeMap(Page):
         self._choice = self._first_choice(names)
         self._forget_axes(snapshot)
         self._figure, self._controls, self._pointed = None, None, None
-        views = [view for view in VIEWS if view in (COMBINED, STAGE, ALL)]
-        self._views = ViewControls(self._choice, names, views, self._chosen)
+        self._views = ViewControls(self._choice, names, list(VIEWS), self._chosen)
         self._top = row(*self._views.parts, margin=(0, 0, 8, 0))
         self._planes = column(sizing_mode="stretch_width", margin=0)
         self._holder = column(sizing_mode="stretch_width", margin=0)
@@ -97,7 +100,7 @@ class LatticeMap(Page):
             return replace(self._choice, stage=stage)
         stage = asked.get("stage", "")
         view = asked.get("view", STAGE if stage in names else COMBINED)
-        view = view if view in (COMBINED, STAGE, ALL) and len(names) > 1 else STAGE
+        view = view if view in VIEWS else COMBINED
         return Choice(view, stage if stage in names else "".join(names[:1]))
 
     def _forget_axes(self, snapshot: Snapshot) -> None:
@@ -140,6 +143,8 @@ class LatticeMap(Page):
             return self._combined(stages, mine)
         stage = snapshot.stage(choice.stage) or stages[0]
         pane = Pane(stage.name, self._axes[stage.key], stage.lattice, (stage,))
+        if choice.view == PREVIEWS:
+            return replace(one_pane(pane), pictures=True), self._beneath
         return one_pane(pane), self._states
 
     def _combined(
@@ -168,11 +173,7 @@ class LatticeMap(Page):
         if snapshot is None:
             return
         scene, colours = self.scene(snapshot)
-        if (
-            self._figure is None
-            or self._figure.scene.form != scene.form
-            or (self._figure.scene.combination is not scene.combination)
-        ):
+        if self._figure is None or self._figure.scene.form != scene.form:
             self._new_figure(scene, colours)
         if self._busy:
             self._again = True
@@ -201,11 +202,14 @@ class LatticeMap(Page):
     ) -> None:
         self._busy = False
         if figure is self._figure and self._choice is not None:
-            figure.put(painting, in_um=self._choice.in_um)
+            figure.put(painting, colours, in_um=self._choice.in_um)
             self._painted, self._done = painting, wanted
+            self._put_previews(figure, painting)
             title = " ".join(pane.title for pane in painting.scene.panes[:1])
             title = title if len(painting.scene.panes) == 1 else "all stages"
-            set_text(self._legend, _panel(legend_html(painting, colours, title=title)))
+            looks = self._states if colours is self._beneath else colours
+            note = self._note() if painting.scene.pictures else ""
+            set_text(self._legend, _panel(legend_html(painting, looks, title=title, note=note)))
             set_text(self._list, listed)
             if self._pointed is not None:
                 found = self._pointed
@@ -213,6 +217,26 @@ class LatticeMap(Page):
         if self._again:
             self._again = False
             self._refresh()
+
+    def _put_previews(self, figure: MapFigure, painting: Painting) -> None:
+        """Draw the mosaic of previews that there is, and look for a better one."""
+        mosaic = None
+        if painting.scene.pictures and self._choice is not None:
+            pane = painting.scene.panes[0]
+            self._previews.look(pane, figure.sight, solved=self._choice.solved)
+            mosaic = self._previews.mosaic
+            if mosaic is not None and mosaic.wanted.stage != pane.stages[0].name:
+                mosaic = None
+        figure.put_mosaic(mosaic, painting, self._states)
+
+    def _note(self) -> str:
+        mosaic = self._previews.mosaic
+        return "looking for previews …" if mosaic is None else mosaic.note
+
+    def _new_previews(self) -> None:
+        """There is another mosaic, or it is time to ask for one."""
+        self._done = None
+        self._refresh()
 
     def _new_figure(self, scene: Scene, colours: Colours) -> None:
         """Another figure, with the controls of its plane."""

@@ -221,6 +221,8 @@ def words_in(
         if len(rows) * len(columns) > MOST_WORDS:
             continue
         said = cell_words(scene, wide)
+        if scene.pictures:
+            said[State.COMPLETE] = ""  # its picture says so
         part = plane[rows.start : rows.stop, columns.start : columns.stop]
         for i, row in enumerate(rows):
             for j, column in enumerate(columns):
@@ -258,7 +260,7 @@ def lines_in(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Lines between the cells in view, where those are large enough to be told apart."""
     found = [np.zeros((0, 4))]
-    for pane in scene.panes if sight is not None else ():
+    for pane in () if sight is None or scene.pictures else scene.panes:
         assert sight is not None
         wide, high = pane.width * sight.pixels_across, pane.height * sight.pixels_down
         rows, columns = _cells_in(pane, sight)

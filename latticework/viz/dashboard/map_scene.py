@@ -119,6 +119,8 @@ class Scene:
     """Its panes."""
     combination: Combination | None = None
     """How stages are combined, where they are."""
+    pictures: bool = False
+    """Whether pictures of tiles lie on it."""
 
     @property
     def extent(self) -> tuple[float, float]:
@@ -137,7 +139,10 @@ class Scene:
     def form(self) -> tuple[object, ...]:
         """What tells whether the picture's geometry is another one."""
         return tuple(
-            (pane.axes.dims, pane.axes.sizes, pane.axes.down, pane.axes.across, pane.x, pane.y)
+            (
+                (pane.axes.dims, pane.axes.sizes, pane.axes.down, pane.axes.across),
+                (pane.x, pane.y, pane.width, pane.height),
+            )
             for pane in self.panes
         )
 
