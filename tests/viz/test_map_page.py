@@ -125,7 +125,7 @@ def address(server, **arguments):
     return server.url.replace("/lattice?", "/lattice-map?") + more
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_tile_has_the_colour_of_its_state_and_says_it_too(served, browser, theme):  # noqa: F811
     with browser.open(address(served, stage="negative"), colour_scheme=theme) as page:
         wait_for_colour(page, 3.08, 2.08, colour(State.WAITING, theme))
@@ -175,6 +175,7 @@ def test_stages_are_seen_side_by_side_and_combined(served, browser):  # noqa: F8
         assert page.errors == []
 
 
+@pytest.mark.slow
 def test_a_plane_of_a_million_tiles_zooms_to_a_single_one(served, browser):  # noqa: F811
     lattice = Lattice.from_grid({"y": 1000, "x": 1000}, tile_shape={"y": 8, "x": 8}, dtype="u1")
     states = np.full((1000, 1000), State.COMPLETE, np.uint8)
@@ -194,3 +195,37 @@ def test_a_plane_of_a_million_tiles_zooms_to_a_single_one(served, browser):  # n
         )
         assert biggest <= 512 * 512
         assert page.errors == []
+
+
+@pytest.mark.slow
+def test_previews_lie_where_tiles_are_and_say_their_state(tmp_path, browser, local_client):  # noqa: F811
+    array = np.kron(np.arange(0, 240, 20, dtype="u1").reshape(3, 4), np.ones((32, 32), "u1"))
+    project = create(tmp_path / "brain.lw", Lattice.from_array(array, block=32))
+    stage = project.add(np.invert)
+    project.add(np.square, after=stage, name="squares")
+    project.cancel("squares", y=1, x=1)
+    project.run(local_client, progress="none")
+    with PageServer(project.path) as server:
+        for name in ("invert", "squares"):
+            with browser.open(address(server, view="previews", stage=name)) as page:
+                page.wait_for(f"{COLUMNS.format('colour')}.some(c => c.length == 12)")
+                page.wait_for(f"{COLUMNS.format('image')}.length == 3")
+                time.sleep(0.3)
+                pixels = page.pixels()
+                shades = [
+                    pixels[round(y), round(x)].tolist()
+                    for y, x in (
+                        reversed(point_of(page, column + 0.5, row + 0.25))
+                        for row in range(3)
+                        for column in range(4)
+                    )
+                ]
+                if name == "invert":
+                    assert all(red == green == blue for red, green, blue in shades)
+                    reds = [red for red, _, _ in shades]
+                    assert reds == sorted(reds, reverse=True)
+                    assert reds[0] > 200
+                    assert reds[-1] < 50
+                else:
+                    assert shades[5] == colour(State.CANCELLED)
+                assert page.errors == []

@@ -12,6 +12,8 @@
 `page`              what every page has: its frame, its place in the navigation, its updates
 `look`              colours, fonts, light and dark
 `overview` ...      the pages themselves, a module each
+`map_page`          the lattice map: `map_scene` what is shown, `map_painting` from states to
+                    images, `map_combined` all stages at once, `map_figure` in the browser
 ==================  =================================================================
 
 ::

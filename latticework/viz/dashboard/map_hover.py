@@ -1,8 +1,6 @@
-"""What the map says of the cell under the pointer, and which cells are not well."""
+"""What the map says of the cell under the pointer."""
 
 from dataclasses import dataclass
-
-import numpy as np
 
 from latticework.lattice import views
 from latticework.lattice.lattice import Lattice
@@ -12,11 +10,6 @@ from latticework.viz.dashboard.map_legend import state_key
 from latticework.viz.dashboard.map_painting import Painting
 from latticework.viz.folding import axis_name
 from latticework.viz.html import escaped
-
-MOST_LINKS = 12
-"""Units that are listed beside the picture."""
-TROUBLE = (State.FAILED, State.BLOCKED, State.CANCELLED)
-"""States of units that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,22 +114,3 @@ def pointed_html(found: Pointed | None, states: Colours, reason: str, link: str)
         f"<h2 style='overflow-wrap:anywhere'>{title}</h2><p class='faint'>{labels}</p>"
         f"{why}<table>{lines}</table>"
     )
-
-
-def troubled_cells(painting: Painting) -> list[tuple[int, int, int]]:
-    """Panes, rows and columns of the first cells that failed, are blocked or cancelled."""
-    combination = painting.scene.combination
-    found: list[tuple[int, int, int]] = []
-    for state in TROUBLE:
-        codes = (
-            [int(state)]
-            if combination is None
-            else [k for k, said in enumerate(combination.standings) if said.state == state]
-        )
-        for number, (plane, counts) in enumerate(zip(painting.codes, painting.counts, strict=True)):
-            for code in codes:
-                if not counts[code] or len(found) >= MOST_LINKS:
-                    continue
-                where = np.flatnonzero((plane == code).reshape(-1))[: MOST_LINKS - len(found)]
-                found += [(number, *divmod(int(k), plane.shape[1])) for k in where]
-    return found

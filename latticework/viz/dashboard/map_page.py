@@ -30,14 +30,13 @@ from latticework.viz.dashboard.map_hover import (
     Pointed,
     pointed_at,
     pointed_html,
-    troubled_cells,
 )
-from latticework.viz.dashboard.map_legend import legend_html, state_key
+from latticework.viz.dashboard.map_legend import legend_html
 from latticework.viz.dashboard.map_painting import Painter, Painting
 from latticework.viz.dashboard.map_previews import PreviewKeeper
 from latticework.viz.dashboard.map_scene import Pane, Scene, one_pane, side_by_side
+from latticework.viz.dashboard.map_troubles import troubles_html
 from latticework.viz.dashboard.page import Page, Visit, set_text
-from latticework.viz.html import escaped
 
 REST_S = 0.25
 """Seconds that the pointer rests on a tile before it is asked why that is as it is."""
@@ -125,7 +124,7 @@ class LatticeMap(Page):
     def scene(self, snapshot: Snapshot) -> tuple[Scene, Colours]:
         """What is to be drawn now, and how it looks."""
         choice = self._choice
-        stages = snapshot.stages
+        stages = tuple(stage for stage in snapshot.stages if stage.states.size)
         assert choice is not None
         if not stages:
             return Scene(()), self._states
@@ -141,7 +140,7 @@ class LatticeMap(Page):
         mine = tuple(stage for stage in stages if stage.key == TILES)
         if choice.view == COMBINED and mine:
             return self._combined(stages, mine)
-        stage = snapshot.stage(choice.stage) or stages[0]
+        stage = next((stage for stage in stages if stage.name == choice.stage), stages[0])
         pane = Pane(stage.name, self._axes[stage.key], stage.lattice, (stage,))
         if choice.view == PREVIEWS:
             return replace(one_pane(pane), pictures=True), self._beneath
@@ -252,11 +251,8 @@ class LatticeMap(Page):
             return
         pane = scene.panes[0]
         if self._choice is not None and self._choice.view == ALL and self._snapshot is not None:
-            stages = self._snapshot.stages
-            key = TILES if TILES in self._axes else stages[0].key
-            pane = next(
-                pane for pane, stage in zip(scene.panes, stages, strict=True) if stage.key == key
-            )
+            on_tiles = (pane for pane in scene.panes if pane.stages[0].key == TILES)
+            pane = next(on_tiles, pane)
         same = self._controls is not None and (
             self._controls.axes == pane.axes and self._controls.lattice is pane.lattice
         )
@@ -346,18 +342,20 @@ class LatticeMap(Page):
             figure.open(html.unescape(link))
 
     def _listed(self, painting: Painting) -> str:
-        """Links to the first tiles that are not well: for keyboards, and not by colour alone."""
-        cells = [pointed_at(painting, *cell) for cell in troubled_cells(painting)]
-        rows = "".join(
-            f"<tr><td style='width:100%;overflow-wrap:anywhere'><a href='{self._link(cell)}'>"
-            f"{escaped(cell.name, 60)}</a></td><td class='nowrap'>"
-            f"{state_key(cell.shown[2], self._states)}{cell.shown[2].label}</td></tr>"
-            for cell in cells
-            if cell.shown is not None
-        )
-        return (
-            _panel(f"<h2>Not well, in view of this plane</h2><table>{rows}</table>") if rows else ""
-        )
+        """What is not well, beside the picture."""
+        found = troubles_html(painting, self._states, self._link, self._plane_link)
+        return _panel(found) if found else ""
+
+    def _plane_link(self, dim: str, label: str) -> str:
+        choice = self._choice
+        if choice is None:
+            return ""
+        told = {"view": choice.view, "stage": choice.stage}
+        axes = None if self._controls is None else self._controls.axes
+        lattice = None if self._controls is None else self._controls.lattice
+        if axes is not None and lattice is not None:
+            told |= {other: str(lattice.labels[other][axes.place(other)]) for other in axes.others}
+        return self.visit.link("lattice-map", **{**told, dim: label})
 
 
 def _panel(content: str) -> str:
