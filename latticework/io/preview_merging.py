@@ -10,7 +10,7 @@ import shutil
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -61,13 +61,13 @@ class Merging:
     node
         The stage's number in the journal.
     attributes
-        Of the array, such as the size of a pixel.
+        Gives those of the array, such as the size of a pixel.
     """
 
     folder: Path
     layout: PreviewLayout
     node: int
-    attributes: Mapping[str, Any]
+    attributes: Callable[[], Mapping[str, Any]] = dict
 
     def begin(self) -> None:
         """Clear away what is of another stage, or of another layout."""
@@ -215,7 +215,7 @@ class Merging:
         if about is not None and int(about.get("capacity", 0)) >= capacity:
             return
         room = max(2 * int((about or {}).get("capacity", 0)), -(-capacity // n) * n)
-        members = self.layout.metadata(room, self.attributes)
+        members = self.layout.metadata(room, self.attributes())
         for name, metadata in members.items():
             (self.folder / name).mkdir(parents=True, exist_ok=True)
             write_json(self.folder / name / "zarr.json", metadata)

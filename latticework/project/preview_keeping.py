@@ -1,6 +1,7 @@
 """Previews while a project runs: what workers made is taken in, and merged in the background."""
 
 import contextlib
+import functools
 import os
 import time
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ class PreviewKeeper:
         with contextlib.suppress(Exception):
             layout = layout_of(self._desk.settings, node)
             if layout is not None and folder.is_dir():
-                merging = Merging(folder, layout, node.id, attributes_of(node, layout))
+                attributes = functools.partial(attributes_of, node, layout)
+                merging = Merging(folder, layout, node.id, attributes)
                 merging.run(everything=everything, deadline=deadline)
 
 

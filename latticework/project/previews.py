@@ -1,10 +1,12 @@
 """Looking at previews: those that workers made, and those that are made because somebody looks."""
 
 import contextlib
+import math
 import os
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +15,15 @@ from latticework.errors import LatticeworkError, ProjectError
 from latticework.io.preview_files import Preview, PreviewWriter, waiting_name
 from latticework.io.preview_layout import PreviewLayout
 from latticework.io.preview_store import PreviewStore, waiting_folder
+from latticework.io.tile_array import TileArray
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
 from latticework.project.outputs import open_reader
 from latticework.project.pipeline import SOURCE, Node
 from latticework.project.preview_rules import layout_of
 from latticework.stages.bench import ArrayInput
-from latticework.stages.paths import previews_folder
+from latticework.stages.outputs import Output
+from latticework.stages.paths import array_folder, previews_folder
 from latticework.stages.previewing import preview_of, source_stamps
 
 if TYPE_CHECKING:
@@ -29,6 +33,12 @@ SHARED_S = 2.0
 """Seconds for which a shared contrast is kept."""
 MOST_BLOCKS = 128
 """Shards from which it is worked out."""
+MOST_BYTES = 2**31
+"""Bytes of a tile that is read to make a preview of it."""
+THREADS = 4
+"""Tiles that are read at once to make previews of them."""
+GROUP = 32
+"""Previews that are made before the time is looked at."""
 KEPT = 256
 """Previews that could not be written, which are kept in memory."""
 
@@ -61,7 +71,7 @@ class StagePreviews:
         self._reader: tuple[tuple[object, ...], ArrayInput] | None = None
         self._made: dict[int, tuple[int, Preview]] = {}
         self._prints: tuple[object, np.ndarray] | None = None
-        self._lattice: tuple[tuple[object, ...], Lattice] | None = None
+        self._lattice: tuple[Lattice, Output | None, Lattice] | None = None
         self._shared: tuple[float, np.ndarray] = (0.0, np.zeros((0, 2)))
 
     @property
@@ -73,10 +83,10 @@ class StagePreviews:
     def made_lattice(self) -> Lattice:
         """The lattice of the stage's units with what it makes of them."""
         node = self.node
-        version = (node.lattice, node.output)
-        if self._lattice is None or self._lattice[0] != version:
-            self._lattice = version, node.made_lattice()
-        return self._lattice[1]
+        known = self._lattice
+        if known is None or known[0] is not node.lattice or known[1] != node.output:
+            known = self._lattice = node.lattice, node.output, node.made_lattice()
+        return known[2]
 
     # ---------------------------------------------------------------- which there are
 
@@ -175,13 +185,9 @@ class StagePreviews:
                         pixels[k] = found
                     else:
                         there[k] = int(units[k]) in self._made
-            lacking = np.flatnonzero((wanted > 0) & ~there)
             began = time.monotonic()
-            until = began + make_s
-            for k in lacking.tolist():
-                if time.monotonic() > until:
-                    break
-                there[k] = self._make(int(units[k]), int(wanted[k])) is not None
+            lacking = np.flatnonzero((wanted > 0) & ~there)
+            there[self._make(units, wanted, lacking, began + make_s)] = True
             self._writer.close()
             for k, preview in self._in_memory(units):
                 pixels[k] = preview.small if small else preview.pixels
@@ -221,23 +227,55 @@ class StagePreviews:
 
     # ---------------------------------------------------------------- making
 
-    def _make(self, unit: int, stamp: int) -> Preview | None:
-        try:
-            preview = self._made_now(unit)
-        except (LatticeworkError, OSError, ValueError):
-            return None  # project.verify() says what is wrong with it
-        self._keep(unit, stamp, preview)
-        return preview
+    def _make(
+        self, units: np.ndarray, wanted: np.ndarray, lacking: np.ndarray, until: float
+    ) -> list[int]:
+        """Make previews that are lacking, until a time; the places of those that were made."""
+        made: list[int] = []
+
+        def attempt(k: int) -> Preview | None:
+            if time.monotonic() >= until:
+                return None
+            try:
+                return self._made_now(int(units[k]))
+            except (LatticeworkError, OSError, ValueError):
+                return None  # project.verify() says what is wrong with it
+
+        if not len(lacking) or time.monotonic() >= until:
+            return made
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="latticework-previews") as pool:
+            for start in range(0, len(lacking), GROUP):
+                if time.monotonic() >= until:
+                    break
+                group = lacking[start : start + GROUP].tolist()
+                for k, preview in zip(group, pool.map(attempt, group), strict=True):
+                    if preview is not None:
+                        self._keep(int(units[k]), int(wanted[k]), preview)
+                        made.append(k)
+        return made
 
     def _made_now(self, unit: int) -> Preview:
         node = self.node
         version = (node.generation, id(node.lattice), node.output)
-        if self._reader is None or self._reader[0] != version:
-            self._reader = version, open_reader(self.project, node)  # type: ignore[arg-type]
-        reader = self._reader[1]
-        assert node.output is not None
-        assert node.output.dims is not None
-        return preview_of(reader.read_box(unit, None), node.output.dims, self.layout)
+        reader = self._reader
+        if reader is None or reader[0] != version:
+            reader = version, open_reader(self.project, node)  # type: ignore[arg-type]
+            self._reader = reader
+        output = node.output
+        assert output is not None
+        assert output.dims is not None
+        assert output.shape is not None
+        nbytes = math.prod(output.shape) * np.dtype(output.dtype).itemsize
+        if nbytes > MOST_BYTES:
+            raise ProjectError(
+                f"a tile of {self.name!r} has {nbytes / 1e9:.1f} GB: its preview is made by the "
+                "worker that makes it, not for who looks"
+            )
+        if node.reduction:
+            pixels = TileArray.open(array_folder(self.project.path, self.name)).read(())
+        else:
+            pixels = reader[1].read_box(unit, None)
+        return preview_of(pixels, output.dims, self.layout)
 
     def _keep(self, unit: int, stamp: int, preview: Preview) -> None:
         """Keep it for those who look later, and in memory in any case."""

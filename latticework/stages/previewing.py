@@ -1,8 +1,10 @@
 """Previews of tiles, as workers make them: z seen through, averaged down, with their contrast."""
 
 import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 ENOUGH = 8192
 """Pixels that tell percentiles: of more, one in four is looked at."""
+SHARE = 0.005
+"""Of a stage's time, what previews of the source may take; the others are made by who looks."""
+FIRST_S = 0.01
+"""Seconds that they may take in any batch."""
 FOLDER = "previews"
 """Folder of a batch's previews in its staging folder: a file for each stage."""
 
@@ -112,12 +118,9 @@ def _reduced(
         found = picture
     else:
         found = _sums(picture, factors, step)
-        if np.isfinite(found).all():
-            rows, columns = (
-                np.minimum(factor, n - np.arange(0, n, factor))
-                for n, factor in zip(picture.shape, factors, strict=True)
-            )
-            found /= np.multiply.outer(rows, -(-columns // step)).astype("f4")
+        if picture.dtype.kind != "f" or np.isfinite(found).all():
+            rows, columns = picture.shape
+            found *= _shares(rows, columns, factors, step)
         else:
             there = np.isfinite(picture)
             found = _divided(
@@ -127,6 +130,17 @@ def _reduced(
     if np.dtype(layout.dtype).kind in "iu" and found.dtype.kind == "f":
         found = np.rint(found)
     return found.astype(layout.dtype, copy=False)
+
+
+@lru_cache(maxsize=16)
+def _shares(rows: int, columns: int, factors: tuple[int, int], step: int) -> np.ndarray:
+    """For each block, the share that one of its pixels has in the mean."""
+    down, across = (
+        np.minimum(factor, n - np.arange(0, n, factor))
+        for n, factor in zip((rows, columns), factors, strict=True)
+    )
+    found: np.ndarray = (1 / np.multiply.outer(down, -(-across // step))).astype("f4")
+    return found
 
 
 def _sums(picture: np.ndarray, factors: tuple[int, int], step: int) -> np.ndarray:
@@ -243,6 +257,7 @@ class BatchPreviews:
         self._sources: PreviewWriter | None = None
         self._wanted = bench.order.preview
         self._source = SourceSeen.by(bench)
+        self._left_s = FIRST_S
 
     def made(self, unit: int, attempt: int, made: "Made", pixels: np.ndarray) -> None:
         """A unit has made these pixels."""
@@ -260,8 +275,10 @@ class BatchPreviews:
 
     def read(self, unit: int, given: "Given") -> None:
         """A unit has read this; a whole tile of the source, perhaps."""
-        if self._source is None:
+        self._left_s += SHARE * self._bench.overlap.unit_s
+        if self._source is None or self._left_s < 0:
             return
+        began = time.perf_counter()
         try:
             lattice = self._source.input.lattice
             pixels = self._source.of(given)
@@ -277,6 +294,7 @@ class BatchPreviews:
             self._sources.add(unit, self._source.stamp(unit), preview)
         except Exception:
             self._source = None
+        self._left_s -= time.perf_counter() - began
 
     def close(self) -> None:
         """Close the files."""

@@ -22,7 +22,7 @@ WIDTH, HIGHEST = 10.4, 7.0
 """Inches of all panels."""
 MOST_TILES = 20_000
 """Tiles of a plane that are drawn one by one; of more, the middle of groups."""
-MOST_ARROWS = 1200
+MOST_ARROWS = 500
 """Arrows of a plane; of more tiles, the mean of groups."""
 SMALL = 9.0
 """Points across a tile below which it has no outline of its own."""
@@ -138,8 +138,8 @@ class _Positions:
         width, height = figure.get_figwidth(), figure.get_figheight()
         look: dict[str, Any] = {"color": self.ink, "parse_math": False, "va": "center"}
         text = (
-            f"{plural(len(self.by), 'tile')}: moved by {length(float(np.median(self.by)))} in the "
-            f"median, {length(float(self.by.max()))} at most"
+            f"{plural(len(self.by), 'tile')}: moved by {_rounded(np.median(self.by))} in the "
+            f"median, {_rounded(self.by.max())} at most"
         )
         if planes > shown:
             text += f"; {shown} of {planes:,} planes"
@@ -155,7 +155,8 @@ class _Positions:
         for spine in axes.spines.values():
             spine.set_visible(False)
         if self.larger:
-            text = f"→  from the nominal place, drawn {self.larger:,.4g} times as long"
+            times = f", drawn {self.larger:,.4g} times as long" if self.larger > 1 else ""
+            text = f"→  from the nominal place{times}"
             look["color"] = blue(self.theme)
             figure.text(3.1 / width, 0.47 / height, text, size=8.5, **look)
 
@@ -208,6 +209,11 @@ COLOURS = {
     "dark": ("#2b2f35", "#7d6330", "#d98a35"),
 }
 """From tiles that did not move to those that moved furthest, by theme."""
+
+
+def _rounded(micrometres: Any) -> str:
+    """A length with three digits."""
+    return length(float(f"{float(micrometres):.3g}"))
 
 
 def _corners(near: np.ndarray, size: np.ndarray) -> list[np.ndarray]:

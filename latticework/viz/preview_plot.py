@@ -156,7 +156,7 @@ def _panel(axes: Axes, picture: Any) -> None:
     show_mosaic(axes, picture)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_facecolor("#000000")
+    axes.set_facecolor(NOTHING)
     for spine in axes.spines.values():
         spine.set_visible(False)
     _scale_bar(axes, picture.attrs["extent_um"])
@@ -176,16 +176,19 @@ def show_mosaic(axes: Axes, picture: Any) -> "AxesImage":
     values = np.asarray(picture)
     options: dict[str, Any] = {"extent": attrs["extent_um"], "interpolation": "antialiased"}
     if attrs["projection"] == "labels":
-        shown = np.where(values > 0, 1 + (values * 2654435761) % 4294967291 % (LABELS - 1), 0)
+        ids = np.nan_to_num(values).astype("u8")
+        shown = np.where(ids > 0, 1 + ids * np.uint64(2654435761) % 4294967291 % (LABELS - 1), 0)
         options |= {"cmap": _label_colours(), "vmin": 0, "vmax": LABELS - 1}
         options["interpolation"] = "nearest"
-        return axes.imshow(np.nan_to_num(shown), **options)
+        return axes.imshow(np.ma.masked_where(~np.isfinite(values), shown), **options)
     low, high = attrs["low"], attrs["high"]
     high = high if high > low else low + 1.0
-    shown = np.where(np.isfinite(values), values, low)
+    shown = np.ma.masked_invalid(values)
     return axes.imshow(shown, cmap="gray", vmin=low, vmax=high, **options)
 
 
+NOTHING = "#2b3138"
+"""Where there is no tile, or no preview of it yet."""
 LABELS = 64
 """Colours of labels, black for none included."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from latticework.errors import LatticeError
 from latticework.lattice.states import State
@@ -119,6 +120,8 @@ def _dots(
                 linewidths=0, label=label,
             )  # fmt: skip
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     _style(axes, "correlation", "residual (px)", theme)
     if len(known):
         axes.legend(frameon=False, fontsize=8, labelcolor=INK[theme])

@@ -88,6 +88,17 @@ def test_ragged_blocks_and_blocks_with_a_halo_of_the_source():
         check(project, "source")
 
 
+def test_a_reduction_has_one_preview(project):
+    project.add(steps.plane_mean, name="mean", reads=lw.all_tiles())
+    run_here(project)
+    assert missing(project, "mean") == []
+    wanted = project["mean"].preview().values
+    assert wanted.shape == (1, 75, 100)
+    np.testing.assert_array_equal(project["mean"].previews.compute(), wanted)
+    shutil.rmtree(project.path / "previews")
+    np.testing.assert_array_equal(lw.open_project(project.path)["mean"].preview(), wanted)
+
+
 def test_a_stage_that_spoils_its_input_does_not_spoil_the_preview_of_it(project):
     project.add(steps.spoiling)
     run_here(project)
