@@ -190,6 +190,11 @@ def test_a_plane_of_a_million_tiles_zooms_to_a_single_one(served, browser):  # n
             page.scroll(*point_of(page, 500.5, 500.5), down=-400)
         wait_for_colour(page, 500.1, 500.1, colour(State.FAILED))
         wait_for_colour(page, 501.1, 500.1, colour(State.COMPLETE))
+        span = f"{FIGURE}.x_range.end - {FIGURE}.x_range.start"
+        near = page.evaluate(span)
+        assert 4 <= near < 40
+        page.wait_for("new Promise(done => setTimeout(() => done(true), 800))")
+        assert page.evaluate(span) == near  # it stays where one has gone
         biggest = page.evaluate(
             f"Math.max(...{COLUMNS.format('image')}.flatMap(c => [...c].map(i => i.length)))"
         )

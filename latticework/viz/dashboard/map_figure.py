@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from bokeh.core.properties import Bool, Float, List, String, value
-from bokeh.events import ButtonClick, MouseLeave, MouseMove, RangesUpdate, Tap
+from bokeh.events import ButtonClick, MouseLeave, MouseMove, Tap
 from bokeh.model import DataModel
 from bokeh.models import (
     Button,
@@ -204,10 +204,14 @@ class MapFigure:
 
     def _listen(self) -> None:
         code = self._script("")
-        for event in (RangesUpdate, MouseMove, MouseLeave):
+        for event in (MouseMove, MouseLeave):
             self.figure.js_on_event(event, code)
         for measure in ("inner_width", "inner_height"):
             self.figure.js_on_change(measure, code)
+        moved = self._script("range")
+        for span in (self.figure.x_range, self.figure.y_range):
+            for end in ("start", "end"):
+                span.js_on_change(end, moved)
         self.eye.js_on_change("go", CustomJS(code=FOLLOW))
 
     def _script(self, act: str) -> CustomJS:

@@ -25,7 +25,7 @@ function fit() {
   // y grows downwards, as rows of images do
   y.setv({start: at.y1, end: at.y0})
   state.fitted = [w, h]
-  state.good = [x.start, x.end, y.start, y.end]
+  state.good = state.fit = now()
   send()
 }
 
@@ -40,7 +40,7 @@ function keep() {
   x.setv({start: cx - sx, end: cx + sx})
   y.setv({start: cy + sy, end: cy - sy})
   state.fitted = [w, h]
-  state.good = [x.start, x.end, y.start, y.end]
+  state.good = now()
   send()
 }
 
@@ -67,26 +67,35 @@ function zoom(factor) {
   bound()
 }
 
+function now() { return [x.start, x.end, y.start, y.end] }
+
 function bound() {
   // Neither less than a few cells nor much more than all is in view: else it stays as it was.
   const least = 4 * eye.cell[0], most = 8 * Math.max(eye.extent[0], eye.cell[0] * 4)
   const span = x.end - x.start
-  if (state.good && (span < 0.999 * least || span > most)) {
+  if (state.good && (span < 0.999 * least && span < state.good[1] - state.good[0] || span > most)) {
     const [x0, x1, y0, y1] = state.good
     x.setv({start: x0, end: x1})
     y.setv({start: y0, end: y1})
     return
   }
-  state.good = [x.start, x.end, y.start, y.end]
-  state.moved = true
+  state.good = now()
+  state.moved = state.fit === undefined || state.good.some((v, k) => Math.abs(v - state.fit[k]) > 1e-6 * span)
   send()
+}
+
+function soon() {
+  // Ends of ranges change one after the other: look at them when all have.
+  if (state.soon === undefined) {
+    state.soon = setTimeout(() => { state.soon = undefined; bound() }, 0)
+  }
 }
 
 switch (act || cb_obj.event_name) {
   case "in": zoom(1 / 1.6); break
   case "out": zoom(1.6); break
   case "fit": state.moved = false; fit(); break
-  case "rangesupdate": bound(); break
+  case "range": soon(); break
   case "mousemove": point(cb_obj.x, cb_obj.y); break
   case "mouseleave": point(null, null); break
   default: keep()
