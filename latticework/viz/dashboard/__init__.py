@@ -19,6 +19,8 @@
 `naming`            which unit or region is meant by what was typed
 `parts`, `figures`  bits of HTML, and figures in the pages' look
 `changing_data`     only what changed in a figure is sent
+`map_page`          the lattice map: `map_scene` what is shown, `map_painting` from states to
+                    images, `map_combined` all stages at once, `map_figure` in the browser
 ==================  =================================================================
 
 ::
