@@ -36,7 +36,8 @@ KEEP_ALIVE_S = 15.0
 """Between two signs of life to a page that listens."""
 RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'{eval}; style-src 'self' 'unsafe-inline'; "
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'{eval}; "
+    "style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
     "connect-src 'self' data: blob:{more}; base-uri 'none'; form-action 'none'; object-src 'none'"
 )

@@ -28,12 +28,21 @@ AT_ONCE = 1 << 23
 class Pixels(Protocol):
     """A picture of dims z y x of which any part can be had at any level."""
 
-    shape: Place
-    dtype: np.dtype
-    """A type that Neuroglancer knows."""
+    @property
+    def shape(self) -> Place:
+        """Pixels along each dim."""
+        ...
 
-    def read(self, start: Place, stop: Place, factor: Place) -> np.ndarray:
-        """A part, in pixels of a level of which each covers `factor` pixels of the finest."""
+    @property
+    def dtype(self) -> np.dtype:
+        """A type that Neuroglancer knows."""
+        ...
+
+    def read(self, start: Place, stop: Place, factor: Place) -> tuple[np.ndarray, bool]:
+        """A part, in pixels of a level of which each covers `factor` pixels of the finest.
+
+        And whether everything that belongs there was there.
+        """
         ...
 
 
@@ -105,7 +114,7 @@ class TileCanvas:
     ...     shapes=np.array([[1, 2, 4], [1, 2, 4]]),
     ...     dtype=np.dtype("u1"),
     ... )
-    >>> canvas.shape, canvas.read((0, 0, 0), (1, 1, 7), (1, 1, 1)).tolist()
+    >>> canvas.shape, canvas.read((0, 0, 0), (1, 1, 7), (1, 1, 1))[0].tolist()
     ((1, 2, 7), [[[1, 1, 1, 2, 2, 2, 2]]])
     """
 
@@ -127,7 +136,7 @@ class TileCanvas:
         z, y, x = (max(1, int(n)) for n in ends)
         return z, y, x
 
-    def read(self, start: Place, stop: Place, factor: Place) -> np.ndarray:
+    def read(self, start: Place, stop: Place, factor: Place) -> tuple[np.ndarray, bool]:
         """A part, in pixels of a level; see `Pixels`."""
         planes = planes_of(start[0], stop[0], factor[0], self.shape[0])
         low = np.array([planes[0], start[1] * factor[1], start[2] * factor[2]])
@@ -137,7 +146,8 @@ class TileCanvas:
         rows = np.flatnonzero(met)
         out = np.zeros(tuple(b - a for a, b in zip(start, stop, strict=True)), self.dtype)
         if not len(rows):
-            return out
+            return out, True
+        complete = True
         for y, x in _parts(out.shape, factor):
             begin = low[1] + y.start * factor[1], low[2] + x.start * factor[2]
             end = (
@@ -145,19 +155,21 @@ class TileCanvas:
                 min(low[2] + x.stop * factor[2], high[2]),
             )
             if begin[0] < end[0] and begin[1] < end[1]:
-                block = self._full(
+                block, whole = self._full(
                     rows, planes, (int(begin[0]), int(begin[1])), (int(end[0]), int(end[1]))
                 )
+                complete &= whole
                 small = reduced(block, factor, labels=self.labels)
                 out[:, y.start : y.start + small.shape[1], x.start : x.start + small.shape[2]] = (
                     small
                 )
-        return out
+        return out, complete
 
     def _full(
         self, rows: np.ndarray, planes: np.ndarray, begin: tuple[int, int], end: tuple[int, int]
-    ) -> np.ndarray:
-        """Some planes of a part, at the finest level."""
+    ) -> tuple[np.ndarray, bool]:
+        """Some planes of a part, at the finest level; and whether all tiles were there."""
+        complete = True
         out = np.zeros((len(planes), end[0] - begin[0], end[1] - begin[1]), self.dtype)
         for row in rows.tolist():
             z0, y0, x0 = self.starts[row].tolist()
@@ -171,9 +183,11 @@ class TileCanvas:
             for group in _runs(planes, mine):
                 first, last = int(planes[group[0]]) - z0, int(planes[group[-1]]) - z0
                 found = self.read_tile(row, (first, ya - y0, xa - x0), (last + 1, yb - y0, xb - x0))
-                if found is not None:
+                if found is None:
+                    complete = False
+                else:
                     target[group] = found
-        return out
+        return out, complete
 
 
 def _parts(shape: tuple[int, ...], factor: Place) -> list[tuple[slice, slice]]:
@@ -202,7 +216,7 @@ class ArrayPixels:
     Examples
     --------
     >>> pixels = ArrayPixels(np.arange(24.0).reshape(1, 4, 6), np.dtype("f4"))
-    >>> pixels.read((0, 0, 0), (1, 2, 3), (1, 2, 2)).tolist()
+    >>> pixels.read((0, 0, 0), (1, 2, 3), (1, 2, 2))[0].tolist()
     [[[3.5, 5.5, 7.5], [15.5, 17.5, 19.5]]]
     """
 
@@ -218,7 +232,7 @@ class ArrayPixels:
         z, y, x = map(int, self.array.shape)
         return z, y, x
 
-    def read(self, start: Place, stop: Place, factor: Place) -> np.ndarray:
+    def read(self, start: Place, stop: Place, factor: Place) -> tuple[np.ndarray, bool]:
         """A part, in pixels of a level; see `Pixels`."""
         canvas = TileCanvas(
             *(self._read, np.zeros((1, 3), int), np.array([self.shape]), self.dtype, self.labels)

@@ -2,6 +2,7 @@
 
 ``Folder``      a Zarr array or OME-Zarr image on disk, its files and no others
 ``Text``        one small document, such as a viewer's state
+``Shelf``       several resources, each below a name
 ``Client``      Neuroglancer itself, from the ``neuroglancer`` package
 
 Images and annotations that are made while they are looked at are in `virtual_images` and
@@ -95,6 +96,25 @@ class Text:
     def find(self, parts: tuple[str, ...]) -> Answer | None:
         """The document, where nothing more is asked for."""
         return None if parts else Answer.of(self.body, self.content_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Several resources, each below a name.
+
+    Examples
+    --------
+    >>> shelf = Shelf({"a": Text(b"1")})
+    >>> shelf.find(("a",)).body, shelf.find(("b",)), shelf.find(())
+    (b'1', None, None)
+    """
+
+    resources: dict[str, Resource]
+
+    def find(self, parts: tuple[str, ...]) -> Answer | None:
+        """What the resource with the first name finds for the others."""
+        found = self.resources.get(parts[0]) if parts else None
+        return None if found is None else found.find(parts[1:])
 
 
 class Folder:
@@ -199,4 +219,4 @@ def client_folder() -> Path:
     )
 
 
-__all__ = ["Answer", "Client", "Folder", "Resource", "Text", "ViewError", "client_folder"]
+__all__ = ["Answer", "Client", "Folder", "Resource", "Shelf", "Text", "ViewError", "client_folder"]

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
-from latticework.viz.neuroglancer.resources import Answer, Resource, ViewError
+from latticework.viz.neuroglancer.resources import Answer, Resource, Shelf, ViewError
 
 IDLE_S = 8 * 3600.0
 """Without a request, after which the server closes."""
@@ -131,8 +131,15 @@ class DataServer:
         self._resources[area, name] = resource
         self.touch()
 
+    def add_below(self, area: str, name: str, key: str, resource: Resource) -> None:
+        """Serve a resource below ``area/name/key/``."""
+        shelf = self._resources.setdefault((area, name), Shelf({}))
+        assert isinstance(shelf, Shelf)
+        shelf.resources[key] = resource
+        self.touch()
+
     def remove(self, area: str, name: str) -> None:
-        """Serve it no more."""
+        """Serve it, and what is below it, no more."""
         self._resources.pop((area, name), None)
 
     def touch(self) -> None:

@@ -10,6 +10,7 @@ and kept for a while::
 
 import json
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ EVEN = 1.5
 """An axis is halved where its pixels are at most so many times the smallest ones of a level."""
 KEPT_BYTES = 64 << 20
 """Compressed chunks that an image keeps."""
+KEPT_S = 60.0
+"""For how long: pixels may be made anew meanwhile."""
 
 
 class Level(NamedTuple):
@@ -103,7 +106,7 @@ class VirtualImage:
         self.name = name
         self.levels = levels_of(pixels.shape, self.size_um, chunk)
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[int, Place], Answer] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, Place], tuple[Answer, float]] = OrderedDict()
         self._kept_bytes = 0
 
     def find(self, parts: tuple[str, ...]) -> Answer | None:
@@ -154,29 +157,29 @@ class VirtualImage:
     def _chunk(self, number: int, place: Place) -> Answer:
         key = (number, place)
         with self._lock:
-            if key in self._kept:
+            answer, made = self._kept.get(key, (None, 0.0))
+            if answer is not None and time.monotonic() - made < KEPT_S:
                 self._kept.move_to_end(key)
-                return self._kept[key]
+                return answer
         level = self.levels[number]
         start = [i * c for i, c in zip(place, level.chunk, strict=True)]
         stop = [min(a + c, n) for a, c, n in zip(start, level.chunk, level.shape, strict=True)]
-        block = self.pixels.read(_place(np.array(start)), _place(np.array(stop)), level.factor)
+        block, complete = self.pixels.read(
+            _place(np.array(start)), _place(np.array(stop)), level.factor
+        )
         answer = Answer.of(_encoded(block, level.chunk))
-        self._keep(key, answer)
+        if complete:  # what is not there yet may come at any moment
+            self._keep(key, answer)
         return answer
 
     def _keep(self, key: tuple[int, Place], answer: Answer) -> None:
         with self._lock:
-            self._kept_bytes += answer.size - (self._kept[key].size if key in self._kept else 0)
-            self._kept[key] = answer
+            if key in self._kept:
+                self._kept_bytes -= self._kept.pop(key)[0].size
+            self._kept[key] = answer, time.monotonic()
+            self._kept_bytes += answer.size
             while self._kept_bytes > KEPT_BYTES:
-                self._kept_bytes -= self._kept.popitem(last=False)[1].size
-
-    def forget(self) -> None:
-        """Make every chunk anew: the pixels have changed."""
-        with self._lock:
-            self._kept.clear()
-            self._kept_bytes = 0
+                self._kept_bytes -= self._kept.popitem(last=False)[1][0].size
 
 
 def _encoded(block: np.ndarray, chunk: Place) -> bytes:
