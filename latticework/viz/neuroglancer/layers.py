@@ -97,6 +97,8 @@ class Layer:
     opacity: float = 1.0
     channel: int | None = None
     """Of data that have all channels in one array."""
+    blend: Literal["default", "additive"] = "additive"
+    """Whether it covers what lies below, or adds to it."""
     shader: str | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
     """What it is one of, for layouts: ``stage``, ``channel``, lattice dims such as ``sheet``."""
@@ -113,7 +115,7 @@ class Layer:
         if self.channel is not None:
             found |= {"localDimensions": {"c'": [1, ""]}, "localPosition": [self.channel]}
         if self.kind == "image":
-            found |= {"opacity": self.opacity, "blend": "additive", "shader": self.shader or SHADER}
+            found |= {"opacity": self.opacity, "blend": self.blend, "shader": self.shader or SHADER}
             if self.contrast is not None:
                 low, high = self.contrast
                 window = [min(0.0, low), max(high + (high - low), low + 1e-6)]

@@ -69,16 +69,14 @@ class ProjectLayers:
             raise ViewError(f"the lattice has no axis {lacking[0]!r}: it has {axes}")
 
     def layers(self) -> list[Layer]:
-        """All of them; those at solved positions behind the others."""
+        """All of them."""
         wanted = self.wanted
         names = wanted.stages or (SOURCE, *self.project.stages)
         nominal, solved = self._positions()
         found: list[Layer] = []
         for name in names:
             found += self._of_stage(name, nominal)
-        if solved is not None:
-            shown = [n for n in names if n == SOURCE or self.project[n].kind == "array"]
-            for name in shown if wanted.stages else shown[:1]:
+            if solved is not None and (wanted.stages or name == SOURCE):
                 found += self._of_stage(name, solved, " (solved)")
         return self._in_sight(found)
 
@@ -122,8 +120,8 @@ class ProjectLayers:
         array = np.asarray(given, "f8")
         if array.shape != lattice.position_um.shape:
             raise ViewError(
-                f"positions of shape {array.shape}: give a row of {', '.join(lattice.spatial_dims)} "
-                f"in micrometres for each of the {len(lattice)} tiles"
+                f"positions of shape {array.shape}: give {lattice.position_um.shape}, a row of "
+                f"{', '.join(lattice.spatial_dims)} in micrometres for each tile"
             )
         return dict(zip(lattice.ids.tolist(), array, strict=True)), None
 

@@ -14,6 +14,8 @@ SINGLE = ("xy", "xz", "yz", "4panel", "3d")
 """Layouts of one panel with all layers."""
 PANEL_PX = (900.0, 650.0)
 """Size of a window that is usual: width and height."""
+FLAT = 0.05
+"""What is thinner than so much of its width is shown in one panel, unless asked otherwise."""
 TILES_ACROSS = 8
 """Of a mosaic that is larger, so much is shown at first."""
 
@@ -50,8 +52,9 @@ def state_of(layers: Sequence[Layer], base: str, view: str, *, layout: str) -> d
     size = np.min([layer.pixel_um for layer in seen], axis=0)
     low = np.min([layer.low_um for layer in seen], axis=0)
     high = np.max([layer.high_um for layer in seen], axis=0)
-    panels, kind = _panels(layers, layout, flat=bool(((high - low) / size)[0] <= 1.5))
     extent = high - low
+    flat = extent[0] <= max(1.5 * size[0], FLAT * extent[1:].max())
+    panels, kind = _panels(layers, layout, flat=bool(flat))
     most = [TILES_ACROSS * np.array(layer.tile_um) for layer in seen if layer.tile_um]
     if most:
         extent = np.minimum(extent, np.max(most, axis=0))
@@ -70,6 +73,7 @@ def state_of(layers: Sequence[Layer], base: str, view: str, *, layout: str) -> d
         "selectedLayer": {"layer": seen[-1].name, "visible": False},
         "showDefaultAnnotations": False,
         "showSlices": False,
+        "showAxisLines": kind == "4panel",
         "crossSectionBackgroundColor": "#000000",
         "projectionBackgroundColor": "#000000",
     }

@@ -308,6 +308,7 @@ class _Shown:
             contrast=contrast,
             colour=f"#{colour.lower()}",
             visible=visible,
+            blend="additive" if several else "default",
             groups={"stage": self.name, **({"channel": channel} if channel else {}), **self.told},
         )
 
