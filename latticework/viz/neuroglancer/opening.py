@@ -73,7 +73,7 @@ def view(
     overlays, layout, state, idle_s
         As for `Project.view`.
     **region
-        Of tiles: labels by axis, as for `Lattice.sel`.
+        Of tiles: labels by axis, as for `Lattice.sel`; of a project also its other options.
 
     Returns
     -------
@@ -96,15 +96,14 @@ def view(
     from latticework.project.project import Project
 
     if isinstance(what, Project):
-        return view_project(
-            *(what,),
+        return what.view(
             channels=channels,
             overlays=overlays,
             layout=layout,
             contrast=contrast,
             state=state,
             idle_s=idle_s,
-            region=region,
+            **region,
         )
     notes: list[str] = []
     problems: dict[str, dict[int, str]] = {}

@@ -22,7 +22,11 @@ def placed(ids: Any) -> pd.DataFrame:
     positions = lattice.position_um.copy()
     positions[1:] += MOVED_UM
     del ids
-    columns = {"id": lattice.ids, "position_y_um": positions[:, 0], "position_x_um": positions[:, 1]}
+    columns = {
+        "id": lattice.ids,
+        "position_y_um": positions[:, 0],
+        "position_x_um": positions[:, 1],
+    }
     return pd.DataFrame(columns)
 
 
