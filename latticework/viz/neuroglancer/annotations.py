@@ -101,7 +101,7 @@ class Annotations:
                     "key": str(number),
                     "grid_shape": list(cells.grid),
                     "chunk_size": cells.size.tolist(),
-                    "limit": max(LIMIT, *map(len, cells.rows.values())) if cells.rows else LIMIT,
+                    "limit": max(map(len, cells.rows.values()), default=1),
                 }
                 for number, cells in enumerate(self.index)
             ],

@@ -11,6 +11,8 @@ from latticework.viz.neuroglancer.resources import Resource
 AXES = ("z", "y", "x")
 Kind = Literal["image", "segmentation", "annotation"]
 
+SPACING_PX = 1.0
+"""Between annotations on the screen, below which some are left out."""
 SHADER = """#uicontrol invlerp normalized
 #uicontrol vec3 colour color
 void main() {
@@ -125,6 +127,10 @@ class Layer:
             found |= {"selectedAlpha": 0.4 * self.opacity, "notSelectedAlpha": 0.0, "segments": []}
         else:
             found |= {"annotationColor": self.colour, "shader": self.shader or POINT_SHADER}
+            found |= {  # all of them, unless they are denser than pixels
+                "crossSectionAnnotationSpacing": SPACING_PX,
+                "projectionAnnotationSpacing": SPACING_PX,
+            }
         return found
 
 

@@ -29,7 +29,8 @@ def drawn(browser, view_of, *, centre, scale=1.0, viewport=(520, 420)):
         "position": list(map(float, centre[::-1])),
         "crossSectionScale": scale,
         "layout": "xy",
-        "showScaleBar": False, "showAxisLines": False,
+        "showScaleBar": False,
+        "showAxisLines": False,
     }
     with view_of(state) as view, browser.open(view.url, viewport=viewport) as page:
         page.wait_for(READY, timeout_s=90)
@@ -85,8 +86,11 @@ def test_a_fused_volume_is_drawn_from_its_own_files(browser, tmp_path):
     volume = (np.arange(300)[:, None] // 3 + rng.integers(0, 150, (12, 300, 320))).astype("u1")
     pyramid = Pyramid.create(
         *(tmp_path / "brain.ome.zarr",),
-        dims="zyx", shape=volume.shape, dtype="u1",
-        pixel_size_um=(2.0, 0.5, 0.5), origin_um=(4.0, 10.0, 20.0),
+        dims="zyx",
+        shape=volume.shape,
+        dtype="u1",
+        pixel_size_um=(2.0, 0.5, 0.5),
+        origin_um=(4.0, 10.0, 20.0),
     )
     write(pyramid, volume)
 
