@@ -1,5 +1,6 @@
 """The state with which Neuroglancer opens: layers, where one looks, which panels there are."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -12,6 +13,8 @@ from latticework.viz.neuroglancer.resources import ViewError
 Layout = Literal["auto", "xy", "xz", "yz", "4panel", "3d", "channels", "stages", "sheets"]
 SINGLE = ("xy", "xz", "yz", "4panel", "3d")
 """Layouts of one panel with all layers."""
+IN_A_ROW = 3
+"""Panels that are beside each other; more are in rows."""
 PANEL_PX = (900.0, 650.0)
 """Size of a window that is usual: width and height."""
 FLAT = 0.05
@@ -59,8 +62,8 @@ def state_of(layers: Sequence[Layer], base: str, view: str, *, layout: str) -> d
     if most:
         extent = np.minimum(extent, np.max(most, axis=0))
     smallest = float(size.min())
-    share = (2 if kind == "4panel" else 1) * max(1, len(panels))
-    across = max(extent[2] / (PANEL_PX[0] / share), extent[1] / PANEL_PX[1] * min(2, share))
+    columns, rows = (2, 2) if kind == "4panel" else _grid(len(panels))
+    across = max(extent[2] / (PANEL_PX[0] / columns), extent[1] / (PANEL_PX[1] / rows))
     state: dict[str, Any] = {
         "title": " · ".join(dict.fromkeys(layer.groups.get("stage", layer.name) for layer in seen)),
         "dimensions": {
@@ -111,13 +114,19 @@ def _panels(
     return panels, "xy"
 
 
+def _grid(panels: int) -> tuple[int, int]:
+    """Columns and rows of so many panels."""
+    columns = max(1, panels) if panels <= IN_A_ROW else math.ceil(math.sqrt(panels))
+    return columns, math.ceil(max(1, panels) / columns)
+
+
 def _layout(panels: Sequence[tuple[str, list[str]]], kind: str) -> Any:
     if not panels:
         return kind
     children = [{"type": "viewer", "layers": names, "layout": kind} for _, names in panels]
-    if len(children) <= 3:
+    if len(children) <= IN_A_ROW:
         return {"type": "row", "children": children}
-    columns = int(np.ceil(np.sqrt(len(children))))
+    columns, _ = _grid(len(children))
     rows = [children[k : k + columns] for k in range(0, len(children), columns)]
     return {"type": "column", "children": [{"type": "row", "children": row} for row in rows]}
 
