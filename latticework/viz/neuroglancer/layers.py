@@ -20,7 +20,12 @@ void main() {
 }
 """
 """Of an image: its contrast and colour are controls in the viewer."""
-POINT_SHADER = "void main() {\n  setColor(defaultColor());\n  setPointMarkerSize(5.0);\n  setPointMarkerBorderWidth(1.0);\n}\n"
+POINT_SHADER = """void main() {
+  setColor(defaultColor());
+  setPointMarkerSize(5.0);
+  setPointMarkerBorderWidth(1.0);
+}
+"""
 LINE_SHADER = """void main() {
   setColor(defaultColor());
   setLineWidth(2.0);
