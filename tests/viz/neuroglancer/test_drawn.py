@@ -84,14 +84,14 @@ def test_tiles_of_a_stage_are_drawn_pixel_by_pixel(browser, known):
 def test_a_fused_volume_is_drawn_from_its_own_files(browser, tmp_path):
     rng = np.random.default_rng(0)
     volume = (np.arange(300)[:, None] // 3 + rng.integers(0, 150, (12, 300, 320))).astype("u1")
-    pyramid = Pyramid.create(
-        *(tmp_path / "brain.ome.zarr",),
+    pyramid = Pyramid.plan(
+        tmp_path / "brain.ome.zarr",
         dims="zyx",
         shape=volume.shape,
         dtype="u1",
         pixel_size_um=(2.0, 0.5, 0.5),
         origin_um=(4.0, 10.0, 20.0),
-    )
+    ).create()
     write(pyramid, volume)
 
     def view_of(state):

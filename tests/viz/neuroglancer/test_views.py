@@ -219,7 +219,7 @@ def test_a_volume_on_disk_is_served_as_it_is(tmp_path):
     rng = np.random.default_rng(0)
     volume = rng.integers(0, 4000, (2, 8, 560, 530)).astype("u2")
     for version in ("0.5", "0.4"):
-        pyramid = Pyramid.create(
+        pyramid = Pyramid.plan(
             tmp_path / f"brain{version}.ome.zarr",
             dims="czyx",
             shape=volume.shape,
@@ -228,7 +228,7 @@ def test_a_volume_on_disk_is_served_as_it_is(tmp_path):
             pixel_size_um=(2.0, 0.5, 0.5),
             origin_um=(10.0, 20.0, 30.0),
             channels=("red", "green"),
-        )
+        ).create()
         write(pyramid, volume)
         with lw.view(pyramid.path) as view:
             layers = by_name(view)
@@ -292,17 +292,17 @@ def test_an_atlas_is_laid_over_with_its_transform():
 
 
 def test_label_images_of_an_image_come_with_it(tmp_path):
-    pyramid = Pyramid.create(
+    pyramid = Pyramid.plan(
         tmp_path / "b.ome.zarr", dims="yx", shape=(40, 50), dtype="u2", pixel_size_um=(1, 1)
-    )
+    ).create()
     write(pyramid, np.ones((40, 50), "u2"))
-    labels = Pyramid.create(
-        *(tmp_path / "b.ome.zarr" / "labels" / "cells",),
+    labels = Pyramid.plan(
+        tmp_path / "b.ome.zarr" / "labels" / "cells",
         dims="yx",
         shape=(40, 50),
         dtype="u2",
         pixel_size_um=(1, 1),
-    )
+    ).create()
     write(labels, np.full((40, 50), 3, "u2"))
     with lw.view(tmp_path / "b.ome.zarr") as view:
         layers = by_name(view)
