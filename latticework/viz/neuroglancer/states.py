@@ -42,10 +42,10 @@ def state_of(layers: Sequence[Layer], base: str, view: str, *, layout: str) -> d
 
     Examples
     --------
-    >>> layer = Layer("clean", "image", (), np.zeros(3), np.array([10.0, 200.0, 300.0]))
+    >>> layer = Layer("clean", "image", (), np.zeros(3), np.array([50.0, 200.0, 300.0]))
     >>> state = state_of([layer], "http://127.0.0.1:1/t/", "1", layout="auto")
     >>> state["position"], state["layout"]
-    ([150.0, 100.0, 5.0], '4panel')
+    ([150.0, 100.0, 25.0], '4panel')
     """
     if not layers:
         raise ViewError(
