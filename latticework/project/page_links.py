@@ -33,7 +33,7 @@ class PageLinks:
         self._told = 0
         if not dask.config.get("latticework.dashboard.pages", True):
             return
-        clients = list({pool.client.id: pool.client for pool in pools}.values())
+        clients = list({id(pool.client): pool.client for pool in pools}.values())
 
         def work() -> None:
             from latticework.viz.dashboard.serving import show_on

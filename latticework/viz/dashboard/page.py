@@ -82,6 +82,12 @@ class Visit:
         self.tasks.add(task)
         task.add_done_callback(self._done)
 
+    def leave(self) -> None:
+        """The tab is gone."""
+        self.over = True
+        for task in list(self.tasks):
+            task.cancel()
+
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self.tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
@@ -189,9 +195,8 @@ class Frame:
 
     def _say(self, trouble: str) -> None:
         self._note.visible = bool(trouble)
-        if trouble:
-            text = escaped(trouble, 2000)
-            set_text(self._note, f"<div class='panel'><p class='bad'>{text}</p></div>")
+        text = f"<div class='panel'><p class='bad'>{escaped(trouble, 2000)}</p></div>"
+        set_text(self._note, text if trouble else "")
 
 
 @cache
@@ -218,7 +223,9 @@ def arguments_of(document: Document) -> dict[str, str]:
     }
 
 
-def open_page(hub: Hub, pages: dict[str, type[Page]], here: str, document: Document) -> None:
+def open_page(
+    hub: Hub, pages: dict[str, type[Page]], here: str, document: Document
+) -> Callable[[], None]:
     """Fill a new document with a page.
 
     Parameters
@@ -231,6 +238,11 @@ def open_page(hub: Hub, pages: dict[str, type[Page]], here: str, document: Docum
         The place of this one.
     document
         Bokeh's, of a new tab.
+
+    Returns
+    -------
+    callable
+        To be called when the tab is gone.
     """
     arguments = arguments_of(document)
     shown = hub.get(arguments.get("project"))
@@ -259,19 +271,13 @@ def open_page(hub: Hub, pages: dict[str, type[Page]], here: str, document: Docum
     if shown is None:
         text = "<div class='panel'><p class='bad'>There is no such project here.</p></div>"
         document.add_root(Div(text=text, stylesheets=[widget_style()]))
-        return
+        return lambda: None
     visit = Visit(shown, document, theme, arguments)
     frame = Frame(visit, kind(visit))
     document.add_root(frame.root)
-    document.on_session_destroyed(lambda _context: _leave(visit))
     document.add_periodic_callback(frame.tick, TICK_MS)
     frame.tick()
-
-
-def _leave(visit: Visit) -> None:
-    visit.over = True
-    for task in list(visit.tasks):
-        task.cancel()
+    return visit.leave
 
 
 __all__ = ["Frame", "Page", "Visit", "open_page", "set_text"]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from bokeh.application import Application
-from bokeh.application.handlers.function import FunctionHandler
 from bokeh.server.tornado import BokehTornado
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
@@ -18,6 +17,7 @@ from tornado.web import RedirectHandler
 
 from latticework.errors import LatticeworkError
 from latticework.viz.dashboard.hub import Hub, Shown
+from latticework.viz.dashboard.leaving import PageHandler
 from latticework.viz.dashboard.origins import allowed_origins
 from latticework.viz.dashboard.page import Page, open_page
 from latticework.viz.html import escaped
@@ -53,9 +53,7 @@ def bokeh_app(hub: Hub, origins: list[str], *, prefix: str = "") -> BokehTornado
     """
     all_pages = pages()
     applications = {
-        f"/{place}": Application(
-            FunctionHandler(functools.partial(open_page, hub, all_pages, place))
-        )
+        f"/{place}": Application(PageHandler(functools.partial(open_page, hub, all_pages, place)))
         for place in all_pages
     }
     return BokehTornado(
@@ -184,6 +182,7 @@ class PageServer:
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
+        self._app: BokehTornado | None = None
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve()), name="latticework-pages", daemon=True
         )
@@ -213,7 +212,7 @@ class PageServer:
 
     async def _serve(self) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        app = bokeh_app(self.hub, allowed_origins(self.address, self.port))
+        app = self._app = bokeh_app(self.hub, allowed_origins(self.address, self.port))
         app.add_handlers(r".*", [(r"/", RedirectHandler, {"url": f"/{FIRST}", "permanent": False})])
         server = HTTPServer(app, max_buffer_size=LARGEST_MESSAGE, idle_connection_timeout=3600)
         app.initialize(IOLoop.current())
