@@ -1,5 +1,6 @@
 """Progress in a notebook: a picture that is replaced in place and stays when the run is over."""
 
+import contextvars
 import sys
 import threading
 import time
@@ -82,7 +83,7 @@ class NotebookProgress(ShownProgress):
         now = self._clock()
         if self._handle is not None and now - self._drawn >= self._every_s:
             self._drawn = now
-            self._handle.update(self._picture(running=True))
+            self._update(self._picture(running=True))
 
     def _tell(self, text: str) -> None:
         self._news.append(f"{time.strftime('%H:%M:%S')} {text}")
@@ -92,9 +93,19 @@ class NotebookProgress(ShownProgress):
         lines: list[str] | None = None
         if isinstance(summary, str) or getattr(summary, "closing", None) is not None:
             lines = self._closing(summary)
-        self._handle.update(self._picture(running=False, closing=lines))
+        self._update(self._picture(running=False, closing=lines))
         drawn = self._cell is not None and summary is not None
         NotebookProgress.last_drawn = (id(summary), self._cell) if drawn else None
+
+    def _update(self, picture: "_Picture") -> None:
+        """Replace the picture, in the cell that started the run.
+
+        From a thread it is sent a second time as if from the cell that is at work: programs that
+        run notebooks cell by cell (nbclient) take no notice of a cell that has ended.
+        """
+        self._handle.update(picture)
+        if threading.current_thread() is not threading.main_thread():
+            contextvars.Context().run(self._handle.update, picture)
 
     def _picture(self, *, running: bool, closing: list[str] | None = None) -> "_Picture":
         stages = [

@@ -277,7 +277,7 @@ def test_a_tile_that_cannot_be_read_says_so():
     assert "<img" not in page
 
     class Gone:
-        def read(self, tile, box):
+        def read(self, _tile, _box):
             raise FileNotFoundError(f"no file {EVIL}")
 
         def fingerprints(self):
