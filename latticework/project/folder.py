@@ -65,6 +65,8 @@ class ProjectFolder:
         self._settings: Settings | None = None
         self.mailbox = Mailbox(paths.commands_folder(path))
         self.coordinator: Coordinator | None = None
+        self.previews_open: dict[str, Any] = {}
+        """What was opened of stages' previews, to be used again."""
         self.page_links: PageLinks | None = None
         """Where the pages of the run are, while it goes on or after."""
         self.hooks = Hooks()

@@ -267,7 +267,7 @@ def run_nodes(
 
     A SIGTERM ends it as Ctrl-C does, and is noted in `terminated`.
     """
-    from latticework.viz.progress import SilentProgress, make_progress
+    from latticework.viz.progress import make_progress
 
     shown = make_progress(progress)
     status = StatusWriter(project)
@@ -286,7 +286,7 @@ def run_nodes(
     )
     before = project.attempts_made()
     project.coordinator = coordinator
-    if not isinstance(shown, SilentProgress):
+    if not getattr(shown, "silent", False):
         coordinator.outage.say = lambda text: shown.say(text)  # noqa: PLW0108 - displays may lack it
     summary = None
     try:

@@ -13,6 +13,7 @@
         status-of/<key>.zarr/ the same of stages whose units are planes, blocks, or just one
         stages/<name>/data.zarr   arrays;  stages/<name>/tables  Parquet files
         stages/<name>/files/<tile folder>/   what commands made of a tile
+        previews/<name>/      small pictures of what stages made (Zarr), derived from that
         logs/<name>/<tile folder>/<attempt>.out, .err, .log
         staging/<session>/    what attempts write before it is published
         growth/<version>/     tiles that joined since lattice/ and source/ were written
@@ -81,6 +82,11 @@ def array_folder(project: Path, stage: str) -> Path:
 def table_folder(project: Path, stage: str) -> Path:
     """Table output of one stage."""
     return stage_folder(project, stage) / "tables"
+
+
+def previews_folder(project: Path, stage: str) -> Path:
+    """Previews of what one stage has made, or of the tiles of the source; derived."""
+    return project / "previews" / stage
 
 
 def staging_folder(project: Path, session: int) -> Path:

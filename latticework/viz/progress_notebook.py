@@ -122,7 +122,8 @@ class NotebookProgress(ShownProgress):
         foot = f"{verb} {seconds(self.elapsed_s)}"
         if running:
             foot += f", at {time.strftime('%H:%M:%S')}"
-        lines = [*(self.gauge_lines if running else []), *(closing or [foot])]
+        now = [self.phase_line] if self.phase_line else []
+        lines = [*([*now, *self.gauge_lines] if running else []), *(closing or [foot])]
         said = [escaped(line, 400) for line in lines]
         if running and self._link:
             said.append(f"dashboard: {linked(self._link)}")

@@ -11,7 +11,16 @@
 `control_token`     the secret that control asks for
 `page`              what every page has: its frame, its place in the navigation, its updates
 `look`              colours, fonts, light and dark
-`overview` ...      the pages themselves, a module each
+`overview` ...      the pages themselves: `overview`, `tile_page`, `failures_page`, `work_page`,
+                    `control_page`
+`tile_facts` ...    what pages tell, without HTML: `tile_facts`, `tile_pictures`, `failure_tally`,
+                    `failure_groups`, `work_data`, `control_actions`
+`control_gate`      makes guessing the token slow
+`naming`            which unit or region is meant by what was typed
+`parts`, `figures`  bits of HTML, and figures in the pages' look
+`changing_data`     only what changed in a figure is sent
+`map_page`          the lattice map: `map_scene` what is shown, `map_painting` from states to
+                    images, `map_combined` all stages at once, `map_figure` in the browser
 ==================  =================================================================
 
 ::

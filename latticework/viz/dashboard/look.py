@@ -5,6 +5,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from bokeh.core.properties import value
 from bokeh.models import InlineStyleSheet
 from bokeh.themes import Theme as BokehTheme
 
@@ -84,7 +85,7 @@ def bokeh_theme(theme: Theme) -> BokehTheme:
         },
         "Title": {**text, "text_font_size": "13px", "text_font_style": "bold"},
         "Label": text,
-        "Text": text,
+        "Text": {"text_font": value(FONT), "text_color": value(colours.text)},
         "Legend": {
             "background_fill_color": colours.panel,
             "background_fill_alpha": 0.85,

@@ -150,6 +150,7 @@ class Page:
     def html(self, text: str = "", **options: Any) -> Div:
         """A part that is HTML; whatever comes from outside in it must have been `escaped`."""
         options = {"sizing_mode": "stretch_width", "margin": (0, 0, 14, 0), **options}
+        options["disable_math"] = True  # two dollars in a message are no formula
         return Div(text=text, stylesheets=[widget_style()], **options)
 
 

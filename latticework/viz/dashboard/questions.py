@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from latticework.errors import LatticeworkError
 from latticework.project.pipeline import Pipeline
 from latticework.project.project import Project
 
@@ -76,21 +77,28 @@ class Questions:
         self.path = path
         self._own = threading.local()
         self._changes = 0
+        self._closed = False
         self._ask = ThreadPoolExecutor(1, thread_name_prefix="latticework-questions")
         self._change = ThreadPoolExecutor(1, thread_name_prefix="latticework-changes")
 
     async def ask(self, question: Callable[[Project], Answer]) -> Answer:
         """What a function says of the project; it must change nothing."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._ask, self._answer, question)
+        return await self._asked(self._ask, question)
 
     async def change(self, action: Callable[[Project], Answer]) -> Answer:
         """Have a function change the project; what it returns."""
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._change, self._answer, action)
+            return await self._asked(self._change, action)
         finally:
             self._changes += 1
+
+    async def _asked(
+        self, thread: ThreadPoolExecutor, function: Callable[[Project], Answer]
+    ) -> Answer:
+        if self._closed:
+            raise LatticeworkError(f"the pages of {self.path} are closed")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(thread, self._answer, function)
 
     def _answer(self, function: Callable[[Project], Answer]) -> Answer:
         project: LookedAt | None = getattr(self._own, "project", None)
@@ -104,5 +112,6 @@ class Questions:
 
     def close(self) -> None:
         """Answer no more; what is being answered is not waited for."""
+        self._closed = True
         self._ask.shutdown(wait=False, cancel_futures=True)
         self._change.shutdown(wait=False, cancel_futures=True)

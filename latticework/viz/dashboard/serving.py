@@ -34,9 +34,21 @@ LARGEST_MESSAGE = 1 << 20
 
 def pages() -> dict[str, type[Page]]:
     """All pages, by their places, in the order of the navigation."""
+    from latticework.viz.dashboard.control_page import ControlPage
+    from latticework.viz.dashboard.failures_page import FailuresPage
+    from latticework.viz.dashboard.map_page import LatticeMap
     from latticework.viz.dashboard.overview import Overview
+    from latticework.viz.dashboard.tile_page import TilePage
+    from latticework.viz.dashboard.work_page import WorkPage
 
-    return {FIRST: Overview}
+    return {
+        FIRST: Overview,
+        "lattice-map": LatticeMap,
+        "lattice-tile": TilePage,
+        "lattice-failures": FailuresPage,
+        "lattice-work": WorkPage,
+        "lattice-control": ControlPage,
+    }
 
 
 def bokeh_app(hub: Hub, origins: list[str], *, prefix: str = "") -> BokehTornado:
