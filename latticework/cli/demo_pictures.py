@@ -47,9 +47,17 @@ class Halfway:
         if self.status is None and share >= 0.55:
             self.status = self.project.status
 
+    def say(self, text: str) -> None:
+        """See `Progress.say`."""
+        self.shown.say(text)
+
     def finish(self, summary: object | None = None) -> None:
         """See `Progress.finish`."""
         self.shown.finish(summary)
+
+    def __getattr__(self, name: str) -> Any:
+        """What only some displays have, such as a place for the dashboard's link."""
+        return getattr(self.shown, name)
 
 
 def mosaics(project: "Project", stage: str, *, max_px: int = 1000) -> tuple[np.ndarray, np.ndarray]:
