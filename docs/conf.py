@@ -19,6 +19,7 @@ version = release = latticework.__version__
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 extensions = [
     "terminal",  # commands on a page are carried out, ours: see _ext/terminal.py
+    "small_slurm",  # a small cluster for the page on SLURM, ours: see _ext/small_slurm.py
     "myst_nb",  # pages are Markdown; pages that start as notebooks are executed
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",

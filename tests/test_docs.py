@@ -14,6 +14,8 @@ from textwrap import indent
 
 import pytest
 
+from tests.slurm.testbed import how_to_install
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("LATTICEWORK_SHARED_DATA") or ROOT.parent / "shared" / "data")
 REAL_DATA = {"LATTICEWORK_SHARED_DATA": str(SHARED.resolve())} if SHARED.is_dir() else {}
@@ -73,12 +75,20 @@ def test_blocks_are_found_and_excused_blocks_are_not(tmp_path):
     exec(compile(code, "page.md", "exec"), {})  # 1 / 0 raises, as it should
 
 
+@pytest.fixture
+def cluster(request):
+    """What a page needs to use a real SLURM, if it is about that and there is one here."""
+    if "slurm" not in request.node.callspec.id or how_to_install():
+        return {}
+    return request.getfixturevalue("idle_slurm").environment
+
+
 @pytest.mark.parametrize("page", [parameter(page) for page in PAGES])
-def test_the_code_on_a_page_runs(page, tmp_path):
+def test_the_code_on_a_page_runs(page, tmp_path, cluster):
     done = subprocess.run(
         [sys.executable, "-c", code_of(page)],
         cwd=tmp_path,
-        env={**os.environ, **REAL_DATA},
+        env={**os.environ, **REAL_DATA, **cluster},
         capture_output=True,
         text=True,
         check=False,

@@ -344,6 +344,7 @@ class Lattice:
             dtype=self.dtype,
             pixel_size_um=dict(self.pixel_size_um),
             problem=self.problems.get(tile_id),
+            source=self.source,
         )
 
     def id_at(self, **labels: Label) -> int:

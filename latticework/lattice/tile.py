@@ -1,11 +1,13 @@
 """One tile: where it is and what it is, without its pixels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
 from latticework.lattice.geometry import Box
+from latticework.lattice.source import TileSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Tile:
     """Size of a pixel, in micrometres, by spatial axis."""
     problem: str | None = None
     """Why the tile cannot be read, where it cannot."""
+    source: TileSource | None = field(default=None, repr=False, compare=False)
+    """What reads its pixels, for pictures of it; stays behind when a tile travels."""
 
     @property
     def box(self) -> Box:
@@ -55,3 +59,15 @@ class Tile:
         if not self.labels:
             return "(all tiles)"
         return "(" + ", ".join(f"{dim}={label}" for dim, label in self.labels.items()) + ")"
+
+    def __getstate__(self) -> list[Any]:
+        return [None if f.name == "source" else getattr(self, f.name) for f in fields(self)]
+
+    def __setstate__(self, state: list[Any]) -> None:
+        for known, value in zip(fields(self), state, strict=True):
+            object.__setattr__(self, known.name, value)
+
+    def _repr_html_(self) -> str:
+        from latticework.viz.tile_html import tile_html
+
+        return tile_html(self)

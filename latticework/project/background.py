@@ -1,6 +1,7 @@
 """A run in the background: the notebook stays free, and the run can be steered from it."""
 
 import atexit
+import contextvars
 import threading
 import weakref
 from collections.abc import Iterable
@@ -52,7 +53,12 @@ class Run:
                 self._begun.set()
 
         _end_with_the_process(self)
-        self._thread = threading.Thread(target=work, name="latticework-run", daemon=True)
+        # With the context of the caller: what a notebook shows for this run, it shows in the cell
+        # that started it, whichever cell is at work meanwhile.
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(
+            target=context.run, args=(work,), name="latticework-run", daemon=True
+        )
         self._thread.start()
         self._begun.wait()
         if self._error is not None and not self._thread.is_alive():
@@ -123,6 +129,13 @@ class Run:
         if self.running:
             return f"<Run of {self._project.path}: going on>"
         return f"<Run of {self._project.path}: {self._summary or self._error!r}>"
+
+    def _repr_html_(self) -> str:
+        from latticework.viz.project_html import run_html
+
+        if self._summary is not None and not self.running:
+            return self._summary._repr_html_()
+        return run_html(self._project, None if self.running else self._error)
 
 
 GRACE_S = 5.0

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from latticework.project.exporting import Exported
+    from latticework.project.one_tile import ProjectTile
     from latticework.project.pool_facts import PoolFacts
     from latticework.project.project import Project
     from latticework.viz.dashboard.serving import PageServer
@@ -62,6 +63,27 @@ class Looking(ProjectFolder):
         from latticework.project.explaining import why
 
         return why(self, stage, id, labels)
+
+    def tile(self, id: int | str | None = None, /, **labels: Any) -> "ProjectTile":
+        """One tile: what it is, its state in every stage, and in a notebook pictures of it.
+
+        Parameters
+        ----------
+        id
+            Its id or name.
+        **labels
+            Label by axis, as in ``tile(z=3, y=1, x=2)``.
+
+        Returns
+        -------
+        ProjectTile
+            Its pixels are had from a stage: ``project["clean"].tile(z=3, y=1, x=2)``.
+        """
+        from latticework.project.one_tile import ProjectTile
+        from latticework.project.pipeline import SOURCE
+
+        unit = self.unit_row(self.pipeline[SOURCE], id, labels)
+        return ProjectTile(cast("Project", self), unit)
 
     @property
     def waiting_for_end(self) -> dict[str, int]:

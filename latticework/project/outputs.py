@@ -308,9 +308,9 @@ class StageOutputs:
         return f"<stage {self.name!r}{after}{_units_of(node)}: {made}; {counts}>"
 
     def _repr_html_(self) -> str:
-        from latticework.viz.summary import summary_html
+        from latticework.viz.outputs_html import outputs_html
 
-        return summary_html({self.name: self._node.units.count()}, title=repr(self))
+        return outputs_html(self)
 
 
 _KEPT = {"array": "arrays", "table": "tables", "record": "records"}

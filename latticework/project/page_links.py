@@ -46,8 +46,8 @@ class PageLinks:
 
         threading.Thread(target=work, name="latticework-page-links", daemon=True).start()
 
-    def news(self) -> list[str]:
-        """What is to be told of them, once."""
+    def news(self) -> tuple[str, ...]:
+        """Addresses that have not been told yet, once."""
         new = self.links[self._told :]
         self._told += len(new)
-        return [f"dashboard: {link}" for link in new]
+        return new

@@ -209,10 +209,13 @@ class Project(Controls, Alerting, Remembering, Looking):
         where: Any = None,
         *,
         stages: Iterable[str] | None = None,
-        progress: Any = "none",
+        progress: Any = "notebook only",
         wait: bool = False,
     ) -> "Run":
         """Run in the background, in a thread of this process; parameters as for `run`.
+
+        In a notebook, progress is shown below the cell that starts it; elsewhere nothing is,
+        unless `progress` says so.
 
         Returns
         -------
@@ -273,13 +276,11 @@ class Project(Controls, Alerting, Remembering, Looking):
         )
 
     def __repr__(self) -> str:
-        from latticework.viz.summary import summary_text
+        from latticework.viz.project_html import project_text
 
-        counts = {node.name: node.units.count() for node in self.pipeline}
-        return summary_text(counts, title=f"Project {self.name} at {self.path}")
+        return project_text(self)
 
     def _repr_html_(self) -> str:
-        from latticework.viz.summary import summary_html
+        from latticework.viz.project_html import project_html
 
-        counts = {node.name: node.units.count() for node in self.pipeline}
-        return summary_html(counts, title=f"Project {self.name}") + self._lattice._repr_html_()
+        return project_html(self)

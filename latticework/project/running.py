@@ -19,6 +19,7 @@ from latticework.project.adding import definition_of
 from latticework.project.coordinator import Coordinator
 from latticework.project.deriving import standing_of
 from latticework.project.desk import Desk
+from latticework.project.failing import count_failed, failures_among
 from latticework.project.feeding import Feed
 from latticework.project.growing import grow_project, keep_by_id, tidy
 from latticework.project.ledger import recover
@@ -28,9 +29,8 @@ from latticework.project.pool_kinds import opened
 from latticework.project.pools import Pools, pools_of
 from latticework.project.status_writer import StatusWriter
 from latticework.project.steering import carry_out
-from latticework.project.summary import FailedRow, RunSummary, group_failures
+from latticework.project.summary import RunSummary
 from latticework.project.telling import GRACE_S, Telling
-from latticework.project.units import MOST_TRIES, Units
 from latticework.stages.memory_watch import resident_bytes
 from latticework.stages.order import dump
 from latticework.stages.stage import fingerprint
@@ -48,8 +48,6 @@ PATIENCE_S = 1.0
 """Seconds to wait for a process that holds the project to change something."""
 LISTED = 20
 """Kinds of failures that a summary lists."""
-GROUPED = 10_000
-"""Failed units of a stage that a summary looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,10 +346,12 @@ def summarise(
     project: "Project", seconds: float, attempts: int, *, interrupted: bool
 ) -> RunSummary:
     """The summary of a run that just ended."""
+    from latticework.viz.project_html import maps_of
+
     nodes = list(project.pipeline)
-    n_failures = sum(int((node.units.state == State.FAILED).sum()) for node in nodes)
-    failures = group_failures(row for node in nodes for row in failed_rows(project, node))[:LISTED]
-    counts = {node.name: node.units.count() for node in project.pipeline}
+    n_failures = count_failed(nodes)
+    failures = failures_among(project, nodes)[:LISTED]
+    counts = {node.name: node.units.count() for node in nodes}
     notes = tuple(
         f"Stage {name!r} has paused itself: {why}. When the cause is gone: project.resume({name!r})"
         for name, why in project.settings.gave_up.items()
@@ -359,29 +359,5 @@ def summarise(
     return RunSummary(
         *(Path(project.path).name, counts, seconds, attempts, interrupted, failures, n_failures),
         notes=notes,
+        maps=maps_of(nodes),
     )
-
-
-def failures_of(units: Units, unit: int) -> int:
-    """Attempts that failed since a unit completed, or was changed: at least one."""
-    tries = int(units.tries[unit])
-    return 1 if tries == MOST_TRIES else max(1, tries)
-
-
-def failed_rows(project: "Project", node: Node) -> Iterator[FailedRow]:
-    """The first failed units of a stage, each with its last error: one query for all of them."""
-    failed = (node.units.state == State.FAILED).nonzero()[0][:GROUPED].tolist()
-    if not failed:
-        return
-    found = project.query(  # with max(), SQLite takes the other columns from that same row
-        "select a.unit, max(a.id), e.type, e.message "
-        "from attempts a cross join errors e on e.id = a.error "
-        "where a.stage = ? and a.unit in (select value from json_each(?)) group by a.unit",
-        (node.id, json.dumps(failed)),
-    )
-    messages = {unit: f"{kind}: {message}" for unit, _, kind, message in found}
-    for unit in failed:
-        tile = node.lattice.tile(unit)
-        address = tile.address if node.reduction else f"{tile.name} {tile.address}"
-        message = messages.get(unit, "no error was recorded")
-        yield node.name, address, message, failures_of(node.units, unit), unit

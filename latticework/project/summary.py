@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from latticework.lattice.states import State
 
 if TYPE_CHECKING:
+    from latticework.viz.state_maps import StateMap
     from latticework.viz.summary import Failure
 
 FailedRow = tuple[str, str, str, int] | tuple[str, str, str, int, int]
@@ -112,6 +113,8 @@ class RunSummary:
     """How many units failed in all."""
     notes: tuple[str, ...] = field(default=())
     """What else there is to know, such as that a stage has paused itself."""
+    maps: "Mapping[str, StateMap]" = field(default_factory=dict, repr=False, compare=False)
+    """Small maps of the states at its end, of the stages where not all units were complete."""
 
     def count(self, state: State) -> int:
         """Units in a state, over all stages."""
@@ -160,6 +163,7 @@ class RunSummary:
         return "\n".join([text, *self.notes])
 
     def _repr_html_(self) -> str:
+        from latticework.viz.progress_notebook import stands_above
         from latticework.viz.summary import summary_html
 
         hint = " ".join([RETRY, *self.notes])
@@ -170,4 +174,6 @@ class RunSummary:
             failures=[failed.as_shown() for failed in self.failures],
             hint=hint,
             n_failures=self.n_failures,
+            maps=self.maps,
+            bars=not stands_above(self),
         )

@@ -3,6 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
+from latticework.project.failing import count_failed, failures_among
 from latticework.project.following import Following, forget_following, write_following
 from latticework.project.gauging import gauge
 from latticework.project.pool_facts import PoolTelling
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 GRACE_S = 5.0
 """Seconds that Ctrl-C gives to what is out."""
+MOST_FAILED = 200
+"""Failed units of a stage that a display is told of."""
 GAUGE_S = 3.0
 """Seconds between two looks at the keep-up gauge, at least."""
 
@@ -48,7 +51,8 @@ class Telling:
         self._held: tuple[str, ...] = ()
         self._notes = self._cares = 0
         self._followed: Following | None = None
-        self._next_gauge = 0.0
+        self._next_gauge = self._next_failures = 0.0
+        self._failed = 0
         self._pools = PoolTelling(project.path)
 
     def update(self, coordinator: "Coordinator") -> None:
@@ -58,8 +62,9 @@ class Telling:
             self.shown.say(
                 f"stopping: {GRACE_S:.0f} s for what is running; Ctrl-C again to drop it now"
             )
-        for text in [*self._pools.update(coordinator.pools), *self._pages.news()]:
+        for text in self._pools.update(coordinator.pools):
             self.shown.say(text)
+        self._open_pages()
         settings = coordinator.settings
         held = ("the project",) if settings.paused else settings.paused_stages
         if held != self._held:
@@ -78,6 +83,30 @@ class Telling:
         for node in coordinator.pipeline:
             if self.only is None or node.name in self.only:
                 self.shown.update(node.name, node.units.count())
+        self._blame(coordinator)
+
+    def _open_pages(self) -> None:
+        """Say where the pages are; displays of others may not know what that is."""
+        show = getattr(self.shown, "dashboard", None)
+        for link in self._pages.news():
+            if show is None:
+                self.shown.say(f"dashboard: {link}")
+            else:
+                show(link)
+
+    def _blame(self, coordinator: "Coordinator") -> None:
+        """Show what failed, when more has; seldom where many have."""
+        show = getattr(self.shown, "failed", None)
+        nodes = [n for n in coordinator.pipeline if self.only is None or n.name in self.only]
+        n_failed = count_failed(nodes)
+        begun = time.monotonic()
+        if show is None or n_failed == self._failed or begun < self._next_failures:
+            return
+        self._failed = n_failed
+        groups = failures_among(self.project, nodes, most=MOST_FAILED) if n_failed else ()
+        show([group.as_shown() for group in groups], n_failed)
+        spent = time.monotonic() - begun
+        self._next_failures = begun + max(1.0, 50 * spent)
 
     def _follow(self, feed: "Feed") -> None:
         """Leave for others what is held back, and show the keep-up gauge now and then."""

@@ -135,6 +135,11 @@ class Stage:
         """Call the function, with the stage's parameters unless others are given."""
         return self.function(*inputs, **{**self.params, **params})
 
+    def _repr_html_(self) -> str:
+        from latticework.viz.stage_html import stage_html
+
+        return stage_html(self)
+
     @property
     def takes_numpy(self) -> bool:
         """Whether the callable is given NumPy arrays instead of labelled ones."""

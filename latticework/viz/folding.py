@@ -75,6 +75,17 @@ class Folding:
             )
         return f"{self.plane_title(start, start + 1)} to {self.plane_title(stop - 1, stop)}"
 
+    def where(
+        self, planes: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
+    ) -> str:
+        """Labels of a range of planes, rows and columns, each given as start and stop."""
+        parts = [
+            self.plane_title(*planes),
+            span(self.row, self.labels.get(self.row or ""), *rows),
+            span(self.column, self.labels.get(self.column or ""), *columns),
+        ]
+        return ", ".join(part for part in parts if part) or "the one unit"
+
 
 def axis_name(dim: str) -> str:
     """Short name of a lattice dim: ``z`` for ``tile_z``.
@@ -109,6 +120,22 @@ def binned_sum(counts: np.ndarray, factors: Sequence[int]) -> np.ndarray:
         if factor > 1:
             counts = np.add.reduceat(counts, np.arange(0, counts.shape[axis], factor), axis=axis)
     return counts
+
+
+def binned_max(values: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """Maxima over bins of `factors` cells along each axis; the last bins may hold fewer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> binned_max(np.array([[[1, 2, 3], [4, 0, 0]]]), (1, 2, 2))
+    array([[[4, 3]]])
+    """
+    for axis, factor in enumerate(factors):
+        if factor > 1:
+            starts = np.arange(0, values.shape[axis], factor)
+            values = np.maximum.reduceat(values, starts, axis=axis)
+    return values
 
 
 def bin_factors(shape: tuple[int, int, int], cells: int, planes: int) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ of JupyterLab, VS Code, Sphinx and the system. Where a page strips `<style>` (sa
 the web), attributes on the elements keep the picture whole.
 """
 
+from collections.abc import Iterable
 from html import escape as _escape
 
 from latticework.lattice.states import State
@@ -51,6 +52,23 @@ def escaped(text: object, limit: int = 200) -> str:
     return _escape(plain(text, limit), quote=True)
 
 
+def linked(url: str) -> str:
+    """An address that can be clicked; plain text if it is not one of the web.
+
+    Examples
+    --------
+    >>> linked("javascript:alert(1)")
+    'javascript:alert(1)'
+    >>> linked("http://127.0.0.1:8787/lattice")[:40]
+    '<a href="http://127.0.0.1:8787/lattice" '
+    """
+    text = escaped(url, 400)
+    if not url.startswith(("http://", "https://")):
+        return text
+    look = "color:inherit;text-decoration:underline"
+    return f'<a href="{text}" target="_blank" rel="noopener" style="{look}">{text}</a>'
+
+
 def state_fill(state: State) -> str:
     """CSS colour of a state: follows the theme, and is the light one where nothing sets a theme.
 
@@ -85,3 +103,29 @@ def style() -> str:
 def framed(*parts: str) -> str:
     """`parts` as one repr."""
     return f'{style()}<div class="lw">{"".join(parts)}</div>'
+
+
+SIDE_BY_SIDE = "display:flex;flex-wrap:wrap;gap:.5em 1.8em;align-items:flex-start"
+"""CSS of elements that stand side by side where there is room, else below each other."""
+
+
+def side_by_side(left: str, right: str) -> str:
+    """Two pieces of HTML beside each other, where there is room."""
+    return f'<div style="{SIDE_BY_SIDE}">{left}<div>{right}</div></div>'
+
+
+def facts_table(facts: Iterable[tuple[str, str]]) -> str:
+    """Names with texts as a table; empty texts are left out, a name that repeats is shown once.
+
+    Examples
+    --------
+    >>> facts_table([("with", "size = 3"), ("with", "mode = 'nearest'"), ("in", "")])
+    '<table class="lw-t"><tr><th>with</th><td>size = 3</td></tr>...
+    """
+    rows, last = "", ""
+    for name, text in facts:
+        if text:
+            shown = "" if name == last else name
+            rows += f"<tr><th>{escaped(shown)}</th><td>{escaped(text, 300)}</td></tr>"
+            last = name
+    return f'<table class="lw-t">{rows}</table>'

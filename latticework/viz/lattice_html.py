@@ -15,6 +15,7 @@ from latticework.lattice import Lattice, State
 from latticework.viz.folding import Folding, bin_factors, binned_sum, span
 from latticework.viz.html import escaped, framed, state_fill
 from latticework.viz.lattice_facts import lattice_facts, lattice_text, lattice_title
+from latticework.viz.plane_svg import dashed_runs, plane_size, step_aspect
 from latticework.viz.words import plural
 
 __all__ = ["lattice_html", "lattice_text"]
@@ -26,6 +27,13 @@ _HOVER_CELLS = 1_800
 _PLANES = 42
 
 _HOLE, _SOME, _MOST, _FULL, _PROBLEM = range(5)
+_LOOKS = {
+    _HOLE: 'stroke="currentColor" stroke-opacity=".1"',
+    _SOME: f'stroke="{_BLUE}" stroke-opacity=".4"',
+    _MOST: f'stroke="{_BLUE}" stroke-opacity=".7"',
+    _FULL: f'stroke="{_BLUE}"',
+    _PROBLEM: f'style="stroke:{state_fill(State.FAILED)}"',
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +111,8 @@ def _map(lattice: Lattice, picture_cells: int, hover_cells: int) -> str:
     n_planes = len(fine.present)
     coarse_yx = bin_factors((n_planes, *ids.shape[1:]), hover_cells, n_planes)[1:]
     coarse = _Bins.of(ids, bad, (slab, *coarse_yx))
-    width, height = _plane_pixels(lattice, folding, ids.shape, n_planes)
+    classes = fine.classes
+    width, height = plane_size(ids.shape, step_aspect(lattice, folding), _room(n_planes))
     planes = []
     for plane in range(n_planes):
         title = folding.plane_title(plane * slab, min((plane + 1) * slab, len(ids)))
@@ -111,7 +120,7 @@ def _map(lattice: Lattice, picture_cells: int, hover_cells: int) -> str:
             f'<div style="display:inline-block;margin:0 10px 8px 0;vertical-align:top">'
             f'<svg width="{width}" height="{height}" preserveAspectRatio="none" '
             f'viewBox="0 0 {ids.shape[2]} {ids.shape[1]}" role="img" style="display:block">'
-            f"{_picture(fine, plane, width / fine.present.shape[2])}"
+            f"{dashed_runs(classes[plane], _LOOKS, fine.factors, width / fine.present.shape[2])}"
             f'<g class="lw-g" fill="#000" fill-opacity="0">'
             f"{''.join(_hover(lattice, folding, ids, coarse, plane))}</g></svg>"
             f'<div class="lw-m">{escaped(title)}</div></div>'
@@ -122,53 +131,9 @@ def _map(lattice: Lattice, picture_cells: int, hover_cells: int) -> str:
     )
 
 
-def _plane_pixels(
-    lattice: Lattice, folding: Folding, shape: tuple[int, ...], n_planes: int
-) -> tuple[int, int]:
-    """Width and height of a plane on the page; cells have the aspect of the tiles' steps."""
-
-    def step_um(dim: str | None) -> float:
-        axis = (dim or "").removeprefix("tile_")
-        return lattice.step_px.get(axis, 0) * lattice.pixel_size_um.get(axis, 1.0)
-
-    down, across = step_um(folding.row), step_um(folding.column)
-    aspect = min(3.0, max(1 / 3, down / across)) if down > 0 and across > 0 else 1.0
-    room = 340 if n_planes == 1 else 190 if n_planes <= 6 else 110 if n_planes <= 24 else 76
-    cell = min(room / (shape[2] * 1.0), room / (shape[1] * aspect), 28.0)
-    return max(6, round(cell * shape[2])), max(6, round(cell * aspect * shape[1]))
-
-
-def _picture(bins: _Bins, plane: int, cell_px: float) -> str:
-    """Runs of equal bins of one plane as dashed lines, in units of tiles."""
-    down, across = bins.factors[1:]
-    gap = 0.14 if cell_px >= 5 else 0.0
-    dash = f' stroke-dasharray="{(1 - gap) * across:g} {gap * across:g}"' if gap else ""
-    edges = "" if gap else ' shape-rendering="crispEdges"'
-    parts = [f'<g fill="none" stroke-width="{(1 - gap) * down:g}"{dash}{edges}>']
-    looks = {
-        _HOLE: 'stroke="currentColor" stroke-opacity=".1"',
-        _SOME: f'stroke="{_BLUE}" stroke-opacity=".4"',
-        _MOST: f'stroke="{_BLUE}" stroke-opacity=".7"',
-        _FULL: f'stroke="{_BLUE}"',
-        _PROBLEM: f'style="stroke:{state_fill(State.FAILED)}"',
-    }
-    classes = bins.classes[plane]
-    for number, look in looks.items():
-        path = "".join(
-            f"M{column * across + gap * across / 2:g} {(row + 0.5) * down:g}h{n * across:g}"
-            for row, column, n in _runs(classes == number)
-        )
-        if path:
-            parts.append(f'<path {look} d="{path}"/>')
-    return "".join(parts) + "</g>"
-
-
-def _runs(mask: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Row, first column and length of every run of True."""
-    edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-    rows, starts = np.nonzero(edges == 1)
-    stops = np.nonzero(edges == -1)[1]
-    yield from zip(rows.tolist(), starts.tolist(), (stops - starts).tolist(), strict=True)
+def _room(n_planes: int) -> int:
+    """CSS pixels for the longer side of each plane."""
+    return 340 if n_planes == 1 else 190 if n_planes <= 6 else 110 if n_planes <= 24 else 76
 
 
 def _hover(
@@ -181,8 +146,7 @@ def _hover(
         for column in range(bins.present.shape[2]):
             top, left = row * down, column * across
             bottom, right = min(top + down, n_rows), min(left + across, n_columns)
-            where = _where(
-                folding,
+            where = folding.where(
                 (plane * slab, min((plane + 1) * slab, n_planes)),
                 (top, bottom),
                 (left, right),
@@ -198,17 +162,6 @@ def _hover(
                 f'<path d="M{left} {top}h{right - left}v{bottom - top}h{left - right}z">'
                 f"<title>{escaped(where)}: {escaped(text, 160)}</title></path>"
             )
-
-
-def _where(
-    folding: Folding, planes: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
-) -> str:
-    parts = [
-        folding.plane_title(*planes),
-        span(folding.row, folding.labels.get(folding.row or ""), *rows),
-        span(folding.column, folding.labels.get(folding.column or ""), *columns),
-    ]
-    return ", ".join(part for part in parts if part) or "the one unit"
 
 
 def _one(lattice: Lattice, tile_id: int) -> str:

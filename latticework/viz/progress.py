@@ -9,17 +9,20 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import IO, Any, Literal, Protocol, Self, runtime_checkable
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from latticework.lattice.states import ACTIVE, State
 from latticework.viz.rates import RateEstimator
 from latticework.viz.words import plain, seconds
 
+if TYPE_CHECKING:
+    from latticework.viz.summary import Failure
+
 _log = logging.getLogger(__name__)
 
-Kind = Literal["auto", "none", "lines", "rich", "notebook"]
+Kind = Literal["auto", "none", "lines", "rich", "notebook", "notebook only"]
 
 
 @runtime_checkable
@@ -186,6 +189,16 @@ class ShownProgress:
             self.gauge_lines = [plain(line) for line in text.splitlines()]
             self._safely(self._changed)
 
+    def dashboard(self, link: str) -> None:
+        """The project's pages are at this address, while the run goes on."""
+        if self._state == "shown":
+            self._safely(lambda: self._open(link))
+
+    def failed(self, failures: "Sequence[Failure]", n: int) -> None:
+        """What has failed so far, by stage and message, and how many units in all."""
+        if self._state == "shown":
+            self._safely(lambda: self._blame(failures, n))
+
     def finish(self, summary: object | None = None) -> None:
         """See `Progress.finish`; a second call does nothing."""
         if self._state == "shown":
@@ -256,6 +269,13 @@ class ShownProgress:
     def _tell(self, text: str) -> None:
         """Show a line."""
 
+    def _open(self, link: str) -> None:
+        """Show where the project's pages are."""
+        self._tell(f"dashboard: {link}")
+
+    def _blame(self, failures: "Sequence[Failure]", n: int) -> None:
+        """Show what failed; where there is no room for it, the counts say how many."""
+
     def _end(self, summary: object | None) -> None:
         """Draw for the last time."""
 
@@ -280,6 +300,7 @@ def make_progress(
         ``"rich"`` (bars in a terminal), ``"notebook"``, ``"lines"`` (plain text, one line now and
         then), ``"none"``, or ``"auto"``: a notebook's own, bars where `file` is a terminal, else
         lines. The environment variable ``LATTICEWORK_PROGRESS`` decides what ``"auto"`` means.
+        ``"notebook only"`` is ``"auto"`` in a notebook, and nothing elsewhere.
         Something that is a `Progress` already is returned as it is.
     file
         Where text goes; standard output if not given.
@@ -294,6 +315,8 @@ def make_progress(
         kind = "none"
     if not isinstance(kind, str):
         return kind
+    if kind == "notebook only":
+        kind = "auto" if file is None and in_notebook() else "none"
     chosen = _kind_here(file) if kind == "auto" else kind
     if chosen == "none":
         return SilentProgress()
@@ -309,7 +332,9 @@ def make_progress(
         from latticework.viz.progress_notebook import NotebookProgress
 
         return NotebookProgress()
-    raise ValueError(f"no progress {kind!r}: there are auto, none, lines, rich and notebook")
+    raise ValueError(
+        f"no progress {kind!r}: there are auto, none, lines, rich, notebook, notebook only"
+    )
 
 
 def _kind_here(file: IO[str] | None) -> str:

@@ -1,11 +1,12 @@
 """What a run came to, in a few lines or as HTML."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from latticework.lattice.states import State
-from latticework.viz.html import escaped
+from latticework.viz.html import escaped, framed
 from latticework.viz.stage_bars import StageBar, bars_html
+from latticework.viz.state_maps import StateMap, maps_html
 from latticework.viz.states import counts_text
 from latticework.viz.words import percent, plain, plural, rate, seconds
 
@@ -134,10 +135,7 @@ def closing_lines(
     run ended after 1 min 15 s: 708 complete, 7 failed
     To see why: project.why('clean', 3); more is in the summary that run() returns
     """
-    totals: dict[State, int] = {}
-    for of_stage in counts.values():
-        for state, n in of_stage.items():
-            totals[state] = totals.get(state, 0) + int(n)
+    totals = _totals(counts)
     verb = "interrupted" if interrupted else "ended"
     said = counts_text(totals) if any(totals.values()) else "nothing to do"
     again = "; run again to go on" if interrupted else ""
@@ -158,8 +156,19 @@ def summary_html(
     n_failures: int | None = None,
     limit: int = 20,
     hint: str = "",
+    maps: Mapping[str, StateMap] | None = None,
+    bars: bool = True,
 ) -> str:
-    """A run as HTML for a notebook: bars, and a table of what failed. As `summary_text`.
+    """A run as HTML for a notebook: bars, maps, and a table of what failed. As `summary_text`.
+
+    Parameters
+    ----------
+    counts, title, duration_s, rates, failures, n_failures, limit, hint
+        As for `summary_text`.
+    maps
+        Maps of the states of stages, to stand below the bars.
+    bars
+        False where the bars stand above already: then the counts are said in one line.
 
     Examples
     --------
@@ -170,7 +179,21 @@ def summary_html(
     shown, n = _first(failures, limit, n_failures)
     stages = [StageBar(name, of, rate=(rates or {}).get(name)) for name, of in counts.items()]
     took = "" if duration_s is None else f" <small>{escaped(seconds(duration_s))}</small>"
-    return bars_html(stages, title=escaped(title) + took, after=_failure_table(shown, n, hint))
+    after = maps_html(maps or {}) + failure_table(shown, n, hint)
+    if bars:
+        return bars_html(stages, title=escaped(title) + took, after=after)
+    totals = _totals(counts)
+    said = f'<div class="lw-m">{escaped(counts_text(totals))}</div>'
+    return framed(f'<div class="lw-h">{escaped(title)}{took}</div>{said}{after}')
+
+
+def _totals(counts: Counts) -> dict[State, int]:
+    """Tiles by state, over all stages."""
+    totals: dict[State, int] = {}
+    for of_stage in counts.values():
+        for state, n in of_stage.items():
+            totals[state] = totals.get(state, 0) + int(n)
+    return totals
 
 
 def _stage_lines(counts: Counts, rates: Mapping[str, float]) -> list[str]:
@@ -209,7 +232,8 @@ def _tiles(failures: Iterable[Failure]) -> int:
     return sum(failure.tiles for failure in failures)
 
 
-def _failure_table(shown: list[Failure], n: int, hint: str) -> str:
+def failure_table(shown: Sequence[Failure], n: int, hint: str = "") -> str:
+    """Failures as a table of HTML: the first of them, of `n` units in all."""
     if not n:
         return ""
     rows = "".join(

@@ -23,7 +23,7 @@ def hovers(page: str) -> list[str]:
 class Balanced(HTMLParser):
     """Checks that every element is closed."""
 
-    void = ("br", "path", "meta")
+    void = ("br", "path", "rect", "img", "meta")
 
     def __init__(self) -> None:
         super().__init__()
