@@ -75,7 +75,7 @@ def state_of(layers: Sequence[Layer], base: str, view: str, *, layout: str) -> d
         "layers": [layer.json(base, view) for layer in layers],
         "selectedLayer": {"layer": seen[-1].name, "visible": False},
         "showDefaultAnnotations": False,
-        "showSlices": False,
+        "showSlices": kind == "4panel" and not any(layer.kind == "annotation" for layer in seen),
         "showAxisLines": kind == "4panel",
         "crossSectionBackgroundColor": "#000000",
         "projectionBackgroundColor": "#000000",
