@@ -17,6 +17,8 @@ used, so that the import itself takes a few milliseconds:
 ``Again``            how often a unit is tried again after it failed; ``Retries`` by kind
 ``email``            a letter when something happens, and ``webhook`` for other services
 ``stages``           everything for writing stages; ready ones in ``lw.stages.ready``
+``view``             an image, tiles or arrays in Neuroglancer; `Project.view` for projects
+``napari_layers``    the same for napari
 ``viz``              plots and pictures
 ``testing``          simulated acquisitions and Hypothesis strategies
 ===================  =================================================================
@@ -66,6 +68,8 @@ if TYPE_CHECKING:
     from latticework.stages import stage as stage
     from latticework.stages import table_output as table_output
     from latticework.testing import simulate as simulate
+    from latticework.viz.neuroglancer import napari_layers as napari_layers
+    from latticework.viz.neuroglancer import view as view
 
 __version__ = "0.1.0.dev0"
 
@@ -100,6 +104,8 @@ _HOME = {
     "email": "latticework.project",
     "webhook": "latticework.project",
     "simulate": "latticework.testing",
+    "napari_layers": "latticework.viz.neuroglancer",
+    "view": "latticework.viz.neuroglancer",
 }
 """The module that each public name comes from. In step with the imports above (tested)."""
 
@@ -125,6 +131,7 @@ __all__ = [
     "file",
     "intersecting",
     "local",
+    "napari_layers",
     "neighbours",
     "nothing",
     "open_project",
@@ -139,6 +146,7 @@ __all__ = [
     "stages",
     "table_output",
     "testing",
+    "view",
     "viz",
     "webhook",
 ]

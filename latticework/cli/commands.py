@@ -52,7 +52,7 @@ def commands(debug: bool) -> None:
 
 
 commands.add_section(
-    "Look", demo, info, status, dashboard, why, events, nodes, history, log, provenance
+    "Look", demo, info, status, why, dashboard, events, nodes, history, log, provenance
 )
 commands.add_section("Run", stitch, init, run, stop, export, replay, copy)
 commands.add_section("Mend", verify, recover)

@@ -1,5 +1,6 @@
 """Looking at a project: states, reasons, history, results."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from latticework.project.pool_facts import PoolFacts
     from latticework.project.project import Project
     from latticework.viz.dashboard.serving import PageServer
+    from latticework.viz.neuroglancer import View
 
 
 ProjectPlot = Literal["states", "planes", "previews", "positions", "links", "residuals"]
@@ -91,6 +93,77 @@ class Looking(ProjectFolder):
         pipeline = self.pipeline
         found = {node.name: len(waiting_for_end(pipeline, node)) for node in pipeline}
         return {stage: n for stage, n in found.items() if n}
+
+    def view(
+        self,
+        *stages: str,
+        positions: Any = None,
+        channels: Sequence[int | str] | None = None,
+        labels: Sequence[str] = (),
+        overlays: Mapping[str, Any] | None = None,
+        layout: str = "auto",
+        contrast: "tuple[float, float] | Mapping[str, tuple[float, float]] | None" = None,
+        state: Any = None,
+        idle_s: float | None = None,
+        **region: Any,
+    ) -> "View":
+        """Neuroglancer with what there is: tiles, stages, volumes, points, links.
+
+        Parameters
+        ----------
+        *stages
+            Names of stages, or ``"source"``; everything that can be seen if not given, with the
+            last images visible.
+        positions
+            Where tiles lie: ``"nominal"``, ``"solved"`` (as a stitching found them, or another
+            stage whose name is given here), ``"both"``, a `latticework.stitch.Placement`, or an
+            array of micrometres. Both where there are both, if no stages are given; else nominal.
+        channels
+            Which, by number or name; all if not given.
+        labels
+            Stages whose pixels are numbers of objects; those of 32 bits and more are taken for
+            that anyway.
+        overlays
+            Further images by name: a folder of an OME-Zarr image, an array, or a
+            `latticework.viz.neuroglancer.Overlay` with a transform.
+        layout
+            ``"4panel"``, ``"xy"``, ``"xz"``, ``"yz"``, ``"3d"``; side by side ``"channels"``,
+            ``"stages"``, ``"sheets"`` or any other lattice dim; ``"auto"`` for 4 panels of
+            volumes and one of planes.
+        contrast
+            Values shown black and full, for all or by stage; percentiles if not given.
+        state
+            Of an earlier view of the same, as its ``share(path)`` wrote it.
+        idle_s
+            Seconds after which the server closes if nobody looks; 8 hours if not given.
+        **region
+            Labels by axis, as for `Lattice.sel`: ``z=3``, ``y=slice(2, 5)``.
+
+        Returns
+        -------
+        latticework.viz.neuroglancer.View
+            Shows itself in a notebook; has a ``url`` for any browser on this computer.
+
+        Raises
+        ------
+        latticework.viz.neuroglancer.ViewError
+            If there is nothing to see, or the package ``neuroglancer`` is not installed.
+        """
+        from latticework.viz.neuroglancer import view_project
+
+        return view_project(
+            cast("Project", self),
+            stages,
+            positions=positions,
+            channels=channels,
+            labels=labels,
+            overlays=overlays,
+            layout=layout,
+            contrast=contrast,
+            state=state,
+            idle_s=idle_s,
+            region=region,
+        )
 
     def plot(self, what: "ProjectPlot" = "states", **options: Any) -> "Figure":
         """A picture for a paper or a report, with matplotlib.
