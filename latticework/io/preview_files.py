@@ -43,11 +43,11 @@ class Preview:
     """What there is to keep of a tile."""
 
     pixels: np.ndarray
-    """Dims (c, y, x), in the layout's dtype and size."""
+    """Of axes (c, y, x), in the layout's dtype and size."""
     small: np.ndarray
     """The same with few pixels."""
     contrast: np.ndarray
-    """Float64 of dims (c, bound): percentiles of the pixels; NaN where there are none."""
+    """Float64, a row for each channel: low and high percentile of its pixels; NaN without any."""
 
 
 def encoded(pixels: np.ndarray) -> bytes:
