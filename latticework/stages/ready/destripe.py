@@ -13,6 +13,7 @@ How the profile across the stripes is found: `stripe_profile`; what of it is bel
 `stripe_evidence`.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from scipy import ndimage
 from latticework.errors import StageError
 from latticework.stages.ready.labelled import AnyTile, Pixels, labelled, like, to_dtype
 from latticework.stages.ready.stripe_evidence import certain_part
+from latticework.stages.ready.stripe_levels import better_of, fit_levels
 from latticework.stages.ready.stripe_profile import Fit, bands, errors, fit_profile, scales
 
 Floats = npt.NDArray[np.float64]
@@ -36,8 +38,10 @@ DIM = 0.1
 """Share of the usual brightness below which little can be said of a multiplicative stripe."""
 ALONG_PX = 5
 """Pixels along the stripes that are averaged for finding their angle."""
-ROUNDS = (5, 3, 3)
+ROUNDS = (5, 3)
 """Rounds of reweighting, each time with the stripes found so far taken out."""
+LEVEL_ROUNDS = 4
+"""Rounds of comparing lines with all lines."""
 POOLED_PLANES = 4
 """Planes from which on what they have in common is looked for first."""
 
@@ -47,7 +51,7 @@ def destripe(
     *,
     along: str | None = None,
     kind: str = "multiplicative",
-    width_px: float = 16.0,
+    width_px: float = 40.0,
     offset: float = 0.0,
     angle_deg: float = 0.0,
     dtype: npt.DTypeLike | None = None,
@@ -132,7 +136,7 @@ def estimate_stripes(
     *,
     along: str | None = None,
     kind: str = "multiplicative",
-    width_px: float = 16.0,
+    width_px: float = 40.0,
     offset: float = 0.0,
     angle_deg: float = 0.0,
 ) -> xr.DataArray:
@@ -288,7 +292,7 @@ def _stack(means: list[Singles], kind: str, width_px: float) -> list[Floats]:
     profiles = [np.zeros(mean.shape[1]) for mean in means]
     for rounds in ROUNDS[: None if factors else 1]:
         fits = [
-            _fit(mean, kind, level, profile, rounds)
+            _fit(mean, kind, level, profile, rounds, width_px)
             for mean, level, profile in zip(means, levels, profiles, strict=True)
         ]
         shared = np.zeros_like(profiles[0])
@@ -296,9 +300,10 @@ def _stack(means: list[Singles], kind: str, width_px: float) -> list[Floats]:
             every = [fit.profile for fit in fits]
             blocks = np.mean([fit.parts for fit in fits], axis=0)
             contrast = float(np.mean([fit.contrast for fit in fits]))
-            whole = Fit(np.mean(every, axis=0), blocks, contrast)
+            seen = np.mean([fit.seen for fit in fits], axis=0)
+            whole = Fit(np.mean(every, axis=0), blocks, contrast, seen)
             shared = certain_part(whole, width_px, factors=factors, planes=every)
-        rest = [Fit(fit.profile - shared, fit.parts, fit.contrast) for fit in fits]
+        rest = [replace(fit, profile=fit.profile - shared) for fit in fits]
         profiles = [shared + certain_part(fit, width_px, factors=factors) for fit in rest]
     if factors:
         return profiles
@@ -314,17 +319,38 @@ def _level(mean: Singles, kind: str) -> float:
     return max(counts, 1e-6)
 
 
-def _fit(mean: Singles, kind: str, level: float, profile: Floats, rounds: int) -> Fit:
+def _fit(
+    mean: Singles, kind: str, level: float, profile: Floats, rounds: int, width_px: float
+) -> Fit:
     """The profile of a plane, given what was found before."""
     known = np.isfinite(mean)
     filled = np.where(known, mean, np.float32(0))
     if kind == "additive":
-        return fit_profile((filled / level).astype(np.float32), known.astype(np.float32), rounds)
+        values, share = (filled / level).astype(np.float32), known.astype(np.float32)
+        near = fit_profile(values, share, rounds)
+        rest = values - share * near.profile.astype(np.float32)
+    else:
+        values, share = _logarithms(filled, known, level, profile)
+        near = fit_profile(values, share, rounds)
+        near = replace(near, profile=near.profile + profile)
+        rest, share = _logarithms(filled, known, level, near.profile)
+    far = fit_levels(rest, share, LEVEL_ROUNDS, near.contrast)
+    far = replace(far, profile=far.profile + near.profile)
+    if kind == "multiplicative":  # once more, with logarithms that are nearly right
+        rest, share = _logarithms(filled, known, level, far.profile)
+        again = fit_levels(rest, share, LEVEL_ROUNDS, near.contrast)
+        far = replace(again, profile=again.profile + far.profile)
+    return better_of(near, far, width_px)
+
+
+def _logarithms(
+    filled: Singles, known: npt.NDArray[np.bool_], level: float, profile: Floats
+) -> tuple[Singles, Singles]:
+    """Logarithms without stripes found before, and how much of a further stripe is seen in each."""
     lifted = filled * np.exp(-profile).astype(np.float32)
     above = np.maximum(lifted, np.float32(-0.5 * level)) + np.float32(level)
     share = np.where(known, np.clip(lifted / above, 0, 1), 0).astype(np.float32)
-    rest = fit_profile(np.log(above).astype(np.float32), share, rounds)
-    return Fit(rest.profile + profile, rest.parts, rest.contrast)
+    return np.log(above).astype(np.float32), share
 
 
 def _pattern(profile: Floats, length: int, angle_deg: float) -> Singles:
@@ -349,7 +375,7 @@ def _direction(
             continue
         for source in np.asarray(turned.data).reshape(-1, *turned.shape[-2:]):
             mean = _columns(_plane(source, offset), angle_deg)
-            fit = _fit(mean, kind, _level(mean, kind), np.zeros(mean.shape[1]), ROUNDS[0])
+            fit = _fit(mean, kind, _level(mean, kind), np.zeros(mean.shape[1]), ROUNDS[0], width_px)
             sigmas = scales(len(fit.profile), width_px)
             certain = bands(certain_part(fit, width_px, factors=kind == KINDS[0]), sigmas)
             for band, doubt in zip(certain, errors(fit.parts, sigmas), strict=True):
