@@ -155,6 +155,8 @@ def _usual(values: Singles, share: Singles) -> _Usual | None:
     count[0], count[-1] = count[1], count[-2]
     sigma = max(1.0, KERNEL * spread / step)
     dense = ndimage.gaussian_filter1d(count, sigma, mode="nearest")
+    if not dense.max() > 0:  # all in the ends: an even plane
+        return None
     dense += 1e-4 * dense.max()
     likely = np.log(dense)
     score = -np.gradient(likely, step)

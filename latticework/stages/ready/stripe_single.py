@@ -1,11 +1,11 @@
-"""Of a profile across a plane, single stripes: dips and ridges that stand out of its noise.
+r"""Of a profile across a plane, single stripes: dips and ridges that stand out of its noise.
 
 A soft shadow has a centre, a width and a depth. Where these three explain far more of a profile
 than its errors let expect, there is a shadow, however wide it is; all else of the profile stays
 out of what is taken for it::
 
-    profile  ~~~~\\     /~~~~~~~~~~~~~      a clear dip, among what lines differ by anyway
-    shadow   -----\\   /---------------
+    profile  ~~~~\     /~~~~~~~~~~~~~      a clear dip, among what lines differ by anyway
+    shadow   -----\   /---------------
                    '-'
 """
 
@@ -93,7 +93,8 @@ def single_stripes(profile: Floats, noise: Noise, width_px: float, *, factors: b
     >>> lines = np.arange(300)
     >>> dip = np.log(1 - 0.3 * np.exp(-0.5 * ((lines - 140.4) / 12) ** 2))
     >>> noisy = dip + np.random.default_rng(0).normal(0, 0.01, 300)
-    >>> noise = noise_of([np.full(300, 1e-4 / 2**k) for k in range(6)], [0.7 * 2**k for k in range(6)])
+    >>> scales = [0.7 * 2**k for k in range(6)]
+    >>> noise = noise_of([np.full(300, 1e-4 / 2**k) for k in range(6)], scales)
     >>> bool(np.abs(single_stripes(noisy, noise, 40.0, factors=True) - dip).max() < 0.02)
     True
     """
@@ -110,7 +111,7 @@ def single_stripes(profile: Floats, noise: Noise, width_px: float, *, factors: b
     found = np.zeros((0, 3))
     values = profile - np.median(profile)
     for _ in range(MOST_FOUND):
-        rest = values - _shapes(lines, found, factors).sum(axis=0)
+        rest = values - _shapes(lines, found, factors=factors).sum(axis=0)
         matched = np.fft.irfft(_spectrum(rest) * weighed, 2 * lines)[:, :lines]
         clear = np.abs(matched) / doubt
         if factors:  # what is brighter than its surroundings is rather the specimen
@@ -128,7 +129,7 @@ def single_stripes(profile: Floats, noise: Noise, width_px: float, *, factors: b
     ridges, dips = -light[light < 0].sum(), light[light > 0].sum()
     if len(found) >= MANY and min(ridges, dips) > BOTH_WAYS * (ridges + dips):
         return np.zeros(lines)  # so many, up and down: random ones
-    return _shapes(lines, found, factors).sum(axis=0)
+    return np.asarray(_shapes(lines, found, factors=factors).sum(axis=0), np.float64)
 
 
 def _widths(lines: int, width_px: float) -> Floats:
@@ -141,14 +142,14 @@ def _bell(lines: int, centre: float | Floats, sigma: float | Floats) -> Floats:
     return np.asarray(np.exp(-0.5 * ((np.arange(lines) - centre) / sigma) ** 2), np.float64)
 
 
-def _shapes(lines: int, stripes: Floats, factors: bool) -> Floats:
+def _shapes(lines: int, stripes: Floats, *, factors: bool) -> Floats:
     """Profiles of stripes, given as (centre, logarithm of sigma, depth) each."""
     bells = _bell(lines, stripes[:, :1], np.exp(stripes[:, 1:2]))
     dips = stripes[:, 2:] * bells
     return np.asarray(np.log1p(-np.minimum(dips, DEEPEST)) if factors else -dips, np.float64)
 
 
-def _slopes(lines: int, stripes: Floats, factors: bool) -> Floats:
+def _slopes(lines: int, stripes: Floats, *, factors: bool) -> Floats:
     """How profiles change with centre, logarithm of sigma, and depth, 3 by stripe."""
     sigma = np.exp(stripes[:, 1:2])
     bells = _bell(lines, stripes[:, :1], sigma)
@@ -184,15 +185,15 @@ def _refined(
         waves = _spectrum(profiles) * scale
         return np.concatenate([waves.real, waves.imag], axis=-1)
 
-    away = weighed(values - _shapes(lines, stripes, factors).sum(axis=0))
+    away = weighed(values - _shapes(lines, stripes, factors=factors).sum(axis=0))
     damping = 1e-2
     for _ in range(TURNS):
-        slopes = weighed(_slopes(lines, stripes, factors))
+        slopes = weighed(_slopes(lines, stripes, factors=factors))
         normal = slopes @ slopes.T
         normal += damping * np.diag(np.diag(normal)) + 1e-9 * np.eye(len(normal))
-        change = np.linalg.solve(normal, slopes @ away).reshape(-1, 3)
+        change = np.asarray(np.linalg.solve(normal, slopes @ away).reshape(-1, 3), np.float64)
         further = _allowed(stripes, change, lines, factors=factors, widest=widest)
-        then = weighed(values - _shapes(lines, further, factors).sum(axis=0))
+        then = weighed(values - _shapes(lines, further, factors=factors).sum(axis=0))
         if then @ then < away @ away:
             stripes, away, damping = further, then, damping / 4
         else:
