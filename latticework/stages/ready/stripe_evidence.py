@@ -12,8 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from latticework.stages.ready.stripe_profile import Fit, Floats, bands, errors, scales, smooth
-from latticework.stages.ready.stripe_single import noise_of, single_stripes
+from latticework.stages.ready.stripe_profile import (
+    LAGS,
+    Fit,
+    Floats,
+    bands,
+    errors,
+    scales,
+    smooth,
+)
 
 STRUCTURE = 1.5e-3
 """What a whole line of specimen differs by at least, in units of contrast, per line of scale."""
@@ -23,6 +30,8 @@ OVERALL = (2.0, 4.0)
 """The same for all lines, in standard deviations of what chance makes of the energy."""
 WIDE = (6.0, 12.0)
 """The same for all lines at scales of half `width_px` and wider, in units of the error."""
+STANDING_OUT = 5.0
+"""Single stripes stand out by so many times what is usual, and what is uncertain."""
 CERTAIN = 3.0
 """Energy at a scale, in units of its error, from which on it counts for what is expected."""
 MOST_MISFIT = 0.6
@@ -33,16 +42,14 @@ REGULAR = 30.0
 """Regular stripes stand out by so many times the energy around them, and the doubt."""
 MOST_WAVES = 24
 """Waves, at most; a stripe with sharp edges is made of several."""
-NARROW = 6.0
-"""Width in lines up to which random stripes are told from single ones."""
-DIM_DOUBT = 0.05
-"""Error of the levels of lines that are nearly empty, over the share that is seen of stripes."""
-EVERYWHERE = 0.5
-"""Energy of most lines, in units of the mean one, from which on stripes are everywhere."""
 LEAST_PERIODS = 6
-"""Periods that a tile has at least of a regular stripe."""
+"""Periods that a tile has at least of a regular stripe, where there may be shadows."""
+HARDLY = 0.03
+"""Share by which differences of lines may grow where a shadow is taken out."""
 FINER = 4
 """Steps of the spectrum, per step that the number of lines gives."""
+MOST_SINGLE = 0.25
+"""Share of lines up to which stripes can be single ones."""
 
 
 def certain_part(
@@ -61,44 +68,52 @@ def certain_part(
         groups.append((np.stack(planes) - fit.profile) / len(planes))
         between = errors(groups[1], sigmas)
         error = [np.maximum(a, b) for a, b in zip(error, between, strict=True)]
-    dim = (DIM_DOUBT * np.maximum(1 / np.maximum(fit.seen, 0.01) - 2, 0)) ** 2
-    error = [variance + dim for variance in error]
     regular = regular_stripes(fit.profile, groups, width_px)
     rest = fit.profile - regular
     least = [(STRUCTURE * sigma * fit.contrast) ** 2 for sigma in sigmas]
     careful = [variance + more for variance, more in zip(error, least, strict=True)]
-    random = _dense(rest, error, least, sigmas, width_px)
-    noise = noise_of([c + r for c, r in zip(careful, random, strict=True)], sigmas)
-    single = single_stripes(rest, noise, width_px, factors=factors)
+    single = single_stripes(rest, careful, sigmas, width_px)
     dense = regular + gated(rest - single, error, least, sigmas, width_px)
     level = float(np.log(np.exp(dense).mean())) if factors else float(dense.mean())
     return single + dense - level
 
 
-def _dense(
-    profile: Floats, error: list[Floats], least: list[float], sigmas: list[float], width_px: float
-) -> list[float]:
-    """Energy at each scale that narrow stripes have which are everywhere, not single; or 0."""
-    each = bands(profile, sigmas)
-    usual = [float((1.4826 * np.median(np.abs(band))) ** 2) for band in each]
-    random = random_stripes(usual, error, least, sigmas, min(NARROW, width_px))
-    mean = [float((band**2).mean()) for band in each]
-    doubt = [float(e.mean()) + more for e, more in zip(error, least, strict=True)]
-    shares = [
-        (usual[k] - doubt[k]) / (mean[k] - doubt[k])
-        for k, sigma in enumerate(sigmas)
-        if sigma < 0.5 * NARROW and mean[k] > CERTAIN * doubt[k]
-    ]
-    if not any(random) and shares and float(np.median(shares)) > EVERYWHERE:
-        return mean
-    return random
+def flatter(first: Floats, second: Floats) -> bool:
+    """Whether lines differ less from those further on than with another profile taken out.
+
+    Or hardly more: where a shadow is lifted, lines of the specimen differ more, too.
+
+    Parameters
+    ----------
+    first, second
+        Brightness of lines, shape (lines,), without two profiles that one may believe; NaN where
+        nothing is known.
+
+    Examples
+    --------
+    >>> even = np.sin(np.arange(200) / 40)
+    >>> striped = even + (np.arange(200) % 2)
+    >>> flatter(even, striped), flatter(striped, even), flatter(even, even)
+    (True, False, True)
+    """
+    known = np.isfinite(first) & np.isfinite(second)
+    one, other = first[known], second[known]
+    ratios: list[float] = []
+    for lag in LAGS:
+        if lag <= len(one) // 4:
+            steps = [float(np.abs(m[lag:] - m[:-lag]).mean()) + 1e-9 for m in (one, other)]
+            ratios.append(float(np.log(steps[0] / steps[1])))
+    return not ratios or float(np.mean(ratios)) < HARDLY
 
 
-def regular_stripes(profile: Floats, groups: list[Floats], width_px: float) -> Floats:
+def regular_stripes(
+    profile: Floats, groups: list[Floats], width_px: float, *, shadows: bool = False
+) -> Floats:
     """Of a profile, waves of one frequency each that stand out of its spectrum.
 
     They have to stand out of what blocks of columns (and planes) disagree by as well: each of the
-    `groups` has what its members would change of the profile.
+    `groups` has what its members would change of the profile. Where there may be soft `shadows`,
+    which have all low frequencies, a wave has to stand out of those beside it as well.
 
     Examples
     --------
@@ -112,9 +127,11 @@ def regular_stripes(profile: Floats, groups: list[Floats], width_px: float) -> F
     lines = len(profile)
     at: Floats = np.arange(lines, dtype=np.float64) - 0.5 * (lines - 1)
     window = np.hanning(lines)
-    flat: Floats = profile - smooth(profile, width_px)
+    flat: Floats = profile - smooth(profile, 2 * width_px)
     size = FINER * lines
-    least = int(max(size / (2 * width_px), LEAST_PERIODS * FINER))
+    least = int(size / (4 * width_px))  # waves are up to 4 widths long
+    if shadows:
+        least = max(least, LEAST_PERIODS * FINER)
     ring = np.ones(15, np.bool_)
     ring[5:10] = False  # the wave itself
     doubt = np.full(size // 2 + 1, 1e-12)
@@ -125,8 +142,10 @@ def regular_stripes(profile: Floats, groups: list[Floats], width_px: float) -> F
     for _ in range(MOST_WAVES):
         spectrum = np.abs(np.fft.rfft(window * (flat - total), size)) ** 2
         usual = ndimage.median_filter(spectrum[::FINER], 31, mode="nearest")
-        beside = ndimage.median_filter(spectrum[::FINER], footprint=ring, mode="mirror")
-        usual = np.repeat(np.maximum(usual, beside), FINER)[: len(spectrum)]
+        if shadows:
+            beside = ndimage.median_filter(spectrum[::FINER], footprint=ring, mode="mirror")
+            usual = np.maximum(usual, beside)
+        usual = np.repeat(usual, FINER)[: len(spectrum)]
         clear = spectrum / np.maximum(usual, doubt)
         clear[:least] = 0
         best = int(np.argmax(clear))
@@ -174,30 +193,19 @@ def gated(
         chance = np.sqrt(2 * (2.5 * sigma + 1.5) / lines + 0.02)
         overall = _ramp((ratio - 1) / chance, OVERALL)
         local = _ramp(energy / careful, LOCAL)
-        if sigma > width_px / 4:
+        if sigma > width_px / 2:
             overall = _ramp(ratio, WIDE)
             local = overall * local
-        if sigma > width_px / 2:
+        if sigma > width_px:
             overall, local = 0 * overall, 0 * local
         everywhere = overall * max(float(np.median(energy - doubt)), 0.0)
         own = np.maximum(local, overall * np.clip(energy / careful - 1, 0, 1)) * excess
-        likely = np.minimum(excess, np.maximum(expected, LUCK * random[k]))
-        signal = np.maximum(np.maximum(own, everywhere), np.maximum(likely, random[k]))
-        more = np.maximum(excess - LUCK * signal, 0)
-        total += band * signal / (signal + doubt + more + 1e-30)
+        signal = np.maximum(
+            np.maximum(own, everywhere), np.minimum(excess, np.maximum(expected, LUCK * random[k]))
+        )
+        total += band * signal / (signal + doubt + np.maximum(excess - signal, 0))
         expected = 0.5 * np.maximum(smooth(signal, min(2 * sigma, lines / 4)), expected)
-    return total + _widest(profile - np.sum(each, axis=0), error, random)
-
-
-def _widest(rest: Floats, error: list[Floats], random: list[float]) -> Floats:
-    """Of what is wider than all scales, as much as random stripes let expect."""
-    rest = rest - rest.mean()
-    signal = 2 * random[-1]
-    if not signal > 0:
-        return 0 * rest
-    doubt = 2 * float(error[-1].mean())
-    more = max(float((rest**2).mean()) - LUCK * signal - doubt, 0.0)
-    return rest * signal / (signal + doubt + more)
+    return total
 
 
 def random_stripes(
@@ -234,3 +242,45 @@ def random_stripes(
 def _ramp(values: npt.ArrayLike, between: tuple[float, float]) -> Floats:
     low, high = between
     return np.asarray(np.clip((np.asarray(values) - low) / (high - low), 0, 1), np.float64)
+
+
+def single_stripes(
+    profile: Floats, error: list[Floats], sigmas: list[float], width_px: float
+) -> Floats:
+    """Of a profile, stripes that stand out of quiet lines on both sides; 0 at all other lines.
+
+    Examples
+    --------
+    >>> profile = np.zeros(200)
+    >>> profile[50:54] = -0.3
+    >>> found = single_stripes(profile, [np.full(200, 1e-6)] * 3, [0.7, 1.4, 2.8], 16.0)
+    >>> np.flatnonzero(found < -0.2).tolist()
+    [50, 51, 52, 53]
+    """
+    narrow = [smooth(e, max(3 * s, 3.0)) for e, s in zip(error, sigmas, strict=True)]
+    doubt = np.sqrt(sum(e for e, s in zip(narrow, sigmas, strict=True) if s <= 0.75 * width_px))
+    window = min(int(4 * width_px) + 1, 2 * (len(profile) // 2) - 1)
+    rest = profile - ndimage.median_filter(profile, window, mode="nearest")
+    low, high = np.percentile(profile - smooth(profile, width_px / 2), [25, 75])
+    striped = np.zeros(len(profile), np.bool_)
+    away = rest
+    for _ in range(6):
+        weight = np.where(striped, 1e-6, 1.0)
+        away = rest - smooth(weight * rest, width_px / 2) / smooth(weight, width_px / 2)
+        usual = max(1.4826 * float(np.median(np.abs(away[~striped]))), 0.74 * float(high - low))
+        clear = np.abs(away) > STANDING_OUT * np.maximum(usual, doubt)
+        now = _not_wider(ndimage.binary_dilation(clear), 2 * width_px + 2)
+        if now.mean() > MOST_SINGLE:
+            return np.zeros(len(profile))
+        if (now == striped).all():
+            break
+        striped = now
+    return np.where(striped, away, 0.0)
+
+
+def _not_wider(lines: npt.NDArray[np.bool_], most: float) -> npt.NDArray[np.bool_]:
+    """Without runs that are longer than `most`."""
+    runs, _ = ndimage.label(lines)
+    fits = np.bincount(runs.ravel()) <= most
+    fits[0] = False
+    return np.asarray(fits[runs], np.bool_)

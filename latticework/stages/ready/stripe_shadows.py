@@ -14,7 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from latticework.stages.ready.stripe_profile import Floats, smooth
+from latticework.stages.ready.stripe_evidence import (
+    CERTAIN,
+    STRUCTURE,
+    random_stripes,
+    regular_stripes,
+)
+from latticework.stages.ready.stripe_profile import Fit, Floats, bands, errors, scales, smooth
 
 Waves = npt.NDArray[np.complex128]
 CLEAR = 5.0
@@ -35,11 +41,19 @@ BROAD = 12.0
 """Width in lines from which on shadows are told from ridges."""
 MANY, BOTH_WAYS = 8, 0.2
 """So many stripes, of which such a share are ridges (or dips), are random ones."""
+MOST_SHADOWS = 12
+"""Shadows of one plane; more of them are no single ones."""
 MOST_FOUND = 48
 LOW_MORE = 4.0
 """Times the noise at the widest scale that is reckoned with beyond."""
 TURNS = 4
 """Steps of refining a stripe."""
+NARROW = 6.0
+"""Width in lines up to which random stripes are told from single ones."""
+DIM_DOUBT = 0.05
+"""Error of the levels of lines that are nearly empty, over the share that is seen of stripes."""
+EVERYWHERE = 0.5
+"""Energy of most lines, in units of the mean one, from which on stripes are everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,49 @@ class Noise:
     local: list[Floats]
     """The same at each scale, around each line, in units of its mean."""
     sigmas: list[float]
+
+
+def certain_shadows(
+    fit: Fit, width_px: float, *, factors: bool, planes: list[Floats] | None = None
+) -> Floats:
+    """Of a profile, the soft shadows that stand out of its errors, regular and random stripes.
+
+    `planes` are the profiles of all planes of which `fit` is the mean: they have to agree as well.
+    `factors` says that the profile is one of logarithms.
+    """
+    sigmas = scales(len(fit.profile), width_px)
+    error = errors(fit.parts, sigmas)
+    groups = [fit.parts]
+    if planes is not None:
+        groups.append((np.stack(planes) - fit.profile) / len(planes))
+        between = errors(groups[1], sigmas)
+        error = [np.maximum(a, b) for a, b in zip(error, between, strict=True)]
+    dim = (DIM_DOUBT * np.maximum(1 / np.maximum(fit.seen, 0.01) - 2, 0)) ** 2
+    error = [variance + dim for variance in error]
+    rest = fit.profile - regular_stripes(fit.profile, groups, 0.5 * width_px, shadows=True)
+    least = [(STRUCTURE * sigma * fit.contrast) ** 2 for sigma in sigmas]
+    random = _dense(rest, error, least, sigmas, width_px)
+    noise = noise_of([e + m + r for e, m, r in zip(error, least, random, strict=True)], sigmas)
+    return soft_shadows(rest, noise, width_px, factors=factors)
+
+
+def _dense(
+    profile: Floats, error: list[Floats], least: list[float], sigmas: list[float], width_px: float
+) -> list[float]:
+    """Energy at each scale that narrow stripes have which are everywhere, not single; or 0."""
+    each = bands(profile, sigmas)
+    usual = [float((1.4826 * np.median(np.abs(band))) ** 2) for band in each]
+    random = random_stripes(usual, error, least, sigmas, min(NARROW, width_px))
+    mean = [float((band**2).mean()) for band in each]
+    doubt = [float(e.mean()) + more for e, more in zip(error, least, strict=True)]
+    shares = [
+        (usual[k] - doubt[k]) / (mean[k] - doubt[k])
+        for k, sigma in enumerate(sigmas)
+        if sigma < 0.5 * NARROW and mean[k] > CERTAIN * doubt[k]
+    ]
+    if not any(random) and shares and float(np.median(shares)) > EVERYWHERE:
+        return mean
+    return random
 
 
 def noise_of(variances: list[Floats], sigmas: list[float]) -> Noise:
@@ -77,16 +134,17 @@ def noise_of(variances: list[Floats], sigmas: list[float]) -> Noise:
     return Noise(np.maximum(power, 1e-12), local, sigmas)
 
 
-def single_stripes(profile: Floats, noise: Noise, width_px: float, *, factors: bool) -> Floats:
-    """Of a profile, Gaussian dips and ridges up to `width_px` wide at half their depth.
+def soft_shadows(profile: Floats, noise: Noise, width_px: float, *, factors: bool) -> Floats:
+    """Of a profile, Gaussian dips up to `width_px` wide at half their depth.
 
-    `factors` says that the profile is one of logarithms.
+    And ridges, if it is not one of logarithms of `factors`.
 
     Notes
     -----
     A matching pursuit (Mallat and Zhang, "Matching pursuits with time-frequency dictionaries",
     1993), with noise that depends on the frequency, and each stripe refined by least squares.
-    What is best explained by something wider than `width_px` is explained by it, and stays.
+    What is best explained by something wider than `width_px` is explained by it, and stays; so do
+    ridges among factors, as a sheet of light throws shadows.
 
     Examples
     --------
@@ -95,7 +153,7 @@ def single_stripes(profile: Floats, noise: Noise, width_px: float, *, factors: b
     >>> noisy = dip + np.random.default_rng(0).normal(0, 0.01, 300)
     >>> scales = [0.7 * 2**k for k in range(6)]
     >>> noise = noise_of([np.full(300, 1e-4 / 2**k) for k in range(6)], scales)
-    >>> bool(np.abs(single_stripes(noisy, noise, 40.0, factors=True) - dip).max() < 0.02)
+    >>> bool(np.abs(soft_shadows(noisy, noise, 40.0, factors=True) - dip).max() < 0.02)
     True
     """
     lines = len(profile)
@@ -129,6 +187,10 @@ def single_stripes(profile: Floats, noise: Noise, width_px: float, *, factors: b
     ridges, dips = -light[light < 0].sum(), light[light > 0].sum()
     if len(found) >= MANY and min(ridges, dips) > BOTH_WAYS * (ridges + dips):
         return np.zeros(lines)  # so many, up and down: random ones
+    if factors:
+        found = found[found[:, 2] > 0]
+    if len(found) > MOST_SHADOWS:
+        return np.zeros(lines)
     return np.asarray(_shapes(lines, found, factors=factors).sum(axis=0), np.float64)
 
 
