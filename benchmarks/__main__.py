@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import chains, halo, living, orchestration, overlap, reopen, stitching
+from benchmarks import chains, dashboard, halo, living, orchestration, overlap, reopen, stitching
 from benchmarks.cases import Settings
 from benchmarks.table import Row, as_markdown, as_text
 
@@ -22,6 +22,7 @@ BENCHMARKS = {
     "cluster": chains.report,
     "overlap": overlap.report,
     "stitching": stitching.report,
+    "dashboard": dashboard.report,
 }
 
 

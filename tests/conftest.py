@@ -3,6 +3,7 @@
 ``shared_data``   the folder of real acquisitions, or a skip that says so
 ``local_client``  one small Dask cluster for the whole session, with two worker processes
 ``slurm``         a real SLURM on this machine, or a skip that says so; see tests/slurm/fixtures.py
+``browser``       a headless Chromium, or a skip that says so; see tests/viz/browser.py
 """
 
 import os
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.slurm.fixtures import idle_slurm, slurm  # noqa: F401  fixtures
+from tests.viz.browser import browser  # noqa: F401  fixture
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -5,6 +5,7 @@ import click
 from latticework import __version__
 from latticework.cli.acquiring import end, reinstate, watch, withdraw
 from latticework.cli.alerts import events, nodes, patience, set_aside, take_back
+from latticework.cli.dashboard import dashboard
 from latticework.cli.demonstrating import demo
 from latticework.cli.editing import add, change, explain, remove
 from latticework.cli.frame import Commands
@@ -50,7 +51,9 @@ def commands(debug: bool) -> None:
     del debug  # `Commands` reads it
 
 
-commands.add_section("Look", demo, info, status, why, events, nodes, history, log, provenance)
+commands.add_section(
+    "Look", demo, info, status, dashboard, why, events, nodes, history, log, provenance
+)
 commands.add_section("Run", stitch, init, run, stop, export, replay, copy)
 commands.add_section("Mend", verify, recover)
 commands.add_section("Acquisitions that go on", watch, end, withdraw, reinstate)

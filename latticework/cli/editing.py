@@ -14,7 +14,7 @@ from latticework.cli.words import assignments, planes, region
 if TYPE_CHECKING:
     from latticework.stages.reads import Reads
 
-OPTIONS = ("overlap", "boundary", "trim", "retries", "timeout", "needs", "numpy")
+OPTIONS = ("overlap", "boundary", "trim", "retries", "timeout", "needs", "numpy", "preview")
 """Options of `Project.add` that are given as NAME=VALUE, like parameters."""
 TYPED = ("after", "before", "children")
 """Arguments of the library that are options here."""
@@ -106,8 +106,8 @@ def add(
     """Add a stage, also to a project that runs.
 
     CODE is file.py:function or module:function. Values are numbers, true, false, texts, lists or
-    mappings; overlap, boundary, trim, retries, timeout, needs and numpy are options of the stage,
-    all others parameters of the callable.
+    mappings; overlap, boundary, trim, retries, timeout, needs, numpy and preview are options of
+    the stage, all others parameters of the callable.
 
     \b
     Examples:

@@ -151,7 +151,9 @@ ACQUISITION: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--errors", type=click.Choice(["raise", "mark"]), default="raise", show_default=True,
-        help="Refuse an acquisition with unreadable tiles, or mark these and go on.",
+        help="Refuse an acquisition with tiles that cannot be opened (a file cut short, a torn "
+        "header, another shape), or mark these and go on. Pixels are not looked at: what cannot "
+        "be decoded fails when it is read.",
     ),
 )  # fmt: skip
 """Options of commands that open an acquisition, as of `latticework.open_tiles`."""

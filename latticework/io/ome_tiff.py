@@ -113,8 +113,7 @@ def to_ome_tiff(
     """
     import tifffile
 
-    part = Part.of(image, level, region)
-    path = _free(path)
+    part, path = Part.of(image, level, region), _free(path)
     count = _level_count(part.shape[-2:])
     sizes = dict(zip(part.kept, part.shape, strict=True))
     metadata = ome_metadata(
@@ -126,16 +125,8 @@ def to_ome_tiff(
     )
     if part.colours and "Channel" in metadata:
         metadata["Channel"]["Color"] = [_colour(colour) for colour in part.colours]
-    options: dict[str, Any] = {
-        "dtype": part.stored.dtype.newbyteorder("="),
-        "tile": (TILE, TILE),
-        "photometric": "minisblack",
-        "compression": compression,
-        "predictor": compression is not None,
-        "resolutionunit": "CENTIMETER",
-        "maxworkers": threads or os.cpu_count(),
-    }
-    size = np.array([part.stored.pixel_size_um["x"], part.stored.pixel_size_um["y"]])
+    options = _pixels(part, compression)
+    options |= {"tile": (TILE, TILE), "maxworkers": threads or os.cpu_count()}
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as room:
         file = Path(room) / "image.tif"
         with tifffile.TiffWriter(file, ome=True, bigtiff=part.bytes * 4 / 3 > LARGE) as writer:
@@ -150,7 +141,7 @@ def to_ome_tiff(
                 writer.write(
                     tiles(strips, part.planes, half, finished),
                     shape=(*part.shape[:-2], *shape),
-                    resolution=tuple(1e4 / (size * 2**number)),
+                    resolution=_resolution(part, 2**number),
                     **extra,
                     **options,
                 )
@@ -201,9 +192,7 @@ def to_tiff(
     """
     import tifffile
 
-    part = Part.of(image, level, region)
-    path = _free(path)
-    size = part.stored.pixel_size_um
+    part, path = Part.of(image, level, region), _free(path)
 
     def planes() -> Iterator[np.ndarray]:
         for number in range(part.planes):
@@ -221,22 +210,35 @@ def to_tiff(
             writer.write(
                 planes(),
                 shape=part.shape,
-                dtype=part.stored.dtype.newbyteorder("="),
-                photometric="minisblack",
-                compression=compression,
-                predictor=compression is not None,
-                resolution=(1e4 / size["x"], 1e4 / size["y"]),
-                resolutionunit="CENTIMETER",
+                resolution=_resolution(part),
                 metadata={
                     "axes": "".join(part.kept).upper(),
                     "unit": "um",
-                    "spacing": size.get("z", 1.0),
+                    "spacing": part.stored.pixel_size_um.get("z", 1.0),
                 },
+                **_pixels(part, compression),
             )
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
     return path
+
+
+def _pixels(part: Part, compression: str | None) -> dict[str, Any]:
+    """How pixels are written, as options of tifffile."""
+    return {
+        "dtype": part.stored.dtype.newbyteorder("="),
+        "photometric": "minisblack",
+        "compression": compression,
+        "predictor": compression is not None,
+        "resolutionunit": "CENTIMETER",
+    }
+
+
+def _resolution(part: Part, factor: int = 1) -> tuple[float, float]:
+    """Pixels per centimetre along x and y, of pixels so many times as large."""
+    size = part.stored.pixel_size_um
+    return 1e4 / (size["x"] * factor), 1e4 / (size["y"] * factor)
 
 
 def _counting(progress: Callable[[int, int], None], before: int, of: int) -> Callable[[int], None]:

@@ -21,7 +21,7 @@ from itertools import product
 from math import gcd
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 
@@ -65,7 +65,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Pyramid:
-    """A volume on disk; see `Pyramid.create`."""
+    """A volume on disk; see `Pyramid.plan`."""
 
     path: Path
     """Folder of the OME-Zarr image."""
@@ -151,7 +151,7 @@ class Pyramid:
     # ---------------------------------------------------------------- making
 
     @classmethod
-    def create(
+    def plan(
         cls,
         path: Path | str,
         *,
@@ -164,7 +164,7 @@ class Pyramid:
         channels: Sequence[str] | None = None,
         version: Version = "0.5",
     ) -> "Pyramid":
-        """A new image, with metadata and no pixels yet.
+        """An image of which nothing is on disk: see `create` and `begin`.
 
         Parameters
         ----------
@@ -184,49 +184,17 @@ class Pyramid:
         Raises
         ------
         StoreError
-            If something is there already, or the dims are none of OME-Zarr's.
+            If there is no such image: dims that are none of OME-Zarr's, or pixels of a wrong type.
 
         Examples
         --------
-        >>> import tempfile
-        >>> pyramid = Pyramid.create(
-        ...     Path(tempfile.mkdtemp()) / "image.ome.zarr",
+        >>> pyramid = Pyramid.plan(
+        ...     "image.ome.zarr",
         ...     dims="yx", shape=(3000, 5000), dtype="u2", pixel_size_um=(0.5, 0.5),
         ... )
         >>> [level.shape for level in pyramid.levels], pyramid.by_blocks, len(pyramid.blocks())
         ([(3000, 5000), (1500, 2500), (750, 1250), (375, 625), (188, 313)], 3, 6)
         """
-        pyramid = cls.plan(
-            path,
-            dims=dims,
-            shape=shape,
-            dtype=dtype,
-            pixel_size_um=pixel_size_um,
-            origin_um=origin_um,
-            block=block,
-            channels=channels,
-            version=version,
-        )
-        if pyramid.path.exists():
-            raise StoreError(f"{path} exists already: remove it, or choose another name")
-        pyramid.begin()
-        return pyramid
-
-    @classmethod
-    def plan(
-        cls,
-        path: Path | str,
-        *,
-        dims: Sequence[str],
-        shape: Sequence[int],
-        dtype: Any,
-        pixel_size_um: Sequence[float],
-        origin_um: Sequence[float] | None = None,
-        block: Sequence[int] | None = None,
-        channels: Sequence[str] | None = None,
-        version: Version = "0.5",
-    ) -> "Pyramid":
-        """The image that `create` would make, of which nothing is on disk."""
         dims, shape = tuple(dims), tuple(int(n) for n in shape)
         if [dim for dim in ("c", "z", "y", "x") if dim in dims] != list(dims) or len(dims) < 2:
             raise StoreError(f"{path}: dims {dims} are not some of c z y x, in that order")
@@ -257,6 +225,19 @@ class Pyramid:
             tuple(channels or (str(k) for k in range(count))),
             version,
         )
+
+    def create(self) -> Self:
+        """A new image on disk, with metadata and no pixels yet.
+
+        Raises
+        ------
+        StoreError
+            If something is there already.
+        """
+        if self.path.exists():
+            raise StoreError(f"{self.path} exists already: remove it, or choose another name")
+        self.begin()
+        return self
 
     def begin(self) -> None:
         """Write its metadata, which appear at once: then blocks can be written, by any process."""

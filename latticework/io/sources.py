@@ -3,11 +3,18 @@
 A saved source is a folder with ``source.json`` (what kind, and the little facts) and Arrow IPC
 files (one row per file), which are memory-mapped: a worker of a project with a million tiles opens
 the source at once and touches only the rows that it reads.
+
+A folder may come from anybody, so opening one imports nothing that it names: only the built-in
+kinds, those that this process registered (`register_source`), and those that installed packages
+declare are loaded. Workers that run a project load what the process that opened it allowed.
 """
 
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload, runtime_checkable
 
@@ -34,6 +41,11 @@ _KINDS = {
 
 _BUILT_IN = frozenset(_KINDS)
 
+GROUP = "latticework.sources"
+"""Entry points of packages that bring a kind of source: ``kind = "package.module:Class"``."""
+
+_trusting: ContextVar[bool] = ContextVar("trusting", default=False)
+
 
 @runtime_checkable
 class SavableSource(TileSource, Protocol):
@@ -53,9 +65,16 @@ class SavableSource(TileSource, Protocol):
 
 
 def register_source(kind: str, where: str) -> None:
-    """Say where a further kind of source is loaded from.
+    """Allow a further kind of source, and say where it is loaded from.
 
-    That need not be said of a class in a module that workers can import: a saved source names it.
+    Say it before a project with such a source is opened again, best at the end of the module of
+    the class. An installed package may declare it instead, as an entry point of the group
+    ``latticework.sources``, so that the command line knows it too::
+
+        [project.entry-points."latticework.sources"]
+        camera = "package.module:CameraSource"
+
+    The process that makes a project of a source need not say it; workers need not either.
 
     Parameters
     ----------
@@ -63,8 +82,25 @@ def register_source(kind: str, where: str) -> None:
         The class's `kind`.
     where
         ``"package.module:Class"``, importable on the workers.
+
+    Examples
+    --------
+    >>> register_source("camera", "package.module:CameraSource")  # imports nothing
     """
     _KINDS[kind] = where
+
+
+@contextmanager
+def importing_sources() -> Iterator[None]:
+    """Load classes from where a folder names them: for workers, which run a project's code anyway.
+
+    Who opened the project has allowed its source before anything was sent to them.
+    """
+    token = _trusting.set(True)
+    try:
+        yield
+    finally:
+        _trusting.reset(token)
 
 
 def save_source(source: TileSource, folder: Path, *, base: Path | None = None) -> None:
@@ -109,7 +145,9 @@ def _where(source: SavableSource) -> dict[str, str]:
     """Where the class of a source of one's own is imported from, by whoever loads it."""
     if source.kind in _BUILT_IN:
         return {}
-    return {"class": f"{type(source).__module__}:{type(source).__qualname__}"}
+    where = f"{type(source).__module__}:{type(source).__qualname__}"
+    _KINDS.setdefault(source.kind, where)  # whoever saves a source here may open it here
+    return {"class": where}
 
 
 def saved_form(source: TileSource) -> SavableSource:
@@ -149,7 +187,8 @@ def load_source(folder: Path, *, base: Path | None = None) -> TileSource:
     Raises
     ------
     StoreError
-        If the folder holds no source, or one of a later version.
+        If the folder holds no source, one of a later version, or of a kind that is not allowed
+        here: see `register_source`.
     """
     folder = Path(folder)
     try:
@@ -158,18 +197,36 @@ def load_source(folder: Path, *, base: Path | None = None) -> TileSource:
         raise StoreError(
             f"{folder / SPEC} cannot be read ({error}); expected a source that save_source wrote"
         ) from error
-    where = _KINDS.get(spec.get("kind"), spec.get("class"))
-    if spec.get("version") != VERSION or not isinstance(where, str):
+    if spec.get("version") != VERSION:
         raise StoreError(
-            f"{folder / SPEC} holds a source of kind {spec.get('kind')!r}, version "
-            f"{spec.get('version')}; this "
-            f"latticework reads version {VERSION} of {', '.join(_KINDS)}: update it, or "
-            "register_source() the kind"
+            f"{folder / SPEC} holds a source of version {spec.get('version')}; this latticework "
+            f"reads version {VERSION}: update it"
         )
+    where = _allowed(spec, folder / SPEC)
     loaded: TileSource = _class_at(where, folder / SPEC).load(
         folder, folder if base is None else Path(base), spec
     )
     return loaded
+
+
+def _allowed(spec: Mapping[str, Any], file: Path) -> str:
+    """Where the class of a saved source is, if it is one that may be imported; nothing is."""
+    kind, named = spec.get("kind"), spec.get("class")
+    where = _KINDS.get(str(kind))
+    if where is None:
+        declared = entry_points(group=GROUP, name=str(kind))
+        where = next((point.value for point in declared), None)
+    if where is None and _trusting.get() and isinstance(named, str):
+        where = named
+    if where is None:
+        said = f"register_source({kind!r}, {named or 'package.module:Class'!r})"
+        raise StoreError(
+            f"{file} holds a source of kind {kind!r}, which is none of {', '.join(_KINDS)}, and "
+            "nothing was imported. If you know it and trust it, call latticework.io."
+            f"{said} before, or install a package that declares it (entry point of the group "
+            f"{GROUP!r})"
+        )
+    return where
 
 
 def _class_at(where: str, file: Path) -> type[SavableSource]:

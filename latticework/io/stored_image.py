@@ -64,10 +64,10 @@ class StoredImage:
         Examples
         --------
         >>> import tempfile
-        >>> pyramid = Pyramid.create(
+        >>> pyramid = Pyramid.plan(
         ...     Path(tempfile.mkdtemp()) / "image.ome.zarr",
         ...     dims="yx", shape=(3000, 2000), dtype="u2", pixel_size_um=(0.5, 0.5),
-        ... )
+        ... ).create()
         >>> image = StoredImage.open(pyramid.path, level=1)
         >>> image.shape, image.pixel_size_um
         ((1500, 1000), {'y': 1.0, 'x': 1.0})

@@ -104,7 +104,8 @@ def _read(folder: Path, tile_id: int) -> Any:
 
     file = folder / table_key(tile_id)
     try:
-        table = pq.read_table(file, use_threads=False, memory_map=False, partitioning=None)
+        with pq.ParquetFile(file, memory_map=False) as opened:  # read_table takes twice as long
+            table = opened.read(use_threads=False)
     except FileNotFoundError as error:
         raise StoreError(
             f"no table of tile {tile_id}: {file} is missing; run the stage again for it"

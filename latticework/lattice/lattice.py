@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -484,11 +484,13 @@ class Lattice:
 
         return lattice_html(self)
 
-    def plot(self, **options: Any) -> "matplotlib.figure.Figure":
-        """A picture of the tiles at their positions; see `latticework.viz.plot_lattice`."""
-        from latticework.viz.lattice_plot import plot_lattice
+    def plot(
+        self, what: Literal["planes", "positions"] = "planes", **options: Any
+    ) -> "matplotlib.figure.Figure":
+        """Draw ``"planes"`` (`viz.plot_lattice`), or ``"positions"`` (`viz.plot_positions`)."""
+        from latticework.viz.plots import plot_of_lattice
 
-        return plot_lattice(self, **options)
+        return plot_of_lattice(self, what, options)
 
 
 __all__ = ["Lattice", "lattice_dim"]

@@ -67,6 +67,12 @@ class Run:
         """Whether it still goes on."""
         return self._thread.is_alive()
 
+    @property
+    def dashboard_link(self) -> str | None:
+        """Address of the project's pages on the Dask dashboard of this run, while it goes on."""
+        pages = self._project.page_links if self.running else None
+        return pages.links[0] if pages is not None and pages.links else None
+
     def stop(self, *, wait: bool = True) -> None:
         """End it in good order: send nothing more, and let what is out be finished.
 

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,9 @@ def local_cluster(
         f"local-{k}": {"cls": LocalWorker, "options": {"memory_limit": limit}}
         for k in range(workers)
     }
-    return OwnCluster(spec, scheduler, name="latticework", silence_logs=logging.CRITICAL)  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():  # another cluster may take the port between look and start
+        warnings.filterwarnings("ignore", message=r"\s*Port \d+ is already in use")
+        return OwnCluster(spec, scheduler, name="latticework", silence_logs=logging.CRITICAL)  # type: ignore[no-untyped-call]
 
 
 def _port_taken(port: int) -> bool:

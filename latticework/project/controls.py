@@ -300,6 +300,17 @@ class Controls(ProjectFolder):
         """Set the project's own parameters, which commands can use; None removes one."""
         return dict(self.ask("parameters", {"values": values}))
 
+    def set_previews(self, projection: str = "max") -> None:
+        """How workers make small pictures of what they make, for stages that do not say themselves.
+
+        Parameters
+        ----------
+        projection
+            What lies along z is seen by its ``"max"`` or its ``"mean"``. ``"none"``: workers make
+            none; those that somebody wants to see are made then.
+        """
+        self.ask("previews", {"projection": projection})
+
     # ---------------------------------------------------------------- the acquisition
 
     def end_acquisition(self) -> None:

@@ -37,6 +37,7 @@ from latticework.project.mishaps import Mishaps
 from latticework.project.outage import Outage
 from latticework.project.pipeline import Node, Pipeline
 from latticework.project.pools import Pools, pools_of
+from latticework.project.preview_keeping import PreviewKeeper
 from latticework.project.recording import Recorder
 from latticework.project.requests import Requests
 from latticework.project.restoring import restore_stores
@@ -106,6 +107,7 @@ class Coordinator(RunDesk):
         self.journal.commit()
         self.journal.patience = self.outage.bear
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="latticework-janitor")
+        self.previews = PreviewKeeper(self, self.session)
         self._since_snapshot = 0
         self._deadline = float("inf")
         self._due = dict.fromkeys(
@@ -127,6 +129,7 @@ class Coordinator(RunDesk):
             restore_stores(self.project, self.pipeline)
             self.states.begin()
             self.care.begin()
+            self._janitor.submit(self.previews.merge_all)
             while True:
                 self._look_at_pools()
                 self._take_requests()
@@ -239,6 +242,8 @@ class Coordinator(RunDesk):
             self.journal.abandon()  # another coordinator writes to it
         self.requests.close()
         self.outage.close()
+        if mine:
+            self._janitor.submit(self.previews.merge_all)
         self._janitor.shutdown()
         shutil.rmtree(self.staging, ignore_errors=True)
 
@@ -354,6 +359,8 @@ class Coordinator(RunDesk):
         if report.staging and not Path(report.staging).exists():
             self.mishaps.give_up(batch, STOPPED)  # somebody deleted it: nothing was published
             return
+        if report.previews:
+            self._take_in_previews(batch, report)
         if report.staging:
             self._publish(node, batch, rows["unit"][good].tolist(), Path(report.staging))
             self.nearness.made(node.name, len(node.units), batch.units, report.worker)
@@ -381,6 +388,12 @@ class Coordinator(RunDesk):
         for unit in units:
             self.publisher.publish(node, unit, staging)
         self._janitor.submit(shutil.rmtree, staging, ignore_errors=True)
+
+    def _take_in_previews(self, batch: Batch, report: BatchReport) -> None:
+        folder = Path(report.previews)
+        self._janitor.submit(self.previews.take_in, folder, batch.number)
+        if not report.staging:
+            self._janitor.submit(shutil.rmtree, folder.parent, ignore_errors=True)
 
     def _hand_back(self, node: Node, batch: Batch, left: int) -> None:
         """What a worker has not begun of a batch that took too long can go to others at once."""

@@ -38,6 +38,7 @@ from latticework.stages import paths
 
 if TYPE_CHECKING:
     from latticework.project.coordinator import Coordinator
+    from latticework.project.page_links import PageLinks
 
 
 class ProjectFolder:
@@ -64,6 +65,10 @@ class ProjectFolder:
         self._settings: Settings | None = None
         self.mailbox = Mailbox(paths.commands_folder(path))
         self.coordinator: Coordinator | None = None
+        self.previews_open: dict[str, Any] = {}
+        """What was opened of stages' previews, to be used again."""
+        self.page_links: PageLinks | None = None
+        """Where the pages of the run are, while it goes on or after."""
         self.hooks = Hooks()
         """Functions that are told what happens."""
 

@@ -120,6 +120,7 @@ def recovered(
         timeout=definition.get("timeout"),
         numpy=definition["numpy"],
         needs=definition.get("needs"),
+        preview=definition.get("preview"),
     )
 
 

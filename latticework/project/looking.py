@@ -1,16 +1,22 @@
 """Looking at a project: states, reasons, history, results."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from latticework.project.folder import ProjectFolder
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.figure import Figure
 
     from latticework.project.exporting import Exported
     from latticework.project.pool_facts import PoolFacts
     from latticework.project.project import Project
+    from latticework.viz.dashboard.serving import PageServer
+
+
+ProjectPlot = Literal["states", "planes", "previews", "positions", "links", "residuals"]
+"""Pictures of a project."""
 
 
 class Looking(ProjectFolder):
@@ -63,6 +69,73 @@ class Looking(ProjectFolder):
         pipeline = self.pipeline
         found = {node.name: len(waiting_for_end(pipeline, node)) for node in pipeline}
         return {stage: n for stage, n in found.items() if n}
+
+    def plot(self, what: "ProjectPlot" = "states", **options: Any) -> "Figure":
+        """A picture for a paper or a report, with matplotlib.
+
+        ===============  =======================================================================
+        ``"states"``     every tile in the colour of its state, by stage and plane; or of one
+                         ``stage``. ``title``
+        ``"planes"``     the tiles of each plane at their nominal positions. ``names``, ``order``
+        ``"previews"``   what a ``stage`` has made, plane by plane. ``plane``, ``planes``,
+                         ``channel``, ``positions``: see `latticework.viz.plot_previews`
+        ``"positions"``  where tiles were ``found`` beside where they nominally are. ``planes``
+        ``"links"``      links between tiles in the colour of what they leave unfulfilled, and how
+                         tiles moved. ``placement``, ``colour``, ``planes``
+        ``"residuals"``  how well links agree. ``placement``
+        ===============  =======================================================================
+
+        Parameters
+        ----------
+        what
+            Which.
+        **options
+            Its options, above; and of each ``theme`` (``"light"`` or ``"dark"``) and ``path``,
+            where to write it (``.png``, ``.pdf``, ``.svg``).
+
+        Returns
+        -------
+        Figure
+            Notebooks show it, ``figure.savefig`` writes it.
+
+        Raises
+        ------
+        ProjectError
+            If there is no such picture or option, or nothing to draw yet.
+        """
+        from latticework.viz.project_plots import plot_of_project
+
+        return plot_of_project(cast("Project", self), what, options)
+
+    def dashboard(self, *, port: int = 0, address: str = "127.0.0.1") -> "PageServer":
+        """Serve the project's pages from this process, whether it runs or not.
+
+        Overview, map of the lattice, tiles with their history and logs, failures, throughput, and
+        control for whoever has the project's token. The same pages are on the Dask dashboard of
+        every run, under ``/lattice``.
+
+        Parameters
+        ----------
+        port
+            Where to listen; a free port if 0.
+        address
+            On which of this machine's addresses: only for this machine itself unless told
+            otherwise.
+
+        Returns
+        -------
+        PageServer
+            Its ``url`` is the address of the first page, ``control_url`` that of the one that
+            steers, with the token; shown in a notebook it is a link. ``close()`` ends it.
+
+        Raises
+        ------
+        LatticeworkError
+            If the port is taken.
+        """
+        from latticework.viz.dashboard.serving import PageServer
+
+        return PageServer(self.path, port=port, address=address)
 
     def export(
         self, stage: str, path: Path | str, *, overwrite: bool = False, **labels: Any

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from latticework.project.pipeline import Node
 from latticework.stages.black_box import REPORT, read_box
 from latticework.stages.failures import COMPLETE, MEMORY, NO_CODE, message_of
 from latticework.stages.handing_back import hand_back_here
+from latticework.stages.previewing import FOLDER as PREVIEWS
 from latticework.stages.running_units import ENDED, call_here, cancel_here
 from latticework.stages.worker import STAGED, BatchReport
 
@@ -328,7 +330,8 @@ class Mishaps:
         if good.any():
             done = rows[good[: len(rows)]].tobytes()
             report = BatchReport(before.number, done, str(staging), output, (), (), *who)
-            self.of.take_in(before.only(good), report)
+            previews = str(staging / PREVIEWS)
+            self.of.take_in(before.only(good), replace(report, previews=previews))
 
     def _lost_with_worker(self) -> int:
         """Id of the error of units that were done, but not reported or not quite written."""

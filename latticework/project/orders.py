@@ -7,6 +7,7 @@ import numpy as np
 
 from latticework.project.deriving import inputs_read, left_out
 from latticework.project.pipeline import Node, Pipeline
+from latticework.project.preview_rules import projection_of, source_projection
 from latticework.stages.order import WorkOrder
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def work_order(project: "ProjectFolder", node: Node, staging: Path) -> WorkOrder
         live=settings.live,
         timeout=stage.timeout,
         read_on=bool(list(project.pipeline.children(node.name))),
+        preview=projection_of(settings, stage.preview),
+        source_preview=source_projection(project.pipeline, settings, node),
     )
 
 

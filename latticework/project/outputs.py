@@ -247,6 +247,48 @@ class StageOutputs:
         spans = [box.get(dim, (0, size)) for dim, size in shape.items()]
         return reader.read_box(unit, Box(tuple(a for a, _ in spans), tuple(b for _, b in spans)))
 
+    # ---------------------------------------------------------------- previews
+
+    @property
+    def previews(self) -> "xr.DataArray":
+        """Small pictures of everything that it has made, lazily, over its lattice and c, y, x.
+
+        Returns
+        -------
+        xarray.DataArray
+            Dims of the `lattice`, then (c, y, x), in the type of its tiles if that has 8 or 16
+            bits, else float32 (uint32 for images of ids); blank where there is no tile. ``low``
+            and ``high`` are percentiles 1 and 99.8 of each preview and channel, NaN of those that
+            workers have not made; ``attrs["pixel_size_um"]``, ``attrs["projection"]``.
+
+        Raises
+        ------
+        ProjectError
+            If its results are no pictures, or there are none yet.
+        """
+        from latticework.project.preview_array import preview_array
+
+        return preview_array(self.project, self.name)
+
+    def preview(self, id: int | str | None = None, /, **labels: Any) -> "xr.DataArray":
+        """A small picture of what it made of one unit; parameters as for `tile`.
+
+        Returns
+        -------
+        xarray.DataArray
+            Dims (c, y, x), at most 128 pixels along y and x; ``attrs["low"]`` and
+            ``attrs["high"]`` have its contrast by channel.
+
+        Raises
+        ------
+        ProjectError
+            If it has made nothing of that tile yet, or its results are no pictures.
+        """
+        from latticework.project.preview_array import one_preview
+
+        _, unit = self._made(id, labels)
+        return one_preview(self.project, self.name, unit)
+
     def _reader(self) -> ArrayInput:
         return open_reader(self.project, self._node)
 

@@ -85,6 +85,7 @@ class Project(Controls, Alerting, Remembering, Looking):
         timeout: float | None = None,
         needs: Any = None,
         numpy: bool | None = None,
+        preview: bool | str | None = None,
         **more_params: Any,
     ) -> "StageOutputs":
         """Add a stage, or give a stage of the same name its callable and parameters again.
@@ -132,6 +133,10 @@ class Project(Controls, Alerting, Remembering, Looking):
         numpy
             Whether the callable takes NumPy arrays; decided by its annotation or library if not
             given.
+        preview
+            How its workers make small pictures of its arrays (`previews`): what lies along z by
+            its ``"max"`` or ``"mean"``; ``"labels"`` for images of ids; False: not at all. As
+            `set_previews` says if not given.
 
         Raises
         ------
@@ -150,7 +155,7 @@ class Project(Controls, Alerting, Remembering, Looking):
 
         options = {"name": name, "reads": reads, "overlap": overlap, "boundary": boundary}
         options |= {"trim": trim, "output": output, "retries": retries, "numpy": numpy}
-        options |= {"timeout": timeout, "needs": needs}
+        options |= {"timeout": timeout, "needs": needs, "preview": preview}
         name = add_stage(self, function, after, {**(params or {}), **more_params}, options)
         put_between(self, name, before)
         return self[name]

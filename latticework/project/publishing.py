@@ -17,7 +17,13 @@ from latticework.project.pipeline import Node
 from latticework.stages.bench import plan_layout
 from latticework.stages.lattices import lattice_grows
 from latticework.stages.outputs import Output
-from latticework.stages.paths import array_folder, stage_folder, table_folder, tile_folder
+from latticework.stages.paths import (
+    array_folder,
+    previews_folder,
+    stage_folder,
+    table_folder,
+    tile_folder,
+)
 from latticework.stages.produced import publish_files
 from latticework.stages.worker import BatchReport, disagreeing
 
@@ -124,6 +130,7 @@ class Publisher:
         node.generation += 1
         self.forget(node.name)
         shutil.rmtree(stage_folder(self.desk.project.path, node.name), ignore_errors=True)
+        shutil.rmtree(previews_folder(self.desk.project.path, node.name), ignore_errors=True)
 
     def forget(self, stage: str) -> None:
         """The stage's outputs are others from now on."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from latticework.errors import ProjectError
 from latticework.project.adding import with_parents
 from latticework.project.pipeline import Node, Pipeline
-from latticework.stages.paths import removed_folder, stage_folder
+from latticework.stages.paths import previews_folder, removed_folder, stage_folder
 
 if TYPE_CHECKING:
     from latticework.project.desk import Desk
@@ -93,6 +93,7 @@ def _take_out(desk: "Desk", name: str, *, outputs: bool) -> str | None:
         paused = tuple(stage for stage in settings.paused_stages if stage != name)
         desk.use(settings.replace(paused_stages=paused))
     desk.journal.commit()  # first: what is removed from the pipeline is not looked for any more
+    shutil.rmtree(previews_folder(project.path, name), ignore_errors=True)
     if not folder.exists():
         return None
     if outputs:

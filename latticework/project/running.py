@@ -22,6 +22,7 @@ from latticework.project.desk import Desk
 from latticework.project.feeding import Feed
 from latticework.project.growing import grow_project, keep_by_id, tidy
 from latticework.project.ledger import recover
+from latticework.project.page_links import PageLinks
 from latticework.project.pipeline import Node
 from latticework.project.pool_kinds import opened
 from latticework.project.pools import Pools, pools_of
@@ -268,12 +269,14 @@ def run_nodes(
 
     A SIGTERM ends it as Ctrl-C does, and is noted in `terminated`.
     """
-    from latticework.viz.progress import SilentProgress, make_progress
+    from latticework.viz.progress import make_progress
 
     shown = make_progress(progress)
     status = StatusWriter(project)
     started = time.perf_counter()
-    told = Telling(project, shown, only)
+    pools = pools_of(where)
+    project.page_links = PageLinks(project.path, pools)
+    told = Telling(project, shown, only, project.page_links)
     terminated = [] if terminated is None else terminated
 
     def watch(final: bool) -> None:  # noqa: FBT001 - the coordinator calls it
@@ -281,11 +284,11 @@ def run_nodes(
         status.write(force=final)
 
     coordinator = Coordinator(
-        project, pools_of(where), only=only, watch=watch, stay=going.stay, feed=going.feed
+        project, pools, only=only, watch=watch, stay=going.stay, feed=going.feed
     )
     before = project.attempts_made()
     project.coordinator = coordinator
-    if not isinstance(shown, SilentProgress):
+    if not getattr(shown, "silent", False):
         coordinator.outage.say = lambda text: shown.say(text)  # noqa: PLW0108 - displays may lack it
     summary = None
     try:

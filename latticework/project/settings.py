@@ -68,6 +68,8 @@ class Settings:
     """How many units may fail before a stage does: `latticework.project.patience`."""
     set_aside: Mapping[str, tuple[float, str]] = field(default_factory=dict)
     """Hosts that are given no work: since when (seconds since 1970), and why."""
+    previews: str = "max"
+    """How workers make previews of stages that do not say: ``"max"``, ``"mean"``, ``"none"``."""
 
     def holds(self, stage: str) -> bool:
         """Whether units of a stage are held back."""

@@ -278,6 +278,16 @@ def patience(desk: "Desk", arguments: Arguments) -> Any:
     return None
 
 
+def previews(desk: "Desk", arguments: Arguments) -> Any:
+    """How workers make previews from now on."""
+    wanted = arguments["projection"]
+    if wanted not in ("max", "mean", "none"):
+        raise ProjectError(f"projection={wanted!r}: give 'max', 'mean' or 'none'")
+    desk.use(desk.settings.replace(previews=wanted))
+    desk.orders_changed()
+    return None
+
+
 def set_aside(desk: "Desk", arguments: Arguments) -> Any:
     """Give a host no more work; what had failed there is tried again."""
     host, old = str(arguments["host"]), desk.settings
@@ -333,6 +343,7 @@ ACTIONS: dict[str, Callable[["Desk", Arguments], Any]] = {
     "withdraw": withdraw,
     "reinstate": reinstate,
     "patience": patience,
+    "previews": previews,
     "set aside": set_aside,
     "take back": take_back,
     "stop": stop,

@@ -10,6 +10,7 @@ from latticework.project.pool_facts import PoolTelling
 if TYPE_CHECKING:
     from latticework.project.coordinator import Coordinator
     from latticework.project.feeding import Feed
+    from latticework.project.page_links import PageLinks
     from latticework.project.project import Project
     from latticework.viz.progress import Progress
 
@@ -30,10 +31,18 @@ class Telling:
         The display.
     only
         Names of the stages that run; all if None.
+    pages
+        Where the project's pages are.
     """
 
-    def __init__(self, project: "Project", shown: "Progress", only: list[str] | None) -> None:
-        self.project, self.shown = project, shown
+    def __init__(
+        self,
+        project: "Project",
+        shown: "Progress",
+        only: list[str] | None,
+        pages: "PageLinks",
+    ) -> None:
+        self.project, self.shown, self._pages = project, shown, pages
         self.only = None if only is None else set(only)
         self._stopping = False
         self._held: tuple[str, ...] = ()
@@ -49,7 +58,7 @@ class Telling:
             self.shown.say(
                 f"stopping: {GRACE_S:.0f} s for what is running; Ctrl-C again to drop it now"
             )
-        for text in self._pools.update(coordinator.pools):
+        for text in [*self._pools.update(coordinator.pools), *self._pages.news()]:
             self.shown.say(text)
         settings = coordinator.settings
         held = ("the project",) if settings.paused else settings.paused_stages

@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
+QUIET = "latticework.project.quiet_worker"
 NO_SPILL = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.target": False,
@@ -44,6 +45,14 @@ async def serve(scheduler: str, options: dict[str, Any]) -> None:
         await asyncio.wait([finished, stopped], return_when=asyncio.FIRST_COMPLETED)
 
 
+def preloads() -> list[str]:
+    """What workers load first: what the user's configuration says, and ours."""
+    import dask
+
+    wanted = dask.config.get("distributed.worker.preload", None) or []
+    return [*([wanted] if isinstance(wanted, str) else wanted), QUIET]
+
+
 def main() -> None:
     """Entry point."""
     import dask
@@ -51,6 +60,7 @@ def main() -> None:
     parent, scheduler, options = sys.argv[1:]
     end_with_parent(int(parent))
     dask.config.set(NO_SPILL)
+    dask.config.set({"distributed.worker.preload": preloads()})
     logging.getLogger("distributed").setLevel(logging.ERROR)
     asyncio.run(serve(scheduler, json.loads(options)))
 

@@ -35,6 +35,7 @@ from latticework.stages.memory_watch import watch_memory
 from latticework.stages.meter import Meter
 from latticework.stages.outputs import Output
 from latticework.stages.paths import own_folders
+from latticework.stages.previewing import BatchPreviews
 from latticework.stages.reading_ahead import ReadingAhead
 from latticework.stages.running_units import RunningUnit, is_cancelled
 from latticework.stages.writing_behind import WritingBehind
@@ -106,6 +107,8 @@ class BatchRun:
         self.output: Output | None = None
         """What the units made."""
         self.box = BlackBox(staging, rows)
+        self.previews = BatchPreviews(bench, staging)
+        """Of the units that made arrays."""
         self._session = str(bench.order.staging)
         self._own = own_folders(bench.order.staging)
         self._attempts = rows["attempt"].tolist()
@@ -134,6 +137,7 @@ class BatchRun:
         self._ahead.drop()
         self._behind.wait()
         self.box.close()
+        self.previews.close()
         self.failures.sort(key=lambda failure: failure.row)
 
     def _turn(self, row: int) -> None:
@@ -155,6 +159,7 @@ class BatchRun:
                 if self._hand_over(row, running, made, made.pixels):
                     return
                 made.bytes_written = self._stage_now(running, made.pixels)
+                self.previews.made(running.unit, self._attempts[row], made, made.pixels.array)
             _leave(running)
         except BaseException as error:  # sys.exit() would end the worker
             self._fail(row, running, error)
@@ -182,6 +187,7 @@ class BatchRun:
             )
         given = self._given(row)
         self._read_ahead(row + 1)
+        self.previews.read(unit, given)
         return call_unit(bench, unit, given, self.staging, self.output)
 
     # ---------------------------------------------------------------- reading
@@ -267,6 +273,7 @@ class BatchRun:
     ) -> None:
         """Write the output of a unit, in a thread of its own, and end it."""
         made.bytes_written = pixels.stage()
+        self.previews.made(running.unit, self._attempts[row], made, pixels.array)
         _leave(running)
         self._overlap.writing.aside(time.perf_counter() - since, pixels.array.nbytes)
         self._complete(row, running, made, costs, since)

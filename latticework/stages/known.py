@@ -8,7 +8,7 @@ from typing import Any
 
 from latticework.io.growth_store import growth_folder, load_grown
 from latticework.io.lattice_store import load_lattice
-from latticework.io.sources import load_source
+from latticework.io.sources import importing_sources, load_source
 from latticework.lattice.lattice import Lattice
 from latticework.stages.paths import lattice_folder, own_lattice_folder, source_folder
 
@@ -68,7 +68,8 @@ def _once(what: str, project: Path, key: str, version: int, load: Callable[[], A
     with _lock:
         versions = _loaded.setdefault((what, (str(project), key)), OrderedDict())
         if version not in versions:
-            versions[version] = load()
+            with importing_sources():  # whoever sent the work order has opened the project
+                versions[version] = load()
         versions.move_to_end(version)
         while len(versions) > (MOST_VERSIONS if what == "grown" else 1):
             versions.popitem(last=False)

@@ -85,6 +85,10 @@ class WorkOrder:
     """Seconds that an attempt may take."""
     read_on: bool = False
     """Whether other stages read what it makes: then workers keep that for a while."""
+    preview: str | None = None
+    """How previews of what it makes are projected; None where none are made."""
+    source_preview: str | None = None
+    """The same for previews of the tiles of the source that it reads."""
 
     @property
     def reduction(self) -> bool:

@@ -9,9 +9,11 @@
         coordinator.lock      held by the one coordinator
         lattice/              the lattice (Zarr)
         source/               how to read the acquisition (JSON, Arrow)
-        status.zarr/          the state of every unit, derived from the journal
+        status.zarr/          the state of every tile in every stage, derived from the journal
+        status-of/<key>.zarr/ the same of stages whose units are planes, blocks, or just one
         stages/<name>/data.zarr   arrays;  stages/<name>/tables  Parquet files
         stages/<name>/files/<tile folder>/   what commands made of a tile
+        previews/<name>/      small pictures of what stages made (Zarr), derived from that
         logs/<name>/<tile folder>/<attempt>.out, .err, .log
         staging/<session>/    what attempts write before it is published
         growth/<version>/     tiles that joined since lattice/ and source/ were written
@@ -52,9 +54,19 @@ def source_folder(project: Path) -> Path:
     return project / "source"
 
 
-def status_folder(project: Path) -> Path:
-    """The state of every unit, derived."""
-    return project / "status.zarr"
+def status_folder(project: Path, key: str = "tiles") -> Path:
+    """The states of all units on the lattice with this key, derived.
+
+    Examples
+    --------
+    >>> status_folder(Path("brain.lw")).name
+    'status.zarr'
+    >>> status_folder(Path("brain.lw"), "planes:tile_z:tiles").as_posix()
+    'brain.lw/status-of/planes%3Atile_z%3Atiles.zarr'
+    """
+    if key == "tiles":
+        return project / "status.zarr"
+    return project / "status-of" / f"{quote(key, safe='')}.zarr"
 
 
 def stage_folder(project: Path, stage: str) -> Path:
@@ -70,6 +82,11 @@ def array_folder(project: Path, stage: str) -> Path:
 def table_folder(project: Path, stage: str) -> Path:
     """Table output of one stage."""
     return stage_folder(project, stage) / "tables"
+
+
+def previews_folder(project: Path, stage: str) -> Path:
+    """Previews of what one stage has made, or of the tiles of the source; derived."""
+    return project / "previews" / stage
 
 
 def staging_folder(project: Path, session: int) -> Path:

@@ -12,6 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from latticework.errors import StageError
+from latticework.io.preview_layout import PROJECTIONS
 from latticework.lattice.halo import Mode
 from latticework.stages.budgets import Retries
 from latticework.stages.callables import Reference, name_of, reference_to, takes_numpy
@@ -24,7 +25,7 @@ Overlap = Mapping[str, int | tuple[int, int]] | int
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
 MOST_RETRIES = 100
 """Retries that a stage may have: what fails a hundred times will fail again."""
-HOW = ("retries", "timeout", "needs")
+HOW = ("retries", "timeout", "needs", "preview")
 """What of a definition does not matter to what a stage makes."""
 TAKEN = {"source", "zarr.json", "c"}
 """Names that mean something else: the acquisition, and files of a Zarr group."""
@@ -73,6 +74,8 @@ class Stage:
     """Whether it takes NumPy arrays; None: as its annotation or library says."""
     needs: Any = None
     """What it needs of its workers: name of a pool, or a mapping of ``memory``, ``gpus``."""
+    preview: bool | str | None = None
+    """Previews of its arrays: ``"max"``, ``"mean"``, ``"labels"``, False; None: as the project."""
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -113,6 +116,11 @@ class Stage:
                     "nothing() or same_tile(), or one for each parent by name"
                 )
         object.__setattr__(self, "needs", Needs.of(self.needs).to_json())
+        if self.preview not in (None, True, False, *PROJECTIONS):
+            raise StageError(
+                f"stage {self.name!r}: preview={self.preview!r}: give one of "
+                f"{', '.join(map(repr, PROJECTIONS))}, False for none, or None for the project's"
+            )
         if self.output is not None and not isinstance(self.output, Output):
             raise StageError(
                 f"stage {self.name!r}: output={self.output!r}: give latticework.array_output(...), "
@@ -181,7 +189,7 @@ def stage(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     ----------
     **options
         Fields of `Stage`: ``name``, ``params``, ``reads``, ``overlap``, ``boundary``, ``trim``,
-        ``output``, ``retries``, ``timeout``, ``numpy``, ``needs``.
+        ``output``, ``retries``, ``timeout``, ``numpy``, ``needs``, ``preview``.
     """
     if function is None:
         return functools.partial(_make, options)

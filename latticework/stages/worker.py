@@ -66,6 +66,8 @@ class BatchReport:
     """Its host."""
     left: int = 0
     """Units at the end of the batch that were not begun: they have no rows."""
+    previews: str = ""
+    """Folder with previews of what they made, and read of the source; empty if there are none."""
 
 
 def run_batch(
@@ -126,13 +128,15 @@ def _report(run: BatchRun) -> BatchReport:
     elif output is not None and output.kind != "nothing":
         rows["outcome"][run.nothing] = EXCEPTION
         failures.extend(made_nothing(row, output) for row in run.nothing)
+    previews = run.previews.folder
     if output is None or output.kind not in STAGED:
-        shutil.rmtree(staging, ignore_errors=True)
+        if not previews:
+            shutil.rmtree(staging, ignore_errors=True)
         staging = ""
     task, here = run.task, run.here
     return BatchReport(
         *(task.batch, rows.tobytes(), staging, output, tuple(failures), tuple(records)),
-        *(here.address, here.host, len(task.units) - len(rows)),
+        *(here.address, here.host, len(task.units) - len(rows), previews),
     )
 
 

@@ -11,14 +11,15 @@ lattice without its pixels::
         5     13    y   -1                                               nothing to compare with 13
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.offsets import spatial_axis
 from latticework.lattice.tile import Tile
@@ -29,7 +30,7 @@ from latticework.stitch.large_pairs import match_strips
 from latticework.stitch.pairs import Candidate
 from latticework.stitch.placement import Placement, place
 from latticework.stitch.registration import judge
-from latticework.stitch.tiles import LEAST_OVERLAP_PX, NO_OVERLAP, Pairs, overlapping
+from latticework.stitch.tiles import NO_OVERLAP, Pairs, of_channel, overlap_at, overlapping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,10 +107,10 @@ def compare_tile(
         nominal = _offset(tile, other, dims)
         shapes = _sides(tile, dims), _sides(other, dims)
         found = None
-        if _overlap(nominal, *shapes):
+        if overlap_at(nominal, *map(np.array, shapes)):
             found = match_strips(
-                _reader(tile, channel, others.own),
-                _reader(other, channel, lambda box, key=key: others.read(key, box)),
+                of_channel(tile.dims, channel, others.own),
+                of_channel(other.dims, channel, partial(others.read, key)),
                 shapes,
                 tuple(nominal + np.asarray(beyond.get(axis, 0.0))),
                 dims,
@@ -175,24 +176,6 @@ def _offset(tile: Tile, other: Tile, dims: Sequence[str]) -> np.ndarray:
 def _sides(tile: Tile, dims: Sequence[str]) -> tuple[int, ...]:
     sizes = dict(zip(tile.dims, tile.shape, strict=True))
     return tuple(sizes[dim] for dim in dims)
-
-
-def _overlap(nominal: np.ndarray, first: Sequence[int], second: Sequence[int]) -> bool:
-    overlap = np.minimum(first, nominal + second) - np.maximum(nominal, 0)
-    return bool(np.all(overlap >= LEAST_OVERLAP_PX))
-
-
-def _reader(tile: Tile, channel: int, read: Any) -> Any:
-    """Boxes along the spatial dims, of one channel."""
-    if "c" not in tile.dims:
-        return read
-
-    def of_channel(box: Box) -> np.ndarray:
-        whole = Box((channel, *box.start), (channel + 1, *box.stop))
-        pixels: np.ndarray = np.asarray(read(whole))[0]
-        return pixels
-
-    return of_channel
 
 
 # -------------------------------------------------------------------- all tables together
@@ -272,7 +255,9 @@ def candidates_of(
     rows = table[table["rank"] != NOTHING]
     if not len(rows):
         return [[] if there else None for there in pairs.there]
-    told = {pair: _candidates(of, pairs.dims) for pair, of in rows.groupby(["first", "second"])}
+    told: dict[tuple[int, int], list[Candidate]] = {}
+    for first, second, candidate in _candidates(rows.sort_values("rank"), pairs.dims):
+        told.setdefault((first, second), []).append(candidate)
     ids = [tuple(pair) for pair in lattice.ids[pairs.rows].tolist()]
     return [told.get(ids[k], []) if there else None for k, there in enumerate(pairs.there)]
 
@@ -281,24 +266,22 @@ def _by_id(anchors: Mapping[str, Sequence[float]]) -> dict[int | str, Any]:
     return {int(id): position for id, position in anchors.items()}
 
 
-def _candidates(rows: "pd.DataFrame", dims: Sequence[str]) -> list[Candidate]:
-    """The candidates of one pair, the best first."""
-    rows = rows.sort_values("rank")
-    about = ["correlation", "overlap", "by_chance", "likeness"]
-    offsets = rows[[f"offset_{dim}_px" for dim in dims]].to_numpy("f8").tolist()
-    errors = rows[[f"error_{dim}_px" for dim in dims]].to_numpy("f8").tolist()
-    told = rows[about].to_numpy("f8").tolist()
-    return [
-        Candidate(
-            tuple(offset),
-            correlation=values[0],
-            overlap=values[1],
-            by_chance=values[2],
-            likeness=values[3],
-            error_px=() if np.isnan(error[0]) else tuple(error),
+def _candidates(rows: "pd.DataFrame", dims: Sequence[str]) -> Iterator[tuple[int, int, Candidate]]:
+    """Each row as a candidate, and the two tiles that it is of; whole columns at a time."""
+    names = ["correlation", "overlap", "by_chance", "likeness"]
+    numbers = [rows[name].to_numpy("f8").tolist() for name in names]
+    offsets, errors = (
+        list(zip(*(rows[f"{what}_{dim}_px"].to_numpy("f8").tolist() for dim in dims), strict=True))
+        for what in ("offset", "error")
+    )
+    ends = (rows[end].to_numpy(np.int64).tolist() for end in ("first", "second"))
+    for first, second, offset, error, *values in zip(*ends, offsets, errors, *numbers, strict=True):
+        known = dict(zip(names, values, strict=True))
+        yield (
+            first,
+            second,
+            Candidate(offset, error_px=() if math.isnan(error[0]) else error, **known),
         )
-        for offset, values, error in zip(offsets, told, errors, strict=True)
-    ]
 
 
 def judge_links(

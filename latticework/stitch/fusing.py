@@ -125,7 +125,7 @@ def fuse(
     )
     check_views(lattice, (merge,) if isinstance(merge, str) else merge, blend)
     count = (len(plan.channels or ("",)),) if plan.has_channels else ()
-    image = Pyramid.create(
+    image = Pyramid.plan(
         path.with_name(f"{path.name}.{os.getpid()}.part"),
         dims=(*(("c",) if count else ()), *plan.dims),
         shape=(*count, *plan.shape),
@@ -135,7 +135,7 @@ def fuse(
         block=block,
         channels=plan.channels,
         version=version,
-    )
+    ).create()
     blocks = image.blocks()
     sides = image.block[-len(plan.dims) :]
     meeting = plan.meeting(sides)

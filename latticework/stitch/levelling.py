@@ -24,6 +24,8 @@ PATCH_PX = 8
 """Edge of the patches that are compared."""
 LEAST_PATCHES = 12
 """Patches from which an overlap tells something."""
+FAINT = 0.25
+"""Patches below this share of a view's own brightness tell nothing of ratios."""
 LEAST_PAIRS = 6
 """Neighbours along an axis from which on that what they have in common is taken out."""
 PRIOR = 1e-2
@@ -191,14 +193,35 @@ def log_ratio(
     if dark is None:
         dark = 0.98 * float(min(a.min(), b.min()))
     a, b = a - dark, b - dark
-    lit = np.minimum(a, b) > 0.25 * np.median(np.maximum(a, b))
-    lit &= np.minimum(a, b) > 0
+    lit = lit_in_both(a, b)
     if lit.sum() < LEAST_PATCHES:
         return 0.0, 0.0
     ratios = np.log(b[lit] / a[lit])
     middle = float(np.median(ratios))
     spread = 1.4826 * float(np.median(np.abs(ratios - middle)))
     return middle, float(1 / (spread**2 / lit.sum() + 1e-5))
+
+
+def lit_in_both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Which patches are bright enough in both views for their ratio to tell something.
+
+    Each view is measured by itself: the one may be several times as bright as the other.
+
+    Parameters
+    ----------
+    first, second
+        Counts of the same patches, above what the camera counts without light.
+
+    Examples
+    --------
+    >>> lit_in_both(np.array([500.0, 400, 20, -1]), np.array([100.0, 80, 4, 1])).tolist()
+    [True, True, False, False]
+    """
+    lit = np.minimum(first, second) > 0
+    for view in (first, second):
+        if lit.any():
+            lit = lit & (view > FAINT * np.median(view[lit]))
+    return np.asarray(lit)
 
 
 def patch_means(image: np.ndarray) -> np.ndarray:
@@ -271,6 +294,7 @@ __all__ = [
     "estimate_gains",
     "gains_of",
     "in_common",
+    "lit_in_both",
     "log_ratio",
     "patch_means",
     "solve_differences",

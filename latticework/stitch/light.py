@@ -181,6 +181,38 @@ def estimate_light(glimpses: "pd.DataFrame", dark: Mapping[str, Sequence[float]]
     return xr.DataArray(np.stack(fields).astype("f4"), dims=("c", "y", "x"), name="light")
 
 
+def fitting_light(light: np.ndarray, count: int, size: tuple[int, int]) -> np.ndarray:
+    """The picture of an even specimen as float32 of ``c y x``, if it fits the tiles.
+
+    Parameters
+    ----------
+    light
+        ``y x`` or ``c y x``, without the camera's offset.
+    count, size
+        Channels of the tiles, and their pixels along y and x.
+
+    Raises
+    ------
+    StageError
+        If it does not fit, or has negative or unknown pixels.
+
+    Examples
+    --------
+    >>> fitting_light(np.ones((4, 6)), 2, (4, 6)).shape
+    (1, 4, 6)
+    """
+    light = np.asarray(light, "f4")
+    light = light[None] if light.ndim == 2 else light
+    if light.ndim != 3 or light.shape[0] not in (1, count) or light.shape[1:] != size:
+        raise StageError(
+            f"the flat-field of {light.shape} pixels does not fit tiles of {count} x {size[0]} x "
+            f"{size[1]} (c y x): give one of y x, or of c y x"
+        )
+    if not (np.isfinite(light).all() and light.min() >= 0 and light.mean() > 0):
+        raise StageError("the flat-field has negative or unknown pixels, or no light at all")
+    return light
+
+
 def given_light(
     glimpses: "pd.DataFrame", dark: Mapping[str, Sequence[float]], *, file: str
 ) -> xr.DataArray:
@@ -200,19 +232,12 @@ def given_light(
     StageError
         If it does not fit the tiles.
     """
-    light = np.load(file, allow_pickle=False).astype("f4")
-    light = light[None] if light.ndim == 2 else light
+    light = np.load(file, allow_pickle=False)
     count = len(dark["dark"])
     size = (int(glimpses["height"].iloc[0]), int(glimpses["width"].iloc[0]))
-    if light.ndim != 3 or light.shape[0] not in (1, count) or light.shape[1:] != size:
-        raise StageError(
-            f"the flat-field of {light.shape} pixels does not fit tiles of {count} x {size[0]} x "
-            f"{size[1]} (c y x): give one of y x, or of c y x"
-        )
-    if not (np.isfinite(light).all() and light.min() >= 0 and light.mean() > 0):
-        raise StageError("the flat-field has negative or unknown pixels, or no light at all")
+    light = fitting_light(light, count, size)
     light = np.broadcast_to(light, (count, *size)) / light.mean(axis=(1, 2), keepdims=True)
     return xr.DataArray(light.astype("f4"), dims=("c", "y", "x"), name="light")
 
 
-__all__ = ["Even", "estimate_dark", "estimate_light", "given_light", "glimpse"]
+__all__ = ["Even", "estimate_dark", "estimate_light", "fitting_light", "given_light", "glimpse"]

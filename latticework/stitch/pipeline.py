@@ -115,7 +115,7 @@ def add_measuring(project: Project, settings: Settings) -> None:
     levels = project.add(
         level_tiles,
         name="levels",
-        after=[places, seams, dark],
+        after=[places, links, seams, dark],
         reads=every,
         params={**seen, "light": settings.light, "gains": settings.gains},
     )

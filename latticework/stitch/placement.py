@@ -35,10 +35,11 @@ class Placement:
     """The lattice with these positions."""
     tiles: "pd.DataFrame"
     """One row for each tile: ``tile`` (id), ``name``, ``links`` (trusted ones it has), ``group``
-    (tiles that links join share a number), ``placed_by`` ("links", "anchor" or "stage model"), and
-    by dim ``moved_x_px``, from its nominal position. Of bent tiles also ``points`` (matched ones
-    that it has), ``points_residual_px`` (median of how far these are apart now) and ``bent_px`` (by
-    how much its pixels are displaced, at most)."""
+    (tiles that links join share a number), ``placed_by`` ("links", "anchor" or "stage model"; of
+    tiles that `latticework.stitch.stitch` could not read, "neighbours"), and by dim
+    ``moved_x_px``, from its nominal position. Of bent tiles also ``points`` (matched ones that it
+    has), ``points_residual_px`` (median of how far these are apart now) and ``bent_px`` (by how
+    much its pixels are displaced, at most)."""
     links: "pd.DataFrame"
     """As they were given, with ``residual_px``, and those that contradict the others not
     trusted."""
@@ -108,7 +109,7 @@ class Placement:
         return len(self.lattice), first, second
 
     def __repr__(self) -> str:
-        n, alone = len(self.tiles), int((~self.tiles.placed_by.isin(["links", "anchor"])).sum())
+        n, alone = len(self.tiles), int((self.tiles.placed_by == "stage model").sum())
         trusted = self.links[self.links.trusted]
         looped = trusted[~in_no_loop(*self._ends(trusted))]  # others contradict nothing
         residual = "no loops that could contradict each other"
@@ -118,11 +119,11 @@ class Placement:
         several = "groups" if groups != 1 else "group"
         bent = ""
         if self.warps is not None and self.points is not None:
-            left = float(self.points.left_px.median()) if len(self.points) else np.nan
             bent = (
-                f"; bent by up to {self.tiles.bent_px.max():.1f} px by {len(self.points):,} "
-                f"points, {left:.2f} px apart now"
+                f"; bent by up to {self.tiles.bent_px.max():.1f} px by {len(self.points):,} points"
             )
+            if len(self.points):
+                bent += f", {self.points.left_px.median():.2f} px apart now"
         doubtful = [
             axis
             for axis, of in self.links[self.links.correlation.notna()].groupby("axis")

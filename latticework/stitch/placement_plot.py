@@ -1,32 +1,16 @@
-"""A map of a placement: where tiles were found, links between them, how far they moved.
-
-::
-
-    ┌──────┬──────┬──────┐
-    │  5 ━━┿━━ 6 ╌┼✕╌ 7  │   ━━ trusted, in the colour of its residual   ✕ not trusted
-    │  ↗   │  ↗   │      │   ↗ from its nominal place, drawn larger than it is
-    └──────┴──────┴──────┘
-"""
+"""A map of a placement, for notebooks and reports: see `latticework.viz.links_map`."""
 
 from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from latticework.errors import LatticeError
-from latticework.lattice.lattice import Lattice
 from latticework.stitch.placement import Placement
-from latticework.stitch.placement_map import Colour, PlacementMap, Plane, finite
-from latticework.viz.figure import saved
-from latticework.viz.folding import Folding
 from latticework.viz.html import escaped, framed
+from latticework.viz.links_map import MOST_PLANES, Colour, plot_links
+from latticework.viz.planes import plane_numbers
 from latticework.viz.states import Theme
-
-MOST_PLANES = 6
-"""Planes that are drawn."""
 
 
 def plot_placement(
@@ -75,13 +59,7 @@ def plot_placement(
     >>> len(plot_placement(place(tiles, register(tiles))).axes)
     2
     """
-    lattice = placement.lattice
-    if not lattice.n_tiles or not {"y", "x"} <= set(lattice.tile_dims):
-        raise LatticeError("a map of a placement needs tiles with y and x")
-    chosen, left = _planes(placement, planes)
-    figure = PlacementMap(placement, colour, theme).drawn(chosen, left)
-    saved(figure, path)
-    return figure
+    return plot_links(placement, colour=colour, planes=planes, theme=theme, path=path)
 
 
 def placement_html(placement: Placement) -> str:
@@ -110,41 +88,6 @@ def placement_html(placement: Placement) -> str:
         f'<img src="data:image/png;base64,{content}" width="{wide}" style="max-width:100%" '
         f'alt="map of tiles and links">'
     )
-
-
-def _planes(placement: Placement, most: int) -> tuple[list[Plane], int]:
-    """The planes with most to look at, in order, and how many are left out."""
-    lattice, links = placement.lattice, placement.links
-    numbers, titles = plane_numbers(lattice)
-    first = lattice.rows_of(links["first"].to_numpy(np.int64)) if len(links) else np.zeros(0, int)
-    present = np.unique(numbers)
-    doubt = np.bincount(
-        np.searchsorted(present, numbers[first]),
-        weights=~links["trusted"].to_numpy(bool) + 1e-3 * finite(links["residual_px"]),
-        minlength=len(present),
-    )
-    keep = np.sort(np.argsort(-doubt, kind="stable")[: max(1, most)])
-    found = [
-        Plane(
-            titles(int(present[k])),
-            np.flatnonzero(numbers == present[k]),
-            np.flatnonzero(numbers[first] == present[k]),
-        )
-        for k in keep
-    ]
-    return found, len(present) - len(keep)
-
-
-def plane_numbers(lattice: Lattice) -> tuple[np.ndarray, Any]:
-    """For each tile the number of its plane, and what gives the title of a number."""
-    columns = [c for c, dim in enumerate(lattice.dims) if dim not in ("tile_y", "tile_x")]
-    if not columns:
-        return np.zeros(len(lattice), np.int64), lambda _: ""
-    dims = tuple(lattice.dims[c] for c in columns)
-    folding = Folding(dims, dims, None, None, lattice.labels)
-    shape = tuple(lattice.shape[c] for c in columns)
-    numbers = np.ravel_multi_index(tuple(lattice.index[:, c] for c in columns), shape)
-    return numbers, lambda k: folding.plane_title(k, k + 1)
 
 
 __all__ = ["placement_html", "plane_numbers", "plot_placement"]

@@ -18,10 +18,11 @@ import numpy as np
 
 from latticework.stitch import report_page as page
 from latticework.stitch.report_facts import Findings, findings_in
+from latticework.stitch.report_grid import grid_in_words, grid_left
 from latticework.stitch.report_light import light_section
 from latticework.stitch.report_links import links_section, numbers_section, seams_section
 from latticework.stitch.report_views import BeforeAfter, Volume, before_and_after
-from latticework.stitch.report_words import remarks, verdict, warnings
+from latticework.stitch.report_words import in_px, remarks, verdict, warnings
 from latticework.viz.html import escaped
 from latticework.viz.lattice_facts import lattice_facts, lattice_title
 from latticework.viz.pictures import contrasted
@@ -37,7 +38,7 @@ HIGHEST_PX = 720
 WORST = 20
 """Links in a table of the page."""
 MOST_ALONE = 200
-"""Tiles without links in the table of the page."""
+"""Tiles in a table of the page."""
 
 
 def write_report(project: "Project", path: Path | str) -> Path:
@@ -122,10 +123,11 @@ def page_of(found: Findings, links: str, tiles: str, now: datetime) -> str:
     now
         When it is written.
     """
+    both = before_and_after(found)
     return page.document(
         f"{found.name}: stitching",
-        _head(found, now),
-        _overview(found, before_and_after(found)),
+        _head(found, grid_in_words(found, grid_left(both)), now),
+        _overview(found, both),
         links_section(found),
         seams_section(found),
         numbers_section(found),
@@ -135,8 +137,10 @@ def page_of(found: Findings, links: str, tiles: str, now: datetime) -> str:
     )
 
 
-def _head(found: Findings, now: datetime) -> str:
-    judged = verdict(found)
+def _head(found: Findings, seen: Sequence[str], now: datetime) -> str:
+    """The verdict, the numbers, and what to look at; `seen` is what the volume itself shows."""
+    notes = [*warnings(found), *seen]
+    judged = verdict(found, notes)
     lattice = found.nominal
     said = (
         f'<div class="over">latticework · report of a stitching · {now:%d %B %Y, %H:%M}</div>'
@@ -145,23 +149,31 @@ def _head(found: Findings, now: datetime) -> str:
         f"<span>{escaped(judged.text, 400)}</span></div>"
     )
     grid = " × ".join(f"{n:,}" for n in lattice.shape)
-    by_links = len(found.tiles) - len(found.alone)
-    rms = "–" if np.isnan(found.rms_px) else f"{found.rms_px:.2f} px"
+    by_others = len(found.alone) + len(found.unread)
+    not_by_links = f"{len(found.alone):,} by the stage alone"
+    if len(found.unread):
+        not_by_links += f", {len(found.unread):,} could not be read"
     numbers = [
         (f"{lattice.n_tiles:,}", f"tiles, {grid}"),
-        (f"{found.n_trusted:,} of {len(found.links):,}", "links trusted"),
-        (rms, "residual of trusted links, rms"),
-        (f"{by_links:,}", f"tiles placed by links, {len(found.alone):,} by the stage alone"),
-        ("used" if found.light_used else "not used", "flat-field"),
-        ("used" if found.gains_used else "not used", "a gain for each tile"),
+        (
+            f"{found.n_trusted:,} of {len(found.links):,}",
+            "links (pairs of neighbours that were compared) are trusted",
+        ),
+        (in_px(found.rms_px), "by which trusted links contradict each other (rms)"),
+        (f"{len(found.tiles) - by_others:,}", f"tiles placed by links, {not_by_links}"),
+        ("used" if found.light_used else "not used", "flat-field, against uneven light"),
+        (
+            "used" if found.gains_used else "not used",
+            "a gain for each tile, against steps in brightness",
+        ),
     ]
-    return said + page.figures(numbers) + _notes(found, judged.mood) + _nav() + _facts(found)
+    return said + page.figures(numbers) + _notes(found, notes, judged.mood) + _nav() + _facts(found)
 
 
-def _notes(found: Findings, mood: str) -> str:
+def _notes(found: Findings, notes: Sequence[str], mood: str) -> str:
     parts = []
     for title, lines, kind in (
-        ("Look at this first", warnings(found), "notes bad-box" if mood == "bad" else "notes"),
+        ("Look at this first", notes, "notes bad-box" if mood == "bad" else "notes"),
         ("Good to know", remarks(found), "notes quiet"),
     ):
         if lines:
@@ -191,7 +203,7 @@ def _facts(found: Findings) -> str:
     else:
         rows.append(("volume", "there is none"))
     if found.took_s is not None:
-        rows.append(("took", f"{seconds(found.took_s)} (pauses between runs not counted)"))
+        rows.append(("took", f"{seconds(found.took_s)} (starting up and pauses not counted)"))
     return page.facts(rows)
 
 
@@ -300,7 +312,9 @@ def _tables(found: Findings, links: str, tiles: str) -> str:
         title = f"Links not trusted, the most alike first ({len(other)} of {n:,})"
         parts += [f"<h3>{title}</h3>", _links(found, other, why=True)]
     if len(found.alone) and len(found.tiles) > 1:
-        parts.append(_alone(found))
+        parts.append(_tiles(found, found.alone, "Tiles that the stage alone placed"))
+    if len(found.unread):
+        parts.append(_tiles(found, found.unread, "Tiles that could not be read"))
     return page.section("tables", "Tables", caption, *parts)
 
 
@@ -322,18 +336,17 @@ def _tile(found: Findings, id: int) -> str:
     return name if name == str(id) else f"{name} ({id})"
 
 
-def _alone(found: Findings) -> str:
-    alone = found.alone
+def _tiles(found: Findings, chosen: "pd.DataFrame", title: str) -> str:
+    """Some tiles, and why they are told apart."""
     moved = [f"moved_{dim}_px" for dim in found.dims]
     rows: list[Sequence[object]] = [
         [_tile(found, row["id"]), row["why"], *(float(row[name]) for name in moved)]
-        for row in alone.head(MOST_ALONE).to_dict("records")
+        for row in chosen.head(MOST_ALONE).to_dict("records")
     ]
-    more = len(alone) - len(rows)
+    more = len(chosen) - len(rows)
     left = f'<p class="caption">and {more:,} more in the file</p>' if more > 0 else ""
     names = ["tile", "why", *(f"{dim} from nominal" for dim in found.dims)]
-    title = f"<h3>Tiles that the stage alone placed ({len(alone):,})</h3>"
-    return title + page.table(names, rows) + left
+    return f"<h3>{title} ({len(chosen):,})</h3>" + page.table(names, rows) + left
 
 
 def _by_hand(found: Findings) -> str:

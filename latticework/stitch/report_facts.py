@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticework.lattice.lattice import Lattice
+from latticework.stitch.loops import in_no_loop
 from latticework.stitch.placement import Placement
 from latticework.stitch.tiles import NO_OVERLAP, Places, places_of
 from latticework.viz.words import plain
@@ -44,6 +45,12 @@ class Findings:
     """As `latticework.stitch.seams.level_tiles` gives them."""
     light: np.ndarray | None = None
     """Estimated share of light by pixel, ``y x`` or ``c y x``."""
+    dark: tuple[float, ...] = ()
+    """What the camera counts without light, by channel; empty if not known."""
+    given: frozenset[str] = frozenset()
+    """What was given rather than estimated: ``"dark"``, ``"light"``."""
+    asked: Mapping[str, str] = field(default_factory=dict)
+    """What was asked for of ``light`` and ``gains``: ``"auto"``, ``"yes"`` or ``"no"``."""
     image: Path | None = None
     """The volume, where there is one."""
     channel: int = 0
@@ -87,10 +94,21 @@ class Findings:
         """Pixels by which each link is not fulfilled; NaN where nothing was found."""
         return self.links["residual_px"].to_numpy("f8")
 
+    @cached_property
+    def looped(self) -> np.ndarray:
+        """Which trusted links are part of a loop: the others are contradicted by nothing."""
+        good = np.flatnonzero(self.trusted)
+        lattice, of = self.placement.lattice, self.links.iloc[good]
+        ends = [lattice.rows_of(of[name].to_numpy(np.int64)) for name in ("first", "second")]
+        found = np.zeros(len(self.links), bool)
+        found[good] = ~in_no_loop(len(lattice), *ends)
+        return found
+
     @property
     def rms_px(self) -> float:
-        """Root mean square of what trusted links leave; NaN without any."""
-        of = self.residuals[self.trusted]
+        """Root mean square of what links in loops leave; NaN without any."""
+        of = self.residuals[self.looped]
+        of = of[np.isfinite(of)]
         return float(np.sqrt(np.square(of).mean())) if len(of) else math.nan
 
     @cached_property
@@ -122,13 +140,20 @@ class Findings:
 
     @cached_property
     def alone(self) -> "pd.DataFrame":
-        """Tiles that no trusted link reaches."""
-        return self.tiles[self.tiles["placed_by"] != "links"]
+        """Tiles that were read, and that the model of the stage alone placed."""
+        return self.tiles[_alone(self.tiles, self.placement.lattice.problems)]
+
+    @cached_property
+    def unread(self) -> "pd.DataFrame":
+        """Tiles that could not be read: the volume is made without them."""
+        return self.tiles[_unread(self.tiles, self.placement.lattice.problems)]
 
     @cached_property
     def groups(self) -> list[int]:
         """Tiles in each group of two and more that trusted links join, the largest first."""
-        found = self.tiles.loc[self.tiles["placed_by"] == "links", "group"].value_counts()
+        found = self.tiles.loc[
+            self.tiles["placed_by"].isin(["links", "anchor"]), "group"
+        ].value_counts()
         return [int(n) for n in found.to_numpy() if n > 1]
 
     @property
@@ -156,6 +181,12 @@ class Findings:
             return math.nan
         return float(np.expm1(self.levels[what].iloc[0]))
 
+    def overlaps(self, what: str) -> int | None:
+        """How many overlaps decided, or still show a step; see `level_tiles`. None if not known."""
+        if self.levels is None or not len(self.levels) or what not in self.levels:
+            return None
+        return int(self.levels[what].iloc[0])
+
     def name_of(self, id: int) -> str:
         """Name of a tile."""
         return str(self._names.get(int(id), id))
@@ -166,11 +197,22 @@ class Findings:
         return dict(zip(lattice.ids.tolist(), lattice.names, strict=True))
 
 
+def _unread(table: "pd.DataFrame", problems: Mapping[int, str]) -> np.ndarray:
+    """Which tiles could not be read, or were not there."""
+    return np.asarray(table["id"].isin(list(problems)) | (table["placed_by"] == "neighbours"))
+
+
+def _alone(table: "pd.DataFrame", problems: Mapping[int, str]) -> np.ndarray:
+    """Which tiles lie where the model of the stage has them."""
+    return np.asarray((table["placed_by"] == "stage model") & ~_unread(table, problems))
+
+
 def _why(table: "pd.DataFrame", links: "pd.DataFrame", problems: Mapping[int, str]) -> list[str]:
     """For each tile that links do not place, what became of its links; empty for the others."""
     import pandas as pd
 
-    alone = set(table.loc[table["placed_by"] != "links", "id"].tolist())
+    by_none = _alone(table, problems) | _unread(table, problems)
+    alone = set(table.loc[by_none, "id"].tolist())
     said: dict[int, list[str]] = {}
     if alone and len(links):
         both = pd.concat(
@@ -212,7 +254,7 @@ def findings_in(project: "Project", name: str) -> Findings:
     from latticework.stitch.stitching import placement_in
 
     placement = placement_in(project)
-    params = project.pipeline["pairs"].definition["params"]
+    params = _params(project, "pairs")
     places = places_of(project.lattice)
     shape = [project.lattice.tile_shape[dim] for dim in places.dims]
     reach = params.get("reach") or reach_px(shape, places.dims)
@@ -225,12 +267,28 @@ def findings_in(project: "Project", name: str) -> Findings:
         placement,
         levels=project["levels"].data,
         light=light,
+        dark=tuple(map(float, project["dark"].data["dark"])),
+        given=_given(project),
+        asked={what: _params(project, "levels").get(what, "auto") for what in ("light", "gains")},
         image=_image_of(project),
         channel=int(params.get("channel") or 0),
         reach=tuple(float(r) for r in reach),
         took_s=_took_s(project),
         project=project.path,
     )
+
+
+def _params(project: "Project", stage: str) -> Mapping[str, Any]:
+    """Parameters of a stage; none if there is no such stage."""
+    if stage not in project.stages:
+        return {}
+    return dict(project.pipeline[stage].definition["params"])
+
+
+def _given(project: "Project") -> frozenset[str]:
+    """What was given rather than estimated."""
+    given = {"dark": _params(project, "dark").get("given"), "light": _params(project, "light")}
+    return frozenset(name for name, value in given.items() if value not in (None, {}))
 
 
 def _image_of(project: "Project") -> Path | None:

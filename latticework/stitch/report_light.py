@@ -59,7 +59,7 @@ def _field(field: np.ndarray, of: str, *, used: bool) -> str:
         Series("along x, in the middle", field[field.shape[0] // 2], "var(--blue)"),
         Series("along y, in the middle", field[:, field.shape[1] // 2], "var(--third)"),
     ]
-    word = "taken out of every tile" if used else "estimated, and not used"
+    word = "Taken out of every tile" if used else "Estimated, and not used"
     return (
         f'<div class="card"><h3>{escaped(f"Flat-field{of}")}</h3>'
         f'<p class="caption">{word}; {low:.2f} to {high:.2f} of the mean. It should be smooth, '

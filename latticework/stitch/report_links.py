@@ -7,6 +7,7 @@ from latticework.stitch.placement_plot import plot_placement
 from latticework.stitch.report_charts import Series, histogram
 from latticework.stitch.report_facts import Findings
 from latticework.stitch.report_seams import Seam, seams_of
+from latticework.stitch.report_words import in_px
 from latticework.viz.html import escaped
 from latticework.viz.states import Theme
 
@@ -44,8 +45,8 @@ def numbers_section(found: Findings) -> str:
     correlation = links["correlation"].to_numpy("f8")
     cards = []
     if len(links):
-        residuals = found.residuals[good]
-        median = f", median {np.median(residuals):.2f} px" if len(residuals) else ""
+        residuals = found.residuals[good & np.isfinite(found.residuals)]
+        median = f", median {in_px(float(np.median(residuals)))}" if len(residuals) else ""
         cards.append(
             (
                 f"Residuals{median}",
@@ -92,7 +93,7 @@ def _card(found: Findings, seam: Seam) -> str:
     trusted = "trusted" if seam.trusted else f"not trusted: {row['why']}"
     about = (
         f"{names[0]} → {names[1]} along {row['axis']}. Link {seam.link}, {trusted}. Residual "
-        f"{row['residual_px']:.2f} px, correlation {row['correlation']:.2f}."
+        f"{in_px(row['residual_px'])}, correlation {_share(row['correlation'])}."
     )
     strips = "".join(
         f'<div class="strip"><span>{escaped(strip.title)}</span>'
@@ -107,6 +108,10 @@ def _card(found: Findings, seam: Seam) -> str:
         f'<div class="card"><h3>{escaped(title)}</h3><p class="caption">{escaped(about, 400)}</p>'
         f"{strips}</div>"
     )
+
+
+def _share(value: float) -> str:
+    return f"{value:.2f}" if np.isfinite(value) else "–"
 
 
 __all__ = ["links_section", "numbers_section", "seams_section"]

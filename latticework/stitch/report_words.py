@@ -46,10 +46,29 @@ def names_in_words(names: Sequence[str], most: int = SHOWN_NAMES) -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def verdict(found: Findings) -> Verdict:
-    """What to think of it, in plain words."""
+def in_px(value: float) -> str:
+    """Pixels, or a dash where they are not known.
+
+    Examples
+    --------
+    >>> in_px(0.123), in_px(float("nan"))
+    ('0.12 px', '–')
+    """
+    return f"{value:.2f} px" if math.isfinite(value) else "–"
+
+
+def verdict(found: Findings, notes: Sequence[str] | None = None) -> Verdict:
+    """What to think of it, in plain words.
+
+    Parameters
+    ----------
+    found
+        What was found.
+    notes
+        What there is to be looked at; `warnings` if not given.
+    """
     n = len(found.tiles)
-    notes = warnings(found)
+    notes = warnings(found) if notes is None else notes
     if n == 1:
         return Verdict(
             "good" if not notes else "look", "One tile", "A single tile: nothing to place."
@@ -60,13 +79,16 @@ def verdict(found: Findings) -> Verdict:
     if not found.n_trusted:
         text = "No link between tiles could be trusted: tiles lie where the stage says."
         return Verdict("bad", "Not measured", text)
-    text = (
-        f"{found.n_trusted:,} of {plural(len(found.links), 'link')} are trusted and agree to "
-        f"{found.rms_px:.2f} px (rms)."
-    )
+    text = f"{found.n_trusted:,} of {plural(len(found.links), 'link')} are trusted and "
+    if math.isnan(found.rms_px):
+        text += "form no loop, so that none could contradict another."
+    else:
+        text += f"agree to {found.rms_px:.2f} px (rms)."
     n_alone = len(found.alone)
     if n_alone:
-        text += f" {plural(n_alone, 'tile')} of {n:,} no trusted link reaches."
+        text += f" No trusted link reaches {plural(n_alone, 'tile')} of {n:,}."
+    elif len(found.unread):
+        text += " Every tile that was read is placed by links."
     else:
         text += " Every tile is placed by links."
     if _doubtful(found):
@@ -86,6 +108,7 @@ def warnings(found: Findings) -> list[str]:
         *_loose(found),
         *_beyond(found),
         *_strange_gains(found),
+        *_steps(found),
     ]
 
 
@@ -145,9 +168,8 @@ def _split(found: Findings) -> list[str]:
             f"Trusted links join the tiles to {len(found.groups)} groups ({sizes}{more} tiles). "
             "How groups lie to each other is known from the stage alone."
         )
-    readable = found.alone[~found.alone["id"].isin(list(found.nominal.problems))]
-    if len(readable) and found.n_trusted:
-        names = readable["name"].tolist()
+    if len(found.alone) and found.n_trusted:
+        names = found.alone["name"].tolist()
         notes.append(
             f"{plural(len(names), 'tile')} {'lies' if len(names) == 1 else 'lie'} where the stage "
             "should have driven, since no trusted link reaches "
@@ -217,23 +239,51 @@ def _assumed(found: Findings) -> list[str]:
     return ["Nothing says how large a pixel is: 1 µm is assumed."]
 
 
+def _steps(found: Findings) -> list[str]:
+    n = found.overlaps("steps")
+    if not n:
+        return []
+    what = "with a gain for each tile" if found.gains_used else "and no gains were used"
+    return [
+        (
+            f"{plural(n, 'overlap')} of trusted links still {'differs' if n == 1 else 'differ'} in "
+            f"brightness by more than a fifth, {what}: expect steps there. Say what the camera "
+            "counts without light (dark=, --dark), if it is known."
+        )
+    ]
+
+
 def light_in_words(found: Findings) -> list[str]:
     """Whether flat-field and gains were used, and why; plain text."""
     before, even, level = (found.apart(what) for what in ("apart", "apart_even", "apart_level"))
+    told = _dark_in_words(found)
     if math.isnan(before):
-        seen = "No overlap shows enough to compare brightness"
+        seen = "No overlap of a trusted link shows enough to compare brightness"
         if found.light_used or found.gains_used:
-            return [f"{seen}; flat-field or gains were asked for, and used."]
-        return [f"{seen}: the light is left as it is."]
-    said = [f"Where two tiles show the same place they differ by {before:.1%} (median)."]
+            return [f"{seen}; flat-field or gains were asked for, and used.", *told]
+        return [f"{seen}: the light is left as it is.", *told]
+    n = found.overlaps("overlaps")
+    where = "Where two tiles show the same place" if n is None else f"In {plural(n, 'overlap')}"
+    said = [f"{where} the two tiles differ in brightness by {before:.1%} (median)."]
     if found.light is not None and not math.isnan(even):
         used = "used" if found.light_used else "not used"
-        said.append(f"With the estimated flat-field by {even:.1%}: {used}.")
+        said.append(f"With the flat-field by {even:.1%}: {used}.")
     if found.gains_used:
-        said.append(f"Whole overlaps still differ by {level:.1%} with a gain for each tile: used.")
+        said.append(f"With a gain for each tile, whole overlaps differ by {level:.1%}: used.")
+    elif found.asked.get("gains") == "no":
+        said.append("A gain for each tile was not asked for.")
     else:
-        said.append("Gains would not make neighbours more alike, or were not asked for: not used.")
-    return said
+        said.append("A gain for each tile would not make neighbours clearly more alike: not used.")
+    return [*said, *told]
 
 
-__all__ = ["Verdict", "light_in_words", "names_in_words", "remarks", "verdict", "warnings"]
+def _dark_in_words(found: Findings) -> list[str]:
+    """What is taken for the camera's offset."""
+    if not found.dark:
+        return []
+    how = "as given" if "dark" in found.given else "estimated"
+    counts = ", ".join(f"{value:.4g}" for value in dict.fromkeys(found.dark))
+    return [f"Without light the camera counts {counts} ({how})."]
+
+
+__all__ = ["Verdict", "in_px", "light_in_words", "names_in_words", "remarks", "verdict", "warnings"]

@@ -1,8 +1,9 @@
 """Stages of a pipeline: how bright neighbours are where both show the same place.
 
 Whether a correction is right is seen where two tiles show the same place: the flat-field that was
-estimated from all tiles is used if it makes neighbours more alike, and so are the gains. Data
-without such faults, or too few tiles to tell, are left as they are.
+estimated from all tiles is used if it makes neighbours more alike, and so are the gains. Only
+overlaps of trusted links count: of the others nobody knows that they show the same. Data without
+such faults, or too few tiles to tell, are left as they are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,9 @@ import xarray as xr
 from latticework.lattice.geometry import Box
 from latticework.lattice.tile import Tile
 from latticework.stages.collections import Tiles
-from latticework.stitch.levelling import LEAST_PATCHES, gains_of, patch_means
+from latticework.stitch.levelling import LEAST_PATCHES, gains_of, lit_in_both, patch_means
 from latticework.stitch.light import Even
+from latticework.stitch.tiles import channel_box
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,11 @@ LEAST_GAIN = 0.9
 LEAST_BRIGHT = 0.2
 """Overlaps count for gains from this share of the brightness of bright ones: in empty glass the
 ratio of two small numbers says nothing."""
+STEP = np.log(1.2)
+"""Overlaps that differ by more than this show a step in the volume."""
+LEAST_STEPS = 0.5
+"""Gains are used, too, if they take out steps between some tiles, and leave at most this share of
+all differences."""
 HALF = 0.5
 """The camera's offset is taken to be no more than this share of what is bright."""
 LEAST_PAIRS = 4
@@ -79,7 +86,7 @@ def measure_seams(
         boxes = _shared(tile, other, known, axes)
         if boxes is None:
             continue
-        whole = [_with_channel(box, tile, channel) for box in boxes]
+        whole = [channel_box(tile.dims, box, channel) for box in boxes]
         pixels = np.asarray(others.own(whole[0])), np.asarray(others.read(key, whole[1]))
         row: dict[str, Any] = {"first": tile.id, "second": other.id, "axis": key.removeprefix("+")}
         row |= _difference(pixels, offset, "")
@@ -111,19 +118,11 @@ def _shared(
     return box, box.shift(shift)
 
 
-def _with_channel(box: Box, tile: Tile, channel: int) -> Box:
-    if "c" not in tile.dims:
-        return box
-    return Box((channel, *box.start), (channel + 1, *box.stop))
-
-
 def _difference(pixels: Sequence[np.ndarray], dark: float, kind: str) -> dict[str, float]:
     a, b = (patch_means(of[0] if of.ndim == 4 else of) for of in pixels)
     none = dict.fromkeys([f"{kind}{what}" for what in MEASURES], np.nan) | {f"{kind}patches": 0}
     dark = min(dark, HALF * float(np.median(np.minimum(a, b))))
-    lit = np.minimum(a, b) > dark
-    if lit.any():
-        lit &= np.minimum(a, b) - dark > 0.25 * np.median(np.maximum(a, b)[lit] - dark)
+    lit = lit_in_both(a - dark, b - dark)
     if lit.sum() < LEAST_PATCHES:
         return none
     a, b = a[lit], b[lit]
@@ -162,6 +161,7 @@ def _line(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
 
 def level_tiles(
     places: "pd.DataFrame",
+    links: "pd.DataFrame",
     seams: "pd.DataFrame",
     dark: Mapping[str, Sequence[float]],
     *,
@@ -175,6 +175,8 @@ def level_tiles(
     ----------
     places
         As `latticework.stitch.comparing.place_tiles` gives them.
+    links
+        As `latticework.stitch.comparing.judge_links` gives them: overlaps of trusted ones count.
     seams
         The rows of all tiles.
     dark
@@ -189,11 +191,13 @@ def level_tiles(
     pandas.DataFrame
         A row for each tile: ``id``, ``gain``, ``even`` (whether the flat-field is used), ``pivot``
         (the count that gains leave as it is: the camera's offset), and what was decided by:
-        ``apart`` as they are, ``apart_even`` with the flat-field, and ``apart_level`` with the
-        gains too (medians over all pairs of the logarithm of ratios).
+        ``overlaps`` (how many were compared), ``apart`` as they are, ``apart_even`` with the
+        flat-field, and ``apart_level`` with the gains too (medians over all pairs of the logarithm
+        of ratios); ``steps``, how many overlaps still differ by a fifth.
     """
     import pandas as pd
 
+    seams = _of_trusted(seams, links)
     seen = seams[(seams["patches"] > 0) & (seams["even_patches"] > 0)]
     apart, apart_even = (_typical(seen[name]) for name in ("apart", "even_apart"))
     better = len(seen) >= LEAST_PAIRS and apart_even < LEAST_LIGHT * apart
@@ -203,13 +207,12 @@ def level_tiles(
     lit = seams[seams[f"{kind}patches"] > 0]
     pivot = _pivot(lit, kind, dark["dark"][channel])
     pivot = min(pivot, HALF * _typical(lit[f"{kind}bright"])) if len(lit) else pivot
-    least = lit[[f"{kind}bright", f"{kind}other"]].min(axis=1) - pivot
-    lit = lit[least > max(LEAST_BRIGHT * least.quantile(0.9), 0)] if len(lit) else lit
-    ends = (lit[f"{kind}{name}"].to_numpy("f8") - pivot for name in ("bright", "other"))
-    ratios = -np.subtract(*map(np.log, ends))
-    logs, left = _gains(ids, lit, ratios, kind)
-    before = _typical(np.abs(ratios))
-    enough = len(lit) > 0 and left < LEAST_GAIN * before and np.abs(logs).max(initial=0) > 0.01
+    lit, ratios = _ratios(ids, lit, kind, pivot)
+    logs, rest, flattered = _gains(ids, lit, ratios, kind)
+    before, left = _typical(np.abs(ratios)), flattered * _typical(np.abs(rest))
+    enough = np.abs(logs).max(initial=0) > 0.01 and (
+        left < LEAST_GAIN * before or _few_steps(ratios, flattered * rest)
+    )
     used = gains == "yes" or (gains == "auto" and enough)
     return pd.DataFrame(
         {
@@ -217,10 +220,59 @@ def level_tiles(
             "gain": np.exp(logs) if used else np.ones(len(ids)),
             "even": even,
             "pivot": pivot,
+            "overlaps": len(seen),
             "apart": apart,
             "apart_even": apart_even,
             "apart_level": left if used else before,
+            "steps": int((np.abs(rest if used else ratios) > STEP).sum()),
         }
+    )
+
+
+def _of_trusted(seams: "pd.DataFrame", links: "pd.DataFrame") -> "pd.DataFrame":
+    """Overlaps of which a trusted link says that both tiles show the same."""
+    trusted = links.loc[links["trusted"].astype(bool), ["first", "second"]]
+    both = set(zip(trusted["first"].tolist(), trusted["second"].tolist(), strict=True))
+    pairs = zip(seams["first"].tolist(), seams["second"].tolist(), strict=True)
+    return seams[np.array([pair in both for pair in pairs], bool)]
+
+
+def _ratios(
+    ids: np.ndarray, seams: "pd.DataFrame", kind: str, pivot: float
+) -> tuple["pd.DataFrame", np.ndarray]:
+    """The overlaps that are bright enough to tell of gains, and by how much their ends differ.
+
+    How bright they are is what is left when gains are taken out: tiles of a fifth of the light are
+    not taken for empty glass.
+    """
+    ends = seams[[f"{kind}bright", f"{kind}other"]].to_numpy("f8") - pivot
+    lit = ends.min(axis=1, initial=np.inf) > 0
+    seams, ends = seams[lit], ends[lit]
+    ratios = np.log(ends[:, 1] / ends[:, 0])
+    if not len(seams):
+        return seams, ratios
+    logs, _, _ = _gains(ids, seams, ratios, kind)
+    first, second = _rows(ids, seams)
+    even = ends * np.exp(np.stack([logs[first], logs[second]], axis=1))
+    bright = [of.min(axis=1) for of in (ends, even)]
+    told = np.any([of > LEAST_BRIGHT * np.quantile(of, 0.9) for of in bright], axis=0)
+    return seams[told], ratios[told]
+
+
+def _rows(ids: np.ndarray, seams: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the two tiles of each overlap."""
+    order = np.argsort(ids)
+    first, second = (
+        order[np.searchsorted(ids[order], seams[name])] for name in ("first", "second")
+    )
+    return first, second
+
+
+def _few_steps(ratios: np.ndarray, rest: np.ndarray) -> bool:
+    """Whether steps between a few groups of tiles, of which the median knows nothing, are gone."""
+    steps = np.abs(ratios) > STEP
+    return bool(steps.any()) and float(np.abs(rest).mean()) < LEAST_STEPS * float(
+        np.abs(ratios).mean()
     )
 
 
@@ -248,18 +300,20 @@ def _pivot(seams: "pd.DataFrame", kind: str, dark: float) -> float:
 
 def _gains(
     ids: np.ndarray, seams: "pd.DataFrame", ratios: np.ndarray, kind: str
-) -> tuple[np.ndarray, float]:
-    """Logarithms of the gains, and the typical difference between overlaps that they leave."""
-    order = np.argsort(ids)
-    rows = [order[np.searchsorted(ids[order], seams[name])] for name in ("first", "second")]
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Logarithms of the gains, what they leave of the ratios, and by how much that flatters them.
+
+    A gain for each tile could explain a part of the ratios even if these were chance.
+    """
+    rows = _rows(ids, seams)
     spread, n = (seams[f"{kind}{name}"].to_numpy("f8") for name in ("spread", "patches"))
     weights = 1 / (np.square(spread) / n + 1e-5)
     pairs = np.stack(rows, axis=1)
     logs = gains_of(len(ids), pairs, ratios, weights, seams["axis"].to_numpy())
-    left = _typical(np.abs(ratios + logs[rows[1]] - logs[rows[0]]))
     known = len(np.unique(np.concatenate(rows)))
-    free = max(len(seams) - known + 1, 1)  # a gain for each tile could explain so many pairs
-    return logs, left * float(np.sqrt(len(seams) / free))
+    free = max(len(seams) - known + 1, 1)
+    rest = ratios + logs[rows[1]] - logs[rows[0]]
+    return logs, rest, float(np.sqrt(len(seams) / free))
 
 
 __all__ = ["level_tiles", "measure_seams"]

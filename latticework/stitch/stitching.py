@@ -31,6 +31,7 @@ from latticework.stitch.corrections import anchors_of, corrected_rows
 from latticework.stitch.far_pairs import farther
 from latticework.stitch.fusing import check_pixels
 from latticework.stitch.fusion_plan import FusionPlan
+from latticework.stitch.light import fitting_light
 from latticework.stitch.pipeline import (
     MAKING,
     MEASURING,
@@ -49,6 +50,16 @@ from latticework.stitch.settings import Choice, Settings, across_of, fusing_of, 
 from latticework.stitch.tiles import overlapping
 from latticework.stitch.views import check_views
 from latticework.stitch.volumes import check_density
+from latticework.viz.progress_phases import PhasedProgress
+
+Stages = tuple[str, ...]
+COMPARING: Stages = ("pairs",)
+PHASES: dict[Stages, str] = {
+    COMPARING: "1 of 3: comparing neighbours",
+    MEASURING: "2 of 3: placing the tiles, measuring the light",
+    MAKING: "3 of 3: making the volume",
+}
+"""What the runs of a stitching are called."""
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,6 +193,7 @@ def stitch(
         dark=None if dark is None else float(dark),
     )
     check_lattice(lattice, settings)
+    check_light(lattice, settings, picture)
     asked = asked_of(lattice, settings, links, picture)
     check_free(image, asked, tiles, lattice, overwrite=overwrite)
     opened = _project(lattice, beside(image, ".lw") if project is None else Path(project))
@@ -189,25 +201,27 @@ def stitch(
         settings = replace(settings, picture=kept_picture(opened, picture))
     add_measuring(opened, settings)
     opened.retry([name for name in (*MEASURING, *MAKING) if name in opened.stages])  # failed ones
-    with Place(where) as place, writing(image):
-        look_farther(opened, settings, place, progress)
+    with Place(where) as place, writing(image), PhasedProgress(progress) as shown:
+        _begin(shown, opened)
+        look_farther(opened, settings, place, shown)
         if links is not None and set(opened.counts["pairs"]) <= {"complete", "absent"}:
             settings = replace(settings, corrections=_corrections(opened, settings, links))
         add_measuring(opened, settings)
-        made = _run(opened, place, MEASURING, progress)
+        made = _run(opened, place, MEASURING, shown)
         if set(opened.counts["settled"]) != {"complete"}:
             raise _unfinished(opened, made)
         complete = not any(opened.counts[name].get("failed") for name in measuring_in(opened))
         if complete:
             plan = planned(opened, settings, image, asked)
             if prepare(opened, plan, overwrite=overwrite):
-                made = _run(opened, place, MAKING, progress)
+                made = _run(opened, place, MAKING, shown)
                 complete = plan_of(image) == plan.key
-    page = beside(image, ".html") if complete and report else None
-    if page is not None and (made.attempts or not page.exists()):
-        from latticework.stitch.report import write_report
+        page = beside(image, ".html") if complete and report else None
+        if page is not None and (made.attempts or not page.exists()):
+            from latticework.stitch.report import write_report
 
-        page = write_report(opened, page)
+            shown.name_now("Writing the report")
+            page = write_report(opened, page)
     placement, levels = placement_in(opened), opened["levels"].data
     return Stitched(opened, image if complete else None, placement, levels, page, made)
 
@@ -236,6 +250,31 @@ def check_lattice(lattice: Lattice, settings: Settings) -> None:
     if sides is not None and (len(sides) != len(plan.dims) or min(sides) < 1):
         raise ValueError(f"block={sides}: give pixels, above 0, along {', '.join(plan.dims)}")
     check_density(plan)
+
+
+def check_light(lattice: Lattice, settings: Settings, picture: np.ndarray | None) -> None:
+    """Refuse to take out light where that cannot be done.
+
+    Raises
+    ------
+    LatticeError
+        If tiles are of several sizes.
+    StageError
+        If the picture of an even specimen does not fit the tiles.
+    """
+    if settings.light == "yes" and lattice.shapes is not None:
+        shapes, counts = np.unique(lattice.shapes, axis=0, return_counts=True)
+        other = shapes[counts.argmin()].tolist()
+        row = int(np.flatnonzero((lattice.shapes == other).all(axis=1))[0])
+        usual = " x ".join(map(str, shapes[counts.argmax()].tolist()))
+        raise LatticeError(
+            f"tile {lattice.names[row]} has {' x '.join(map(str, other))} pixels and others "
+            f"{usual}: uneven light is taken out of tiles of one size only. Say light='no' "
+            "(--light no), or correct them first with latticework.stages.ready.correct_flatfield"
+        )
+    if picture is not None:
+        sizes = lattice.tile_shape
+        fitting_light(picture, sizes.get("c", 1), (sizes["y"], sizes["x"]))
 
 
 def asked_of(lattice: Lattice, settings: Settings, links: Any, picture: np.ndarray | None) -> str:
@@ -333,7 +372,9 @@ def _project(lattice: Lattice, path: Path) -> Project:
     return create(path, lattice, exist_ok=True)
 
 
-def look_farther(project: Project, settings: Settings, place: "Place", progress: Any) -> bool:
+def look_farther(
+    project: Project, settings: Settings, place: "Place", progress: PhasedProgress
+) -> bool:
     """Compare all pairs, and again around places beyond the reach where most lie there.
 
     Returns
@@ -341,11 +382,13 @@ def look_farther(project: Project, settings: Settings, place: "Place", progress:
     bool
         Whether they do: what is to be compared has changed.
     """
-    _run(project, place, ("pairs",), progress)
+    _run(project, place, COMPARING, progress)
     if settings.reach is not None or beyond_of(project):
         return False
     if set(project.counts["pairs"]) - {"complete", "absent", "blocked"}:
         return False  # some failed, or are left
+    if set(project.counts["links"]) == {"complete"}:
+        return False  # what was made of these very pairs: they were looked at before
     lattice = project.lattice
     pairs = overlapping(lattice, across=across_of(settings))
     found = candidates_of(project["pairs"].data, lattice, pairs)
@@ -395,8 +438,17 @@ class Place:
         return self._where
 
 
-def _run(project: Project, place: Place, stages: Sequence[str], progress: Any) -> "RunSummary":
+def _begin(progress: PhasedProgress, project: Project) -> None:
+    """Show how far it is, before the first run of several."""
+    units = {name: project.pipeline[name].units for name in measuring_in(project)}
+    progress.start({name: of.present for name, of in units.items()})
+    for name, of in units.items():
+        progress.update(name, of.count())
+
+
+def _run(project: Project, place: Place, stages: Stages, progress: PhasedProgress) -> "RunSummary":
     there = [name for name in stages if name in project.stages]
+    progress.phase(PHASES[stages])
     summary = project.run(place.of(project, there), stages=there, progress=progress)
     if summary.interrupted:
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
 """Tiles as stitching sees them: where each lies and how large it is in pixels, pairs, pixels."""
 
-from collections.abc import Callable, Hashable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -140,9 +140,27 @@ def overlapping(
         ]
     pairs = np.concatenate(rows)
     nominal = position[pairs[:, 1]] - position[pairs[:, 0]]
-    overlap = np.minimum(sizes[pairs[:, 0]], nominal + sizes[pairs[:, 1]]) - np.maximum(nominal, 0)
-    there = (overlap >= LEAST_OVERLAP_PX).all(axis=1)
+    there = overlap_at(nominal, sizes[pairs[:, 0]], sizes[pairs[:, 1]])
     return Pairs(pairs, axes, kinds, nominal, there, dims, sizes)
+
+
+def overlap_at(offset: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Whether tiles overlap enough to be compared: `LEAST_OVERLAP_PX` along each axis.
+
+    Parameters
+    ----------
+    offset
+        Position of the second minus that of the first, in pixels; shape (..., dims).
+    first, second
+        Their pixels; of that shape.
+
+    Examples
+    --------
+    >>> overlap_at(np.array([[0.0, 5.0], [0.0, 7.0]]), np.array([8, 8]), np.array([8, 8])).tolist()
+    [True, False]
+    """
+    overlap = np.minimum(first, offset + second) - np.maximum(offset, 0)
+    return np.asarray((overlap >= LEAST_OVERLAP_PX).all(axis=-1))
 
 
 def _pairs_across(lattice: Lattice, across: str, reference: Label | None) -> np.ndarray:
@@ -185,22 +203,48 @@ def read_tile(lattice: Lattice, row: int, channel: int = 0) -> Callable[[Box], n
     source, tile = lattice.source, int(lattice.ids[row])
     if source is None:
         raise LatticeError("this lattice has no pixels: open it with latticework.open_tiles")
-    dims = lattice.tile_dims
+    return of_channel(lattice.tile_dims, channel, lambda box: source.read(tile, box))
 
-    def read(box: Box) -> np.ndarray:
-        sides = iter(zip(box.start, box.stop, strict=True))
-        ends = [(channel, channel + 1) if dim == "c" else next(sides) for dim in dims]
-        whole = Box(tuple(a for a, _ in ends), tuple(b for _, b in ends))
-        pixels = np.asarray(source.read(tile, whole))
-        return pixels[tuple(0 if dim == "c" else slice(None) for dim in dims)]
 
-    return read
+def channel_box(dims: Sequence[str], box: Box, channel: int) -> Box:
+    """A box along the spatial dims as one along all dims of a tile, of one channel.
+
+    Examples
+    --------
+    >>> box = Box((0, 2), (8, 9))
+    >>> channel_box("cyx", box, 1) == Box((1, 0, 2), (2, 8, 9)), channel_box("yx", box, 1) == box
+    (True, True)
+    """
+    sides = iter(zip(box.start, box.stop, strict=True))
+    ends = [(channel, channel + 1) if dim == "c" else next(sides) for dim in dims]
+    return Box(tuple(a for a, _ in ends), tuple(b for _, b in ends))
+
+
+def of_channel(
+    dims: Sequence[str], channel: int, read: Callable[[Box], Any]
+) -> Callable[[Box], np.ndarray]:
+    """A function that reads boxes along the spatial dims, of one channel.
+
+    Parameters
+    ----------
+    dims
+        Those of the tile.
+    channel
+        Number of the channel, where there are several.
+    read
+        Reads boxes along all dims.
+    """
+    kept = tuple(0 if dim == "c" else slice(None) for dim in dims)
+    return lambda box: np.asarray(read(channel_box(dims, box, channel)))[kept]
 
 
 __all__ = [
     "LEAST_OVERLAP_PX",
     "Pairs",
     "Places",
+    "channel_box",
+    "of_channel",
+    "overlap_at",
     "overlapping",
     "pairs_of",
     "places_of",

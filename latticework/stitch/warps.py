@@ -57,6 +57,8 @@ class Warp:
     Stretched along x, by 1 px at its far end:
 
     >>> bent = Warp((3, 11), grid_px=np.array([[[0, 0]], [[0, 1]]]))
+    >>> bent
+    Warp((3, 11), displaced by up to 1.00 px at 1 x 2 control points, ...)
     >>> bent.forward([[1, 0], [1, 5], [1, 10]]).tolist()
     [[1.0, 0.0], [1.0, 5.5], [1.0, 11.0]]
     >>> low, high = bent.bounds()
@@ -139,8 +141,14 @@ class Warp:
         return digest.hexdigest()
 
     def __repr__(self) -> str:
-        points = "none" if self.grid_px is None else " x ".join(map(str, self._counts))
-        return f"Warp({self.shape}, control points: {points}, {self.fingerprint})"
+        parts = [str(self.shape), *_matrix_in_words(self.matrix)]
+        if self.is_identity:
+            parts.append("not bent")
+        if self.grid_px is not None:
+            most = float(np.linalg.norm(self.grid_px, axis=0).max())
+            points = " x ".join(map(str, self._counts))
+            parts.append(f"displaced by up to {most:.2f} px at {points} control points")
+        return f"Warp({', '.join(parts)}, {self.fingerprint})"
 
     # ---------------------------------------------------------------- there and back
 
@@ -361,6 +369,26 @@ def _corners(n: int, count: int) -> np.ndarray:
         return at
     gap = at[1] - at[0]
     return np.concatenate([at[:-1] + share * gap for share in (1e-6, 0.5, 1 - 1e-6)])
+
+
+def _matrix_in_words(matrix: np.ndarray) -> list[str]:
+    """How a matrix turns and stretches; nothing of the identity.
+
+    By its polar decomposition: a turn, and what is stretched along axes at right angles.
+    """
+    left, stretch, right = np.linalg.svd(matrix)
+    turn, words = left @ right, []
+    if np.linalg.det(turn) < 0:
+        words.append("mirrored")
+    else:
+        cosine = (np.trace(turn) - max(len(matrix) - 2, 0)) / min(len(matrix), 2)
+        degrees = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+        if degrees > 1e-3:
+            words.append(f"turned by {degrees:.3g} degrees")
+    low, high = float(stretch.min()), float(stretch.max())
+    if max(abs(low - 1), abs(high - 1)) > 1e-6:
+        words.append(f"stretched {low:.4f} to {high:.4f} times")
+    return words
 
 
 __all__ = ["Warp"]

@@ -5,6 +5,7 @@ value of a notebook cell, and is not to be used from threads; none of that suits
 also draws from a coordinator.
 """
 
+import math
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -38,3 +39,43 @@ def saved(figure: Figure, path: Path | str | None, *, dpi: float = 150) -> None:
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=dpi, facecolor=figure.get_facecolor())
+
+
+def arranged(n: int, aspect: float, *, width: float, height: float) -> tuple[int, float]:
+    """How many of `n` panels stand side by side, at most three, and inches across each.
+
+    Parameters
+    ----------
+    n
+        Panels.
+    aspect
+        Height by width of each.
+    width, height
+        Of all together, at most.
+
+    Examples
+    --------
+    >>> arranged(1, 0.5, width=10.4, height=7.0), arranged(6, 1.0, width=10.4, height=7.0)[0]
+    ((1, 9.4), 3)
+    """
+    found = []
+    for across in range(1, min(n, 3) + 1):
+        down = -(-n // across)
+        each = min((width - 0.75 - 0.25 * across) / across, height / down / aspect)
+        found.append((each * (1 + 0.1 * across), across, each))
+    _, across, each = max(found)
+    return across, each
+
+
+def round_number(value: float) -> float:
+    """1, 2 or 5 times a power of ten, not above `value`; at least 1.
+
+    Examples
+    --------
+    >>> round_number(37.0), round_number(0.2)
+    (20.0, 1.0)
+    """
+    if value <= 1:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return float(max(m * power for m in (1, 2, 5) if m * power <= value))

@@ -15,8 +15,8 @@ from latticework.errors import LatticeError
 from latticework.lattice import Lattice, State
 from latticework.lattice.places import extents_um
 from latticework.viz.figure import INK, PAPER, Picture, saved
-from latticework.viz.folding import Folding
 from latticework.viz.lattice_facts import lattice_title
+from latticework.viz.planes import plane_numbers, planes_present
 from latticework.viz.states import Theme, state_colours
 from latticework.viz.words import plain
 
@@ -85,16 +85,10 @@ def plot_lattice(
 
 def _plane_rows(lattice: Lattice) -> tuple[list[tuple[str, np.ndarray]], int]:
     """Title and rows of the first planes, and how many planes are left out."""
-    columns = [c for c, dim in enumerate(lattice.dims) if dim not in ("tile_y", "tile_x")]
-    if not columns:
-        return [("", np.arange(lattice.n_tiles))], 0
-    dims = tuple(lattice.dims[c] for c in columns)
-    folding = Folding(dims, dims, None, None, lattice.labels)
-    shape = tuple(lattice.shape[c] for c in columns)
-    numbers = np.ravel_multi_index(tuple(lattice.index[:, c] for c in columns), shape)
-    present = np.unique(numbers)
+    numbers, title = plane_numbers(lattice)
+    present = planes_present(numbers)
     shown = present[:_MAX_PLANES].tolist()
-    planes = [(folding.plane_title(p, p + 1), np.flatnonzero(numbers == p)) for p in shown]
+    planes = [(title(plane), np.flatnonzero(numbers == plane)) for plane in shown]
     return planes, len(present) - len(shown)
 
 

@@ -139,9 +139,13 @@ class ShownProgress:
     block finishes.
     """
 
+    silent = False
+    """Whether nobody sees what is said: what must be known goes into the log then."""
+
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.stages: dict[str, StageView] = {}
         self.gauge_lines: list[str] = []
+        self.phase_line = ""
         self._clock = clock
         self._started = clock()
         self._state: Literal["new", "shown", "over"] = "new"
@@ -169,6 +173,12 @@ class ShownProgress:
         """See `Progress.say`."""
         if self._state == "shown":
             self._safely(lambda: self._tell(text))
+
+    def phase(self, text: str) -> None:
+        """What is done now, where a job has several phases."""
+        if self._state == "shown":
+            self.phase_line = plain(text)
+            self._safely(self._phase)
 
     def gauge(self, text: str) -> None:
         """Lines to stand below the stages: whether they keep up with what arrives."""
@@ -239,6 +249,10 @@ class ShownProgress:
     def _changed(self) -> None:
         """Counts changed: cheap, called often."""
 
+    def _phase(self) -> None:
+        """Show what is done now."""
+        self._changed()
+
     def _tell(self, text: str) -> None:
         """Show a line."""
 
@@ -251,6 +265,8 @@ class ShownProgress:
 
 class SilentProgress(ShownProgress):
     """Keeps the counts and shows nothing."""
+
+    silent = True
 
 
 def make_progress(

@@ -61,6 +61,9 @@ class LineProgress(ShownProgress):
     def _tell(self, text: str) -> None:
         self._print(plain(text, MOST_SAID))
 
+    def _phase(self) -> None:
+        self._print(self.phase_line)
+
     def _begin(self) -> None:
         self._last_round = self._clock()
         self._shown = {}

@@ -72,7 +72,8 @@ class NotebookProgress(ShownProgress):
             for stage in self.stages.values()
         ]
         foot = [f"{verb} {'for' if verb == 'running' else 'after'} {seconds(self.elapsed_s)}"]
-        lines = [*(self.gauge_lines if verb == "running" else []), *(closing or foot)]
+        now = [self.phase_line] if self.phase_line else []
+        lines = [*([*now, *self.gauge_lines] if verb == "running" else []), *(closing or foot)]
         return bars_html(stages, foot="<br>".join(escaped(line, 400) for line in lines))
 
 

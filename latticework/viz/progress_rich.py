@@ -64,6 +64,7 @@ class RichProgress(ShownProgress):
         self._console.print(Text(text))
 
     def _end(self, summary: object | None) -> None:
+        self.phase_line = ""
         self._abandon()
         if summary is not None:  # without one, the bars that remain say all there is
             for line in self._closing(summary):
@@ -83,8 +84,8 @@ class _Bars:
         self._progress = progress
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        below = self._progress.gauge_lines
-        room = max(3, console.size.height - _LINES_AROUND - len(below))
+        below, phase = self._progress.gauge_lines, self._progress.phase_line
+        room = max(3, console.size.height - _LINES_AROUND - len(below) - bool(phase))
         stages, hidden = _most_telling(list(self._progress.stages.values()), room)
         yield bars(
             stages, width=options.max_width, ascii_only=options.ascii_only, legacy=console.no_color
@@ -93,6 +94,8 @@ class _Bars:
             done = sum(not stage.remaining for stage in hidden)
             yield Text(f"… and {len(hidden)} more stages, {done} of them done", style="dim")
         yield from gauge_texts(below)
+        if phase:
+            yield Text(phase, style="bold", overflow="ellipsis", no_wrap=True)
 
 
 def gauge_texts(lines: Iterable[str]) -> list[Text]:

@@ -56,3 +56,13 @@ def test_a_torn_file_ends_with_its_name_and_what_to_do(typed, folder, tmp_path, 
 
 def test_the_blends_are_those_of_the_library():
     assert set(BLENDS) == set(blending.BLENDS)
+
+
+def test_a_silent_display_is_known_to_be_silent():
+    """So that what must be known, as that a disk is full, goes into the log."""
+    from latticework.cli.working import Spoken
+    from latticework.viz.progress_phases import PhasedProgress
+
+    assert Spoken("none").silent
+    assert PhasedProgress(Spoken("none")).silent
+    assert not Spoken("lines").silent

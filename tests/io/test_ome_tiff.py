@@ -12,7 +12,7 @@ from latticework.io.stored_image import StoredImage
 
 
 def image_of(folder, dims, pixels, size, version="0.5", channels=None):
-    image = Pyramid.create(
+    image = Pyramid.plan(
         folder / "image.ome.zarr",
         dims=dims,
         shape=pixels.shape,
@@ -21,7 +21,7 @@ def image_of(folder, dims, pixels, size, version="0.5", channels=None):
         origin_um=[10.0 * (k + 1) for k in range(len(size))],
         channels=channels,
         version=version,
-    )
+    ).create()
     for box in image.blocks():
         image.write_block(box, pixels[box.slices])
     return image.finish(threads=2)

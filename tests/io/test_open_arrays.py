@@ -1,6 +1,10 @@
 """Zarr images, arrays in memory, and sources written to disk."""
 
+import importlib
+import json
 import shutil
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
 
 import dask.array as da
 import numpy as np
@@ -10,6 +14,7 @@ import xarray as xr
 import zarr
 
 from latticework.errors import LatticeError, SourceError, StoreError
+from latticework.io import sources
 from latticework.io.open_tiles import open_tiles
 from latticework.io.sources import load_source, register_source, save_source
 from latticework.lattice import Box, Lattice
@@ -241,4 +246,77 @@ def test_what_is_no_source_says_so(tmp_path):
 
     with pytest.raises(SourceError, match="a Mine cannot be written"):
         save_source(Mine(), tmp_path)
-    register_source("mine", "somewhere:Mine")
+
+
+OWN = """
+from pathlib import Path
+import numpy as np
+
+Path(__file__).with_name("imported").touch()
+
+class Camera:
+    kind = "camera"
+
+    def read(self, tile, box):
+        return np.full(box.shape, 7, "u2")
+
+    def fingerprints(self):
+        return np.zeros(2, np.uint64)
+
+    def save(self, folder, base):
+        return {}
+
+    @classmethod
+    def load(cls, folder, base, spec):
+        return cls()
+"""
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch):
+    """A folder that names a class, and a module of that name on the path, not imported."""
+    name = f"camera_of_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sources, "_KINDS", dict(sources._KINDS))
+    spec = {"kind": "camera", "version": 1, "class": f"{name}:Camera"}
+    (tmp_path / "source.json").write_text(json.dumps(spec))
+    yield tmp_path, spec["class"]
+    sys.modules.pop(name, None)
+
+
+def test_a_class_that_a_folder_names_is_not_imported(stranger):
+    folder, where = stranger
+    with pytest.raises(StoreError, match="nothing was imported") as error:
+        load_source(folder)
+    assert f"register_source('camera', '{where}')" in str(error.value)
+    assert not (folder / "imported").exists()
+    register_source("camera", where)
+    assert not (folder / "imported").exists()
+    assert (load_source(folder).read(0, Box((0, 0), (2, 2))) == 7).all()
+
+
+def test_an_installed_package_may_declare_its_source(stranger, monkeypatch):
+    folder, where = stranger
+    declared = [EntryPoint("camera", where, sources.GROUP), EntryPoint("x", "x:X", "another")]
+    monkeypatch.setattr(
+        sources,
+        "entry_points",
+        lambda *, group, name: EntryPoints(declared).select(group=group, name=name),
+    )
+    assert load_source(folder).kind == "camera"
+
+
+def test_whoever_saves_a_source_of_his_own_may_open_it(stranger):
+    folder, where = stranger
+    camera = importlib.import_module(where.partition(":")[0]).Camera()
+    save_source(camera, folder / "again")
+    assert load_source(folder / "again").kind == "camera"
+
+
+def test_workers_load_the_source_of_the_project_that_they_are_sent(stranger):
+    folder, _ = stranger
+    with sources.importing_sources():
+        assert load_source(folder).kind == "camera"
+    with pytest.raises(StoreError, match="nothing was imported"):
+        load_source(folder)

@@ -24,7 +24,7 @@ CASES = [
 @pytest.mark.parametrize(("dims", "shape", "size"), CASES)
 def test_all_levels_hold_the_volume_and_a_validator_agrees(tmp_path, version, dims, shape, size):
     pixels = np.random.default_rng(0).integers(0, 60_000, shape).astype("u2")
-    image = Pyramid.create(
+    image = Pyramid.plan(
         tmp_path / "image.ome.zarr",
         dims=dims,
         shape=shape,
@@ -32,7 +32,7 @@ def test_all_levels_hold_the_volume_and_a_validator_agrees(tmp_path, version, di
         pixel_size_um=size,
         origin_um=[10.0] * len(size),
         version=version,
-    )
+    ).create()
     for box in image.blocks():
         image.write_block(box, pixels[box.slices])
     image.finish(threads=2)
@@ -65,9 +65,9 @@ def test_an_image_is_shown_between_percentiles_of_what_is_not_blank(tmp_path):
     pixels = np.zeros((400, 400), "u2")
     pixels[:40, :100] = np.linspace(1000, 2000, 4000).reshape(40, 100)
     pixels[0, 0] = 60_000  # a hot pixel
-    image = Pyramid.create(
+    image = Pyramid.plan(
         tmp_path / "image.ome.zarr", dims="yx", shape=(400, 400), dtype="u2", pixel_size_um=(1, 1)
-    )
+    ).create()
     image.write_block(image.blocks()[0], pixels)
     group = zarr.open_group(image.finish().path, mode="r")
     window = group.attrs["ome"]["omero"]["channels"][0]["window"]
@@ -125,6 +125,6 @@ def test_what_is_there_is_not_written_over(tmp_path):
     (tmp_path / "a").mkdir()
     options = {"shape": (9, 9), "dtype": "u1", "pixel_size_um": (1, 1)}
     with pytest.raises(StoreError, match="exists already"):
-        Pyramid.create(tmp_path / "a", dims="yx", **options)
+        Pyramid.plan(tmp_path / "a", dims="yx", **options).create()
     with pytest.raises(StoreError, match="c z y x"):
-        Pyramid.create(tmp_path / "b", dims="xy", **options)
+        Pyramid.plan(tmp_path / "b", dims="xy", **options).create()

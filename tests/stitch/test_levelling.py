@@ -54,3 +54,12 @@ def test_uneven_illumination_does_not_add_up_over_the_lattice():
         array[...] = np.clip((array - 100.0) * lamp + 100, 0, 65535)
     found = estimate_gains(lattice.replace(position_um=truth), dark=100.0)
     assert np.abs(np.log(found)).max() < np.log(1.1)
+
+
+def test_tiles_of_a_fifth_of_the_light_are_levelled():
+    rng = np.random.default_rng(6)
+    gains = np.where(np.indices((3, 3)).sum(axis=0) % 2, 5.0, 1.0)
+    scene = scene_of((560, 560), rng)
+    lattice, truth = cut(scene, (3, 3), (160, 160), 140, (2, 2), rng, gains=gains)
+    made = estimate_gains(lattice.replace(position_um=truth), dark=100.0) * gains.ravel()
+    assert made.max() / made.min() < 1.05

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 import latticework as lw
 from latticework.errors import LatticeError
@@ -19,8 +20,9 @@ from latticework.stitch.block_units import plan_of
 from latticework.stitch.placement_plot import plot_placement
 from latticework.stitch.report import page_of, write_page
 from latticework.stitch.report_facts import Findings
+from latticework.stitch.report_grid import grid_in, grid_in_words
 from latticework.stitch.report_seams import _cut, chosen_links, seams_of
-from latticework.stitch.report_views import Volume, before_and_after
+from latticework.stitch.report_views import View, Volume, before_and_after
 from latticework.stitch.report_words import remarks, verdict, warnings
 from latticework.stitch.tiles import pairs_of, places_of
 
@@ -156,6 +158,26 @@ def test_tiles_that_cannot_be_read_come_first():
     assert verdict(found).mood == "look"
 
 
+def test_tiles_that_cannot_be_read_are_not_counted_as_placed_by_the_stage(plain):
+    lattice = plain.nominal.replace(problems={4: "the file is cut short"})
+    of_tile = (plain.links["first"] == 4) | (plain.links["second"] == 4)
+    found = Findings("brain", lattice, place(lattice, plain.links[~of_tile]))
+    assert found.alone.empty
+    assert found.unread["id"].tolist() == [4]
+    words = words_of(text_of(found))
+    assert "tiles placed by links, 0 by the stage alone, 1 could not be read" in words
+    assert "Every tile that was read is placed by links" in words
+    assert "Tiles that could not be read (1)" in words
+    assert "the stage should have driven" not in words
+
+
+def test_anchored_tiles_are_not_counted_as_placed_by_the_stage(plain):
+    anchors = {4: plain.nominal.position_um[4]}
+    held = Findings("brain", plain.nominal, place(plain.nominal, plain.links, anchors=anchors))
+    assert held.alone.empty
+    assert held.groups == [9]
+
+
 def test_what_is_not_known_of_the_pixel_size_is_a_remark_and_no_warning():
     lattice = lw.Lattice.from_grid(
         {"y": 1, "x": 2}, tile_shape={"y": 64, "x": 64}, dtype="u2", overlap={"x": 20}
@@ -176,7 +198,7 @@ def test_the_page_says_whether_light_was_evened_and_why(plain):
         "brain", plain.nominal, plain.placement, levels=levels(True, gains, 0.05), light=field
     )
     words = words_of(text_of(used))
-    assert "differ by 22.1% (median)" in words
+    assert "differ in brightness by 22.1% (median)" in words
     assert "flat-field by 5.1%: used" in words
     assert "0.80 to 1.20 over all tiles" in words
     left = Findings(
@@ -184,7 +206,25 @@ def test_the_page_says_whether_light_was_evened_and_why(plain):
     )
     words = words_of(text_of(left))
     assert "by 35.0%: not used" in words
-    assert "estimated, and not used" in words
+    assert "Estimated, and not used" in words
+
+
+def test_what_was_given_of_light_is_said_and_steps_that_stay(plain):
+    numbers = {"apart": 0.2, "apart_even": 0.3, "apart_level": 0.2, "overlaps": 12, "steps": 2}
+    levels = pd.DataFrame({"id": plain.nominal.ids, "gain": 1.0, "even": False, **numbers})
+    found = Findings(
+        *("brain", plain.nominal, plain.placement, levels),
+        dark=(103.5,),
+        given=frozenset({"dark"}),
+        asked={"gains": "no"},
+    )
+    words = words_of(text_of(found))
+    assert "In 12 overlaps the two tiles differ in brightness by 22.1%" in words
+    assert "Without light the camera counts 103.5 (as given)." in words
+    assert "A gain for each tile was not asked for." in words
+    assert any(
+        note.startswith("2 overlaps of trusted links still differ") for note in warnings(found)
+    )
 
 
 # ------------------------------------------------------------------ kinds of lattices
@@ -427,3 +467,51 @@ def test_the_page_opens_in_a_browser_without_complaint(plain, tmp_path, width):
     assert done.returncode == 0, done.stderr
     assert "CONSOLE" not in done.stderr, done.stderr
     assert picture.stat().st_size > 20_000
+
+
+# ------------------------------------------------------------------ the grid of tiles
+
+
+def glass(rng, *, glow, grid=(5, 5), side=40):
+    """A picture of glass with a specimen in its middle, and where its tiles lie."""
+    n, m = grid[0] * side, grid[1] * side
+    y, x = np.indices((n, m))
+    picture = rng.normal(100, 2, (n, m))
+    inside = np.hypot(y - n / 2, x - m / 2) < 0.25 * n
+    picture[inside] += rng.uniform(100, 300, inside.sum())
+    lamp = 1 - np.hypot(*(np.indices((side, side)) - side / 2)) / side
+    picture += glow * np.tile(lamp, grid)
+    boxes = [
+        (float(a), float(b), a + side * 1.1, b + side * 1.1)
+        for a in range(0, n - side, side)
+        for b in range(0, m - side, side)
+    ]
+    return View(picture.astype("f4"), (0.0, 0.0, float(n), float(m))), boxes
+
+
+def test_a_grid_of_tiles_that_is_left_in_empty_glass_is_seen_and_said(plain):
+    rng = np.random.default_rng(4)
+    assert grid_in(*glass(rng, glow=0)) is None
+    assert grid_in(*glass(rng, glow=3)) is None  # nobody sees it
+    left = grid_in(*glass(rng, glow=60))
+    assert left.dim
+    assert 0.1 < left.share < 0.2
+    [words] = grid_in_words(plain, left)
+    assert "The tiles can still be seen in the volume" in words
+    assert "--light yes" in words
+    levels = pd.DataFrame({"id": plain.nominal.ids, "gain": 1.0, "even": [True] * 9})
+    evened = Findings("brain", plain.nominal, plain.placement, levels=levels)
+    assert "glass that glows" in grid_in_words(evened, left)[0]
+    assert grid_in_words(plain, None) == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_specimen_is_no_grid(seed):
+    rng = np.random.default_rng(seed)
+    n = 240
+    y, x = np.indices((n, n)) / n - 0.5
+    blob = np.clip(1 - (y**2 + x**2) / rng.uniform(0.1, 0.3), 0, 1) ** rng.uniform(0.3, 1)
+    fine = ndimage.gaussian_filter(rng.normal(size=(n, n)), rng.uniform(3, 40))
+    picture = 100 + blob * (300 + 100 * fine / fine.std()) + rng.normal(0, 3, (n, n))
+    boxes = [(a, b, a + 46.0, b + 46.0) for a in range(0, 200, 40) for b in range(0, 200, 40)]
+    assert grid_in(View(picture.astype("f4"), (0.0, 0.0, n, n)), boxes) is None

@@ -5,6 +5,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 from scipy import ndimage
@@ -13,6 +14,7 @@ import latticework as lw
 from latticework.lattice import Lattice
 from latticework.stitch import fuse, place, register, stitch
 from latticework.stitch.block_units import plan_of
+from latticework.stitch.seams import level_tiles
 
 SIZE, STEP = 160, 128
 
@@ -316,8 +318,66 @@ def test_a_picture_of_the_lamp_takes_its_light_out(whole, tmp_path):
     assert ratios.max() / ratios.min() < 1.03  # 1.8 under this lamp
     with pytest.raises(ValueError, match="picture of an even specimen"):
         whole(tiles, light="lamp.tif")
-    with pytest.raises(lw.errors.ProjectError, match="does not fit tiles"):
+    with pytest.raises(lw.errors.StageError, match="does not fit tiles"):
         whole(tiles, "other.ome.zarr", light=lamp[:50], project=tmp_path / "other.lw")
+    assert not (tmp_path / "other.lw").exists()
+
+
+def test_light_of_tiles_of_several_sizes_is_refused_before_any_work(whole, tmp_path):
+    pixels = np.random.default_rng(1).integers(100, 900, (100, 130)).astype("u2")
+    ragged = lw.Lattice.from_array(pixels, block={"y": 40, "x": 50}, dims=("y", "x"))
+    with pytest.raises(
+        lw.errors.LatticeError, match=r"has .* pixels and others 40 x 50.*--light no"
+    ):
+        whole(ragged, light="yes")
+    assert not list(tmp_path.iterdir())
+
+
+def seams_between(ratios, *, apart_even, spread=0.01):
+    """What `measure_seams` might say of tiles in a row, of these logarithms of ratios."""
+    n = len(ratios)
+    bright = 1000.0
+    rows = pd.DataFrame({"first": np.arange(n), "second": np.arange(1, n + 1), "axis": "x"})
+    for kind, apart in (("", np.abs(ratios)), ("even_", np.full(n, apart_even))):
+        rows[f"{kind}bright"] = bright
+        rows[f"{kind}other"] = bright * np.exp(ratios)
+        rows[f"{kind}spread"], rows[f"{kind}patches"] = spread, 40
+        rows[f"{kind}apart"] = apart
+        rows[f"{kind}slope"], rows[f"{kind}error"], rows[f"{kind}cross"] = 1.0, 0.01, np.nan
+    return rows
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_only_overlaps_of_trusted_links_decide_on_light(trusted):
+    ratios = np.tile([0.3, -0.3], 5)
+    seams = seams_between(ratios, apart_even=0.01)
+    places = pd.DataFrame({"id": np.arange(11)})
+    links = seams[["first", "second"]].assign(trusted=trusted)
+    found = level_tiles(places, links, seams, {"dark": [0.0]}).iloc[0]
+    assert found["even"] == trusted
+    assert found["overlaps"] == (10 if trusted else 0)
+    gains = level_tiles(places, links, seams, {"dark": [0.0]}, light="no")["gain"]
+    assert (gains.to_numpy().std() > 0.1) == trusted
+
+
+def test_a_step_between_two_halves_is_levelled_though_most_overlaps_agree():
+    n, gains = 6, np.repeat([5.0, 1.0], 18)  # rows of a grid of 6 x 6
+    ids = np.arange(n * n).reshape(n, n)
+    pairs = np.concatenate(
+        [np.stack([ids[:, :-1], ids[:, 1:]], -1), np.stack([ids[:-1].T, ids[1:].T], -1)]
+    ).reshape(-1, 2)
+    seams = seams_between(np.log(gains[pairs[:, 1]] / gains[pairs[:, 0]]), apart_even=1.0)
+    seams["first"], seams["second"] = pairs.T
+    seams["axis"] = np.where(np.arange(len(pairs)) < len(pairs) // 2, "x", "y")
+    assert np.median(seams["apart"]) == 0
+    links = seams[["first", "second"]].assign(trusted=True)
+    places = pd.DataFrame({"id": ids.ravel()})
+    made = level_tiles(places, links, seams, {"dark": [0.0]})
+    even = made["gain"] * gains
+    assert even.max() / even.min() < 1.2
+    assert (made["steps"] == 0).all()
+    left = level_tiles(places, links, seams, {"dark": [0.0]}, gains="no")
+    assert (left["steps"] == n).all()
 
 
 def test_a_project_that_is_used_for_another_image_leaves_the_first_alone(whole, tmp_path):

@@ -114,3 +114,19 @@ def test_what_is_no_warp_is_refused(options, message):
         Warp((8, 8), **options)
     with pytest.raises(LatticeError, match="points of shape"):
         Warp((8, 8)).forward([1.0, 2.0])
+
+
+def test_a_warp_says_how_a_tile_is_bent():
+    angle = np.radians(2.5)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    assert "((8, 8), turned by 2.5 degrees, " in repr(Warp((8, 8), turn))
+    words = repr(Warp((8, 8), turn @ np.diag([1.01, 0.98])))
+    assert "turned by 2.5 degrees, stretched 0.9800 to 1.0100 times" in words
+    turned = np.eye(3)
+    turned[1:, 1:] = turn
+    assert "turned by 2.5 degrees" in repr(Warp((4, 8, 8), turned))
+    assert "mirrored" in repr(Warp((8, 8), np.diag([1, -1])))
+    assert "not bent" in repr(Warp((8, 8)))
+    grid = np.zeros((2, 3, 3))
+    grid[:, 1, 1] = 3, 4
+    assert "displaced by up to 5.00 px at 3 x 3 control points" in repr(Warp((8, 8), grid_px=grid))

@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from latticework.lattice import State
 from latticework.project.summary import FailedTile, RunSummary
@@ -19,6 +21,7 @@ from latticework.viz import Progress, make_progress
 from latticework.viz.progress import ShownProgress, SilentProgress, StageView
 from latticework.viz.progress_lines import LineProgress
 from latticework.viz.progress_notebook import NotebookProgress
+from latticework.viz.progress_phases import PhasedProgress
 from latticework.viz.progress_rich import RichProgress, bar, bars
 
 
@@ -296,6 +299,7 @@ def test_a_notebook_leaves_the_summary_to_the_cell():
 
 SCRIPT = """
 import time
+from types import SimpleNamespace
 from latticework.lattice import State
 from latticework.viz import make_progress
 progress = make_progress("auto")
@@ -362,3 +366,64 @@ def test_the_import_is_light():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == []
+
+
+def test_several_runs_of_one_job_are_one_display():
+    file, now = io.StringIO(), [0.0]
+    shown = LineProgress(file=file, every_s=0, clock=lambda: now[0])
+    with PhasedProgress(shown, clock=lambda: now[0]) as progress:
+        for phase, stage in (("first", "pairs"), ("nothing to do", "pairs"), ("last", "volume")):
+            progress.phase(phase)
+            progress.start({stage: 2})
+            if phase != "nothing to do":
+                progress.update(stage, {State.RUNNING: 2})
+            progress.update(stage, {State.COMPLETE: 2})
+            progress.finish(RunSummary("brain.lw", {stage: {State.COMPLETE: 2}}, duration_s=1.0))
+        now[0] = 60.0
+    text = file.getvalue()
+    assert text.count("latticework:") == 1
+    assert "pairs: 2/2" in text
+    assert "volume: 2/2" in text
+    assert text.index("\nfirst\n") < text.index("\nlast\n")
+    assert "nothing to do\n" not in text
+    assert text.count("ended after") == 1
+    assert "ended after 60" in text or "ended after 1 min" in text
+
+
+def test_a_job_that_breaks_ends_its_display():
+    shown = SilentProgress()
+
+    def job():
+        with PhasedProgress(shown) as progress:
+            progress.start({"pairs": 2})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        job()
+    assert shown._state == "over"
+
+
+@pytest.mark.parametrize("kind", ["rich", "notebook"])
+def test_bars_show_the_phase(kind):
+    if kind == "rich":
+        console = Console(file=io.StringIO(), force_terminal=True, width=80)
+        shown = RichProgress(console=console)
+        shown.start({"pairs": 2})
+        shown.phase("3 of 3: making the volume")
+        shown._live.refresh()
+        text = console.file.getvalue()
+        shown.finish()
+    else:
+        pictures = []
+        shown = NotebookProgress(
+            display=lambda picture, **_: (
+                pictures.append(picture) or SimpleNamespace(update=pictures.append)
+            ),
+            per_second=1e9,
+        )
+        shown.start({"pairs": 2})
+        shown.phase("3 of 3: making the volume")
+        text = pictures[-1]._repr_html_()
+        shown.finish()
+        assert "making the volume" not in pictures[-1]._repr_html_()
+    assert "making the volume" in text

@@ -1,9 +1,17 @@
-"""Draws planes of a placement: tiles, links between them and how far they moved, with a key."""
+"""Draws planes of tiles that were placed: links between them and how far they moved, with a key.
 
-import math
+::
+
+    ┌──────┬──────┬──────┐
+    │  5 ━━┿━━ 6 ╌┼✕╌ 7  │   ━━ trusted, in the colour of its residual   ✕ not trusted
+    │  ↗   │  ↗   │      │   ↗ from its nominal place, drawn larger than it is
+    └──────┴──────┴──────┘
+"""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,14 +21,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from latticework.errors import LatticeError
+from latticework.lattice import Lattice
 from latticework.lattice.places import extents_um
 from latticework.lattice.states import State
-from latticework.stitch.placement import Placement
-from latticework.viz.figure import INK, Picture
+from latticework.viz.figure import INK, Picture, arranged, round_number, saved
+from latticework.viz.planes import plane_numbers, planes_present
 from latticework.viz.states import Theme, state_colours
 from latticework.viz.words import plural
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Colour = Literal["residual", "correlation"]
+MOST_PLANES = 6
+"""Planes that are drawn."""
 MOST_TILES = 20_000
 """Tiles of a plane that are drawn one by one; of more than that, how many links are not trusted."""
 MOST_NUMBERS, MOST_ARROWS = 150, 2500
@@ -34,6 +49,25 @@ ARROW = 0.35
 """Share of a tile that the arrow of a typical tile is long."""
 WIDTH, NARROWEST, HIGHEST = 10.4, 8.4, 7.0
 """Inches."""
+
+
+class Placed(Protocol):
+    """Tiles that were placed by links: a `latticework.stitch.Placement`, or tables of a project."""
+
+    @property
+    def lattice(self) -> Lattice:
+        """The lattice with the positions that were found."""
+        ...
+
+    @property
+    def tiles(self) -> "pd.DataFrame":
+        """By tile ``tile`` or ``id``, ``placed_by``, and ``moved_x_px`` by dim."""
+        ...
+
+    @property
+    def links(self) -> "pd.DataFrame":
+        """``first``, ``second``, ``axis``, ``trusted``, ``residual_px``, ``correlation``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +110,7 @@ class PlacementMap:
         ``"light"`` or ``"dark"``.
     """
 
-    def __init__(self, placement: Placement, colour: Colour, theme: Theme) -> None:
+    def __init__(self, placement: Placed, colour: Colour, theme: Theme) -> None:
         self.placement, self.colour, self.theme = placement, colour, theme
         lattice, links = placement.lattice, placement.links
         yx = [lattice.spatial_dims.index(axis) for axis in ("y", "x")]
@@ -112,11 +146,11 @@ class PlacementMap:
             pixels = tiles[f"moved_{dim}_px"].to_numpy("f8")
             self.moved[rows, k] = pixels * lattice.pixel_size_um[dim]
         self.alone = np.ones(len(lattice), bool)
-        self.alone[rows] = tiles["placed_by"].to_numpy(str) != "links"
+        self.alone[rows] = ~tiles["placed_by"].isin(["links", "anchor"]).to_numpy()
         self.bad = np.isin(lattice.ids, np.fromiter(lattice.problems, dtype=np.int64))
         typical = float(np.percentile(np.linalg.norm(self.moved, axis=1), 90))
         room = ARROW * float(np.median(self.size.min(axis=1)))
-        self.larger = _round_number(room / typical) if typical > 1e-6 * room else 0.0
+        self.larger = round_number(room / typical) if typical > 1e-6 * room else 0.0
 
     # ---------------------------------------------------------------- the figure
 
@@ -126,7 +160,7 @@ class PlacementMap:
         high = (self.near + self.size).max(axis=0)
         aspect = min(3.0, max(0.12, float((high - low)[0] / (high - low)[1])))
         n = len(planes)
-        across, each = _arranged(n, aspect)
+        across, each = arranged(n, aspect, width=WIDTH, height=HIGHEST)
         tiles = float((high - low)[1]) / float(np.median(self.size[:, 1]))
         each = min(each, max(3.0, LARGEST * tiles))
         down = -(-n // across)
@@ -264,7 +298,7 @@ class PlacementMap:
         start = self.centre[rows] - tip / 2
         axes.quiver(
             start[:, 1], start[:, 0], tip[:, 1], tip[:, 0], angles="xy", scale_units="xy", scale=1,
-            color=_blue(self.theme), width=float(np.clip(0.02 * tile, 0.6, 2)), units="dots",
+            color=blue(self.theme), width=float(np.clip(0.02 * tile, 0.6, 2)), units="dots",
             headwidth=4, headlength=5, headaxislength=4.2, minlength=0, minshaft=0.5, zorder=2,
         )  # fmt: skip
 
@@ -341,7 +375,7 @@ class PlacementMap:
         if self.larger and not self.small:
             times = f"{self.larger:,.4g}"
             marks.append(
-                line(f"moved from the nominal place, × {times}", color=_blue(self.theme), lw=0,
+                line(f"moved from the nominal place, × {times}", color=blue(self.theme), lw=0,
                      marker=r"$\rightarrow$", ms=10)
             )  # fmt: skip
         if (self.alone & ~self.bad).any():
@@ -353,27 +387,79 @@ class PlacementMap:
         return marks
 
 
-def _arranged(n: int, aspect: float) -> tuple[int, float]:
-    """How many panels stand side by side, and inches across each: the largest, rather wide."""
-    found = []
-    for across in range(1, min(n, 3) + 1):
-        down = -(-n // across)
-        each = min((WIDTH - 0.75 - 0.25 * across) / across, HIGHEST / down / aspect)
-        found.append((each * (1 + 0.1 * across), across, each))
-    _, across, each = max(found)
-    return across, each
-
-
-def _blue(theme: Theme) -> str:
+def blue(theme: Theme) -> str:
+    """Colour of arrows."""
     return "#2f6ea8" if theme == "light" else "#7ab0e5"
 
 
-def _round_number(value: float) -> float:
-    """1, 2 or 5 times a power of ten, not above `value`; whole numbers only."""
-    if value <= 1:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return float(max(m * power for m in (1, 2, 5) if m * power <= value))
+def planes_of(placement: Placed, most: int = MOST_PLANES) -> tuple[list[Plane], int]:
+    """The planes with most to look at, in order, and how many are left out."""
+    lattice, links = placement.lattice, placement.links
+    numbers, titles = plane_numbers(lattice)
+    first = lattice.rows_of(links["first"].to_numpy(np.int64)) if len(links) else np.zeros(0, int)
+    present = planes_present(numbers)
+    doubt = np.bincount(
+        np.searchsorted(present, numbers[first]),
+        weights=~links["trusted"].to_numpy(bool) + 1e-3 * finite(links["residual_px"]),
+        minlength=len(present),
+    )
+    keep = np.sort(np.argsort(-doubt, kind="stable")[: max(1, most)])
+    found = [
+        Plane(
+            titles(int(present[k])),
+            np.flatnonzero(numbers == present[k]),
+            np.flatnonzero(numbers[first] == present[k]),
+        )
+        for k in keep
+    ]
+    return found, len(present) - len(keep)
 
 
-__all__ = ["Colour", "PlacementMap", "Plane", "finite", "scale_of"]
+def plot_links(
+    placement: Placed,
+    *,
+    colour: Colour = "residual",
+    planes: int = MOST_PLANES,
+    theme: Theme = "light",
+    path: Path | str | None = None,
+) -> Figure:
+    """Tiles where they were found, with the links between them; y downwards as in images.
+
+    Trusted links are drawn in the colour of what they leave unfulfilled (or of their correlation),
+    the others dotted with a cross. Links to the next plane are dots in the corner of the first
+    tile. Arrows point from the nominal position, and are drawn larger than they are: the legend
+    says how much.
+
+    Parameters
+    ----------
+    placement
+        What to draw.
+    colour
+        What the colour of a trusted link tells.
+    planes
+        Planes that are drawn at most: those with most to look at.
+    theme
+        ``"light"`` or ``"dark"``.
+    path
+        Where to write the picture, if anywhere.
+
+    Returns
+    -------
+    Figure
+        A matplotlib figure; notebooks show it, ``figure.savefig`` writes it.
+
+    Raises
+    ------
+    LatticeError
+        If there are no tiles, or these have no y and x.
+    """
+    lattice = placement.lattice
+    if not lattice.n_tiles or not {"y", "x"} <= set(lattice.tile_dims):
+        raise LatticeError("a map of a placement needs tiles with y and x")
+    chosen, left = planes_of(placement, planes)
+    figure = PlacementMap(placement, colour, theme).drawn(chosen, left)
+    saved(figure, path)
+    return figure
+
+
+__all__ = ["Colour", "Placed", "PlacementMap", "Plane", "finite", "plot_links", "scale_of"]

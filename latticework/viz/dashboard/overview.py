@@ -1,0 +1,272 @@
+"""The first page: how each stage stands, who works, what is wrong, and the pipeline as a graph."""
+
+import time
+from collections.abc import Mapping
+
+from bokeh.layouts import column, row
+from bokeh.models import Div, UIElement
+
+from latticework.lattice.states import State
+from latticework.project.keeping_up import StagePace
+from latticework.viz import words
+from latticework.viz.dashboard.feed import Happened, Snapshot, StageNow
+from latticework.viz.dashboard.graph import graph_svg
+from latticework.viz.dashboard.page import Page, set_text
+from latticework.viz.html import escaped
+from latticework.viz.keeping_up import alarming, arrivals_line, disk_line, per_minute, verdict
+from latticework.viz.states import bar_order, counted, state_colours
+
+ALARMING = ("units failed", "stage paused itself", "node set aside", "pool refused", "worker lost")
+"""Kinds of events that are bad news."""
+SHOWN_EVENTS = 12
+SOON_S = 86400.0
+"""Seconds until the disk is full that are worth a word."""
+TOLD = (State.RUNNING, State.QUEUED, State.STALE, State.FAILED, State.BLOCKED, State.CANCELLED)
+"""States that are told in words beside a bar."""
+
+
+class Overview(Page):
+    """How each stage stands, who works, and what is wrong."""
+
+    title = "Overview"
+
+    def build(self, _snapshot: Snapshot) -> UIElement:
+        """See `Page.build`."""
+        self._facts, self._stages, self._graph = self.html(), self.html(), self.html()
+        self._pools, self._events = self._side(), self._side()
+        beside = row(self._pools, self._events, sizing_mode="stretch_width", spacing=14, margin=0)
+        parts = [self._facts, self._stages, self._graph, beside]
+        return column(*parts, sizing_mode="stretch_width", margin=0)
+
+    def _side(self) -> Div:
+        return self.html(min_width=380)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """See `Page.update`."""
+        paces = {} if snapshot.gauge is None else {p.name: p for p in snapshot.gauge.stages}
+        notes = stage_notes(snapshot)
+        set_text(self._facts, facts_html(snapshot))
+        set_text(self._stages, self._stages_html(snapshot, paces, notes))
+        set_text(self._graph, self._graph_html(snapshot, notes))
+        set_text(self._pools, pools_html(snapshot))
+        set_text(self._events, events_html(snapshot.events))
+
+    def _stages_html(
+        self, snapshot: Snapshot, paces: Mapping[str, StagePace], notes: Mapping[str, str]
+    ) -> str:
+        live = snapshot.gauge is not None and snapshot.gauge.arriving_per_minute is not None
+        rows = "".join(
+            self._stage_row(stage, paces.get(stage.name), notes.get(stage.name, ""), live=live)
+            for stage in snapshot.stages
+        )
+        if not rows:
+            return "<div class='panel'><h2>Stages</h2><p class='faint'>none yet</p></div>"
+        gauge = "<th>keeps up</th>" if live else ""
+        head = (
+            "<tr><th>stage</th><th style='width:32%'>units by state</th><th class='n'>complete</th>"
+            f"<th class='n'>rate</th><th class='n'>time left</th>{gauge}<th></th></tr>"
+        )
+        return (
+            "<div class='panel'><h2>Stages</h2>"
+            f"<div class='scroll'><table>{head}{rows}</table></div>"
+            f"{legend_html(snapshot.stages)}</div>"
+        )
+
+    def _stage_row(self, stage: StageNow, pace: StagePace | None, note: str, *, live: bool) -> str:
+        done = stage.count(State.COMPLETE)
+        link = self.visit.link("lattice-map", stage=stage.name)
+        rate = "" if pace is None or not pace.per_minute else per_minute(pace.per_minute)
+        left = ""
+        if pace is not None and pace.backlog and pace.time_left_s is not None:
+            left = words.time_left(pace.time_left_s)
+        gauge = ""
+        if live:
+            says = "" if pace is None else verdict(pace)
+            kind = "bad" if pace is not None and pace.keeps_up is False else ""
+            gauge = f"<td class='{kind} nowrap'>{escaped(says)}</td>"
+        told = [badge(note, "bad")] if note else []
+        told += [self._state_link(stage, state) for state in TOLD if stage.count(state)]
+        return (
+            f"<tr><td class='nowrap'><a href='{link}'>{escaped(stage.name, 40)}</a></td>"
+            f"<td>{bar_html(stage)}</td>"
+            f"<td class='n nowrap'>{done:,} / {stage.units:,} "
+            f"<span class='faint'>{words.percent(done, stage.units)}</span></td>"
+            f"<td class='n nowrap'>{rate}</td><td class='n nowrap'>{left}</td>{gauge}"
+            f"<td>{' &ensp;'.join(told)}</td></tr>"
+        )
+
+    def _state_link(self, stage: StageNow, state: State) -> str:
+        text = f"{square(state)}{stage.count(state):,} {state.label}"
+        if state in (State.FAILED, State.BLOCKED):
+            link = self.visit.link("lattice-failures", stage=stage.name)
+            return f"<a class='nowrap' href='{link}'>{text}</a>"
+        return f"<span class='nowrap'>{text}</span>"
+
+    def _graph_html(self, snapshot: Snapshot, notes: Mapping[str, str]) -> str:
+        svg = graph_svg(
+            snapshot.stages,
+            notes,
+            len(snapshot.lattice),
+            lambda name: self.visit.link("lattice-map", stage=name),
+        )
+        return f"<div class='panel'><h2>Pipeline</h2><div class='scroll'>{svg}</div></div>"
+
+
+def stage_notes(snapshot: Snapshot) -> dict[str, str]:
+    """Stages that are held back, and how."""
+    settings = snapshot.settings
+    held = dict.fromkeys(settings.paused_stages, "paused")
+    return held | dict.fromkeys(settings.gave_up, "paused itself")
+
+
+def facts_html(snapshot: Snapshot) -> str:
+    """The project in a row of numbers, with what is wrong below."""
+    total = sum(stage.units for stage in snapshot.stages)
+    done = sum(stage.count(State.COMPLETE) for stage in snapshot.stages)
+    failed = sum(stage.count(State.FAILED) for stage in snapshot.stages)
+    active = sum(stage.count(State.RUNNING) for stage in snapshot.stages)
+    queued = sum(stage.count(State.QUEUED) for stage in snapshot.stages)
+    workers = sum(pool.workers for pool in snapshot.pools)
+    facts = [
+        ("state", run_state(snapshot)),
+        ("complete", words.percent(done, total)),
+        ("units done", f"{done:,} of {total:,}"),
+        ("running", f"{active:,}"),
+        ("queued", f"{queued:,}"),
+        ("failed", f"{failed:,}"),
+        ("workers", f"{workers:,}" if snapshot.running else "-"),
+        ("time left", time_left(snapshot)),
+    ]
+    gauge = snapshot.gauge
+    if gauge is not None and gauge.disk_free_bytes is not None:
+        facts.append(("disk free", words.size(gauge.disk_free_bytes)))
+    shown = "".join(
+        f"<div class='fact'><b class='{'bad' if name == 'failed' and failed else ''}'>{value}</b>"
+        f"<span>{name}</span></div>"
+        for name, value in facts
+    )
+    return f"<div class='panel'><div class='row'>{shown}</div>{remarks_html(snapshot)}</div>"
+
+
+def run_state(snapshot: Snapshot) -> str:
+    """Whether it runs, in a word."""
+    if snapshot.outage:
+        return "cannot write"
+    if snapshot.settings.paused:
+        return "paused"
+    return "running" if snapshot.running else "not running"
+
+
+def time_left(snapshot: Snapshot) -> str:
+    """Until all that is there is done, at the present rates."""
+    gauge = snapshot.gauge
+    if gauge is None or not any(stage.backlog for stage in gauge.stages):
+        return "-"
+    return words.time_left(gauge.time_left_s) if snapshot.running else "-"
+
+
+def remarks_html(snapshot: Snapshot) -> str:
+    """What a person should know at once, a line each."""
+    lines: list[tuple[str, bool]] = []
+    if snapshot.outage:
+        lines.append((snapshot.outage, True))
+    lines += [
+        (f"{name} has paused itself: {why}", True)
+        for name, why in snapshot.settings.gave_up.items()
+    ]
+    if snapshot.settings.set_aside:
+        hosts = ", ".join(snapshot.settings.set_aside)
+        lines.append((f"hosts that are given no work: {hosts}", True))
+    gauge = snapshot.gauge
+    if gauge is not None and gauge.arriving_per_minute is not None:
+        lines.append((arrivals_line(gauge), False))
+    disk = None if gauge is None else disk_line(gauge)
+    if gauge is not None and disk is not None:
+        soon = gauge.disk_full_s is not None and gauge.disk_full_s < SOON_S
+        if soon or alarming(disk):
+            lines.append((disk, True))
+    following = snapshot.following
+    if following is not None:
+        lines += [(text, True) for text, _ in following.troubles]
+        if following.n_held:
+            lines.append((f"{following.n_held:,} files are not finished yet", False))
+    return "".join(
+        f"<p class='{'bad' if bad else 'faint'}'>{escaped(text, 400)}</p>" for text, bad in lines
+    )
+
+
+def bar_html(stage: StageNow) -> str:
+    """Its units as a bar of their states."""
+    total = max(1, stage.units)
+    parts = "".join(
+        f"<i title='{n:,} {state.label}' style='width:{100 * n / total:.3f}%;"
+        f"min-width:{2 if state in (State.FAILED, State.BLOCKED) else 0}px;"
+        f"background:var(--{state.label})'></i>"
+        for state, n in counted(stage.by_state)
+        if state is not State.WAITING
+    )
+    return f"<div class='bar' role='img' aria-label='{escaped(stage.by_state)}'>{parts}</div>"
+
+
+def square(state: State) -> str:
+    """A small square in the colour of a state."""
+    return f"<span class='key' style='background:var(--{state.label})'></span>"
+
+
+def badge(text: str, kind: str = "") -> str:
+    """A word in a frame."""
+    return f"<span class='badge {kind}'>{escaped(text, 60)}</span>"
+
+
+def legend_html(stages: tuple[StageNow, ...]) -> str:
+    """The states that occur, and their colours."""
+    there = [state for state in bar_order if any(stage.count(state) for stage in stages)]
+    keys = "".join(
+        f"<span title='{escaped(state_colours[state].meaning)}'>{square(state)}{state.label}</span>"
+        for state in there
+    )
+    return f"<p class='row faint' style='font-size:12px;margin-top:10px'>{keys}</p>"
+
+
+def pools_html(snapshot: Snapshot) -> str:
+    """Pools of workers, and what SLURM says of those that are missing."""
+    rows = "".join(
+        f"<tr><td class='nowrap'>{escaped(pool.name, 40)}</td><td class='n'>{pool.workers:,}</td>"
+        f"<td class='n'>{pool.slots:,}</td><td class='n'>{pool.out:,}</td>"
+        f"<td class='n nowrap'>{words.size(pool.memory_bytes) if pool.memory_bytes else '-'}</td>"
+        f"<td>{escaped(pool.pending, 200)}</td></tr>"
+        for pool in snapshot.pools
+    )
+    head = (
+        "<tr><th>pool</th><th class='n'>workers</th><th class='n'>slots</th>"
+        "<th class='n'>batches out</th><th class='n'>memory each</th><th>waits for</th></tr>"
+    )
+    body = (
+        f"<div class='scroll'><table>{head}{rows}</table></div>"
+        if rows
+        else "<p class='faint'>No workers: nothing runs this project now.</p>"
+    )
+    return f"<div class='panel'><h2>Workers</h2>{body}</div>"
+
+
+def events_html(events: tuple[Happened, ...]) -> str:
+    """The last events."""
+    rows = "".join(map(event_row, events[:SHOWN_EVENTS]))
+    body = f"<table>{rows}</table>" if rows else "<p class='faint'>Nothing has happened yet.</p>"
+    return f"<div class='panel'><h2>What happened</h2>{body}</div>"
+
+
+def event_row(event: Happened) -> str:
+    """An event as a row of a table."""
+    kind = "bad" if event.kind in ALARMING else ""
+    return (
+        f"<tr><td class='nowrap faint'>{moment(event.at)}</td>"
+        f"<td class='{kind}'>{escaped(event.message, 240)}</td></tr>"
+    )
+
+
+def moment(at: float) -> str:
+    """A time of day, with the date if it is not today's."""
+    then = time.localtime(at)
+    today = time.localtime()[:3] == then[:3]
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M", then)

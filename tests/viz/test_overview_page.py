@@ -1,0 +1,105 @@
+"""The first page, in a real browser: what it shows, that it follows changes, and its graph."""
+
+import time
+
+import numpy as np
+import pytest
+
+import latticework as lw
+from latticework.lattice import Lattice
+from latticework.lattice.states import State
+from latticework.viz.dashboard.graph import places
+from latticework.viz.dashboard.look import PALETTES
+from latticework.viz.states import state_colours
+
+TEXT = (
+    "(function deep(node){let text='';for(const child of node.childNodes){"
+    "if(child.shadowRoot)text+=deep(child.shadowRoot);"
+    "if(child.nodeType===3)text+=child.textContent+' ';"
+    "else if(!['STYLE','SCRIPT'].includes(child.nodeName))text+=deep(child);}return text;})"
+    "(document.body)"
+)
+"""All text of a page, also that within Bokeh's widgets."""
+
+
+def fail_on_odd(tile):
+    if int(tile.max()) % 2:
+        raise ValueError("<img src=x onerror=alert(1)> is odd")
+    return tile
+
+
+@pytest.fixture
+def project(tmp_path):
+    image = np.kron(np.arange(16, dtype="u1").reshape(4, 4), np.ones((4, 4), "u1"))
+    tiles = Lattice.from_array(image, block={"y": 4, "x": 4})
+    project = lw.create(tmp_path / "brain.lw", tiles)
+    project.add(np.negative, name="clean")
+    project.add(fail_on_odd, name="even", after=project.source, retries=0)
+    project.add(lambda a: {"m": float(a.mean())}, name="means", after="clean", reads=lw.plane("y"))
+    return project
+
+
+def test_it_shows_states_and_failures_as_they_are(project, browser):
+    project.set_patience(after=None)
+    project.run(lw.local(workers=1), progress="none")
+    with project.dashboard() as server, browser.open(server.url) as page:
+        text = page.wait_for(f"{TEXT}.includes('8 failed') && {TEXT}")
+        assert "16 / 16" in text
+        assert "8 / 16" in text
+        assert "not running" in text
+        assert "units of 'even' failed" in text or "'even'" in text
+        assert "<img src=x" in text or "onerror" in text  # as text
+        assert page.evaluate("document.querySelectorAll('img[src=x]').length") == 0
+        assert page.errors == []
+        drawn = page.pixels()[..., :3].reshape(-1, 3)
+        for state in (State.COMPLETE, State.FAILED):
+            colour = state_colours[state].light.lstrip("#")
+            wanted = np.array([int(colour[k : k + 2], 16) for k in (0, 2, 4)])
+            assert (np.abs(drawn.astype(int) - wanted).max(axis=1) <= 2).sum() > 200
+
+
+def test_it_follows_what_changes(project, browser):
+    with project.dashboard() as server, browser.open(server.url) as page:
+        page.wait_for(f"{TEXT}.includes('means')")
+        assert "later" not in page.evaluate(TEXT)
+        project.add(np.square, name="later", after="clean")
+        page.wait_for(f"{TEXT}.includes('later')")
+        project.pause("clean")
+        page.wait_for(f"{TEXT}.includes('paused')")
+        assert page.errors == []
+
+
+def test_it_is_drawn_in_the_browsers_theme(project, browser):
+    with (
+        project.dashboard() as server,
+        browser.open(server.url, colour_scheme="dark") as page,
+    ):
+        page.wait_for(f"{TEXT}.includes('means')")
+        behind = page.pixels()[-2, 2, :3]
+        colour = PALETTES["dark"].page.lstrip("#")
+        assert [int(colour[k : k + 2], 16) for k in (0, 2, 4)] == behind.tolist()
+        page.click("header button")
+        time.sleep(1)
+        page.wait_for(f"{TEXT}.includes('means')")
+        colour = PALETTES["light"].page.lstrip("#")
+        assert [int(colour[k : k + 2], 16) for k in (0, 2, 4)] == page.pixels()[-2, 2, :3].tolist()
+
+
+def test_a_project_that_goes_away_is_told_and_comes_back(project, browser):
+    with project.dashboard() as server, browser.open(server.url) as page:
+        page.wait_for(f"{TEXT}.includes('means')")
+        away = project.path.with_name("away.lw")
+        project.path.rename(away)
+        page.wait_for(f"{TEXT}.includes('there is no project') || {TEXT}.includes('No such file')")
+        away.rename(project.path)
+        page.wait_for(f"!{TEXT}.includes('there is no project') && {TEXT}.includes('means')")
+        assert page.errors == []
+
+
+def test_stages_stand_right_of_what_they_read():
+    parents = {"source": (), "a": ("source",), "b": ("a",), "c": ("a",), "d": ("source", "b", "c")}
+    found = places(parents)
+    for name, above in parents.items():
+        assert all(found[parent].column < found[name].column for parent in above)
+    taken = [(place.column, place.row) for place in found.values()]
+    assert len(set(taken)) == len(taken)
