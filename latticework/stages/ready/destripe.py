@@ -9,8 +9,9 @@ from place to place. So blocks of a line are asked whether they agree::
       |===========|===========|===========|===========|   in all blocks: a stripe
       |...........|..##.......|...........|...........|   in one: specimen
 
-How the profile across the stripes is found: `stripe_profile`; what of it is believed:
-`stripe_evidence`.
+Soft shadows are fitted first (`stripe_shadows`, `stripe_levels`), then the profile of the rest across
+the stripes is found (`stripe_profile`), and what of it is certain (`stripe_evidence`). The shadows are
+kept where lines then differ less.
 """
 
 from collections.abc import Callable
@@ -83,7 +84,8 @@ def destripe(
     kind
         ``"multiplicative"`` for shadows, which take a share of the light, or ``"additive"``.
     width_px
-        The widest stripes, in pixels across. What is wider belongs to the specimen.
+        The widest single shadows, in pixels across at half their depth; other stripes are looked
+        for up to 0.4 of it. What is wider belongs to the specimen.
     offset
         Counts of the camera in the dark; matters for multiplicative stripes only.
     angle_deg
