@@ -320,3 +320,54 @@ def test_reference_images_are_applied_as_they_are():
     np.testing.assert_allclose(both, np.stack([truth, truth]), rtol=1e-4)
     with pytest.raises(StageError, match="dark-field of shape"):
         correct_flatfield(tile, light, dark[:5])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_pixels_that_are_not_finite_are_estimated_from_those_around_them(value):
+    tile = np.random.default_rng(3).poisson(50, (60, 70)).astype(float)
+    broken = tile.copy()
+    broken[30, 20] = value
+    whole, clean = (deconvolve(each, sigma_px=1.0, iterations=8) for each in (tile, broken))
+    assert np.isfinite(clean).all()
+    assert abs(clean[30, 20] - 50) < 30
+    far = np.ones(tile.shape, bool)
+    far[10:51, :41] = False
+    assert np.abs(clean - whole)[far].max() < 0.01
+
+
+def test_in_a_gap_only_what_the_psf_does_not_reach_is_unknown():
+    tile = np.full((60, 70), 40.0)
+    tile[20:45, 20:50] = np.nan
+    clean = deconvolve(tile, sigma_px=1.0)
+    unknown = np.isnan(clean)
+    assert unknown[25:40, 25:45].all()
+    assert not unknown[np.isfinite(tile)].any()
+    np.testing.assert_allclose(clean[np.isfinite(tile)], 40, rtol=0.02)
+    assert (deconvolve(tile, sigma_px=1.0, dtype="uint16")[unknown] == 0).all()
+    assert np.isnan(deconvolve(np.full((20, 20), np.nan), sigma_px=1.0)).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(np.nan, "1 of its 9"), (np.inf, "1 of its 9"), (-0.5, "negative"), (0.0, "all its pixels")],
+)
+def test_a_psf_that_makes_no_sense_is_refused(change, message):
+    psf = np.zeros((3, 3))
+    psf[1, 1] = change
+    with pytest.raises(StageError, match=message):
+        deconvolve(np.ones((40, 40)), psf=psf)
+
+
+def test_widths_and_offsets_that_are_not_finite_are_refused():
+    with pytest.raises(StageError, match="finite"):
+        deconvolve(np.ones((40, 40)), sigma_px=np.inf)
+    with pytest.raises(StageError, match="offset"):
+        deconvolve(np.ones((40, 40)), sigma_px=1.0, offset=np.nan)
+
+
+def test_the_sum_of_a_psf_does_not_matter_however_large():
+    psf = gaussian_psf(1.0).astype(float)
+    tile = np.random.default_rng(4).poisson(50, (40, 40)).astype(float)
+    expected = deconvolve(tile, psf=psf)
+    for scale in (1e-300, 1e300):
+        np.testing.assert_allclose(deconvolve(tile, psf=scale * psf), expected, rtol=1e-3)

@@ -18,6 +18,8 @@ REACH = 4.0
 """Standard deviations at which a Gaussian ends."""
 ENERGY = 0.998
 """Share of a given PSF that counts for its radius."""
+MOST_COUNTS = 1e30
+"""Counts from which on a pixel passes for infinite."""
 LEAST_SEEN = 0.001
 """Share of a pixel's light that must fall on the tile for it to be estimated."""
 
@@ -37,7 +39,7 @@ def gaussian_psf(sigma_px: float | Sequence[float]) -> Floats:
     Raises
     ------
     StageError
-        If one is negative.
+        If one is negative, or not finite.
 
     Examples
     --------
@@ -45,8 +47,8 @@ def gaussian_psf(sigma_px: float | Sequence[float]) -> Floats:
     (17, 9)
     """
     sigmas = [float(sigma_px)] * 2 if np.ndim(sigma_px) == 0 else [float(s) for s in sigma_px]  # type: ignore[arg-type, union-attr]
-    if any(not s >= 0 for s in sigmas):
-        raise StageError(f"sigma_px must not be negative, but is {sigma_px}")
+    if any(not 0 <= s < math.inf for s in sigmas):
+        raise StageError(f"sigma_px must be finite and not negative, but is {sigma_px}")
     psf = np.ones([1] * len(sigmas))
     for k, sigma in enumerate(sigmas):
         reach = math.ceil(REACH * sigma)
@@ -102,15 +104,24 @@ def _kernel(psf: Pixels | None, sigma_px: float | Sequence[float] | None) -> Flo
         raise StageError("give either a psf, or the sigma_px of a Gaussian one")
     if sigma_px is not None:
         return gaussian_psf(sigma_px)
-    kernel = np.asarray(psf.data if isinstance(psf, xr.DataArray) else psf, dtype=np.float32)
-    if not 2 <= kernel.ndim <= 3:
+    kernel = np.asarray(psf.data if isinstance(psf, xr.DataArray) else psf, dtype=np.float64)
+    if not 2 <= kernel.ndim <= 3 or not kernel.size:
         raise StageError(f"a psf has dims y x or z y x, but its shape is {kernel.shape}")
-    if not np.isfinite(kernel).all() or kernel.min() < 0 or not kernel.sum() > 0:
-        raise StageError("a psf must be finite and nowhere negative, and have light somewhere")
+    bad = int((~np.isfinite(kernel)).sum())
+    if bad:
+        raise StageError(f"a psf must be finite, but {bad} of its {kernel.size} pixels are not")
+    if kernel.min() < 0:
+        raise StageError(
+            f"a psf must be nowhere negative, but its least value is {kernel.min():g}: "
+            "take off its background, and set what is then below 0 to 0"
+        )
+    if not kernel.max() > 0:
+        raise StageError("a psf must have light somewhere, but all its pixels are 0")
     if any(n % 2 == 0 for n in kernel.shape):
         raise StageError(
             f"a psf has its centre in its middle pixel, so odd sides, but is {kernel.shape}"
         )
+    kernel = kernel / kernel.max()  # so that no sum is too large
     return np.asarray(kernel / kernel.sum(), dtype=np.float32)
 
 
@@ -133,7 +144,8 @@ def deconvolve(
     ----------
     tile
         Some of c z y x; channels are treated one by one, and planes if the PSF has two dims. With
-        the halo of `deconvolution_halo`, tiles fit together.
+        the halo of `deconvolution_halo`, tiles fit together. Pixels that are not finite count as
+        not seen.
     psf
         The image of a point, ``y x`` or ``z y x`` with odd sides, centre in the middle; its sum
         does not matter.
@@ -151,13 +163,15 @@ def deconvolve(
 
     Returns
     -------
-    Nowhere negative; the sum of an object well inside of the tile is kept. Takes some 8 times
-    the tile's size as float32 meanwhile.
+    Nowhere negative; the sum of an object well inside of the tile is kept. Pixels that were not
+    finite are estimated from those around them, as far as the PSF reaches; in larger gaps they are
+    NaN (0 if `dtype` is one of integers). Takes some 8 times the tile's size as float32 meanwhile.
 
     Raises
     ------
     StageError
-        If none or several of psf, sigma_px and sigma_um are given, or do not fit the tile.
+        If none or several of psf, sigma_px and sigma_um are given, or do not fit the tile; if a PSF
+        is not finite, negative somewhere or 0 everywhere; if the offset is not finite.
 
     Notes
     -----
@@ -182,13 +196,20 @@ def deconvolve(
     kernel = _kernel(psf, sigma_px)
     if iterations < 1:
         raise StageError(f"iterations must be at least 1, but are {iterations}")
+    if not math.isfinite(offset):
+        raise StageError(f"the offset must be finite, but is {offset}")
     if kernel.ndim == 3 and "z" not in pixels.dims:
         raise StageError("a psf with z does not fit a tile without: give one of y and x")
     source = np.asarray(pixels.data)
     result = np.empty(source.shape, np.dtype(dtype))
     for place in np.ndindex(*source.shape[: source.ndim - kernel.ndim]):
-        seen = np.maximum(np.nan_to_num(source[place].astype(np.float32)) - np.float32(offset), 0)
-        result[place] = to_dtype(_richardson_lucy(seen, kernel, iterations), result.dtype)
+        known = np.isfinite(source[place]) & (np.abs(source[place]) < MOST_COUNTS)
+        counts = np.where(known, source[place], 0).astype(np.float32)
+        seen = np.where(known, np.maximum(counts - np.float32(offset), 0), np.float32(0))
+        found = _richardson_lucy(seen, known, kernel, iterations)
+        if result.dtype.kind in "iu":
+            found = np.nan_to_num(found)
+        result[place] = to_dtype(found, result.dtype)
     return like(tile, result)
 
 
@@ -202,8 +223,13 @@ def _in_pixels(pixels: xr.DataArray, sigma_um: Mapping[str, float]) -> list[floa
     return [float(sigma_um[axis]) / float(sizes[axis]) for axis in axes]
 
 
-def _richardson_lucy(seen: Floats, kernel: Floats, iterations: int) -> Floats:
-    """Object behind what was seen, on a grid that reaches beyond it by the radius of the PSF."""
+def _richardson_lucy(
+    seen: Floats, known: npt.NDArray[np.bool_], kernel: Floats, iterations: int
+) -> Floats:
+    """Object behind what was seen, on a grid that reaches beyond it by the radius of the PSF.
+
+    Pixels that are not `known` are treated as those beyond the rim; NaN where nothing tells of one.
+    """
     radii = [_radius(kernel, axis) for axis in range(kernel.ndim)]
     wide = [n + 2 * r for n, r in zip(seen.shape, radii, strict=True)]
     # Room for the kernel, so that nothing wraps around.
@@ -222,15 +248,15 @@ def _richardson_lucy(seen: Floats, kernel: Floats, iterations: int) -> Floats:
 
     back = transfer.conj()
     lit = np.zeros(wide, np.float32)
-    lit[inner] = 1
+    lit[inner] = known
     share = blur(lit, back)  # of the light of each place that falls on the tile
     trusted = share > LEAST_SEEN
     share = np.where(trusted, share, np.float32(np.inf))
-    mean = max(float(seen.mean()), 1e-6)
+    mean = max(float(seen.sum(dtype=np.float64)) / max(int(known.sum()), 1), 1e-6)
     least = np.float32(1e-6 * mean)
     guess = np.where(trusted, np.float32(mean), np.float32(0))
     ratio = np.zeros(wide, np.float32)
     for _ in range(iterations):
         ratio[inner] = seen / np.maximum(blur(guess, transfer)[inner], least)
         guess *= np.maximum(blur(ratio, back), 0) / share
-    return guess[inner]
+    return np.where(trusted[inner] | known, guess[inner], np.float32(np.nan))

@@ -9,10 +9,13 @@ from place to place. So blocks of a line are asked whether they agree::
       |===========|===========|===========|===========|   in all blocks: a stripe
       |...........|..##.......|...........|...........|   in one: specimen
 
-How the profile across the stripes is found: `stripe_profile`; what of it is believed:
-`stripe_evidence`.
+Soft shadows are fitted first (`stripe_shadows`, `stripe_levels`), then the profile of the rest across
+the stripes is found (`stripe_profile`), and what of it is certain (`stripe_evidence`). The shadows are
+kept where lines then differ less.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +25,10 @@ from scipy import ndimage
 
 from latticework.errors import StageError
 from latticework.stages.ready.labelled import AnyTile, Pixels, labelled, like, to_dtype
-from latticework.stages.ready.stripe_evidence import certain_part
+from latticework.stages.ready.stripe_evidence import certain_part, flatter
+from latticework.stages.ready.stripe_levels import better_of, fit_levels
 from latticework.stages.ready.stripe_profile import Fit, bands, errors, fit_profile, scales
+from latticework.stages.ready.stripe_shadows import certain_shadows
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -38,6 +43,12 @@ ALONG_PX = 5
 """Pixels along the stripes that are averaged for finding their angle."""
 ROUNDS = (5, 3, 3)
 """Rounds of reweighting, each time with the stripes found so far taken out."""
+SHADOW_ROUNDS = (5, 3)
+"""The same for soft shadows, which are looked for first."""
+LEVEL_ROUNDS = 4
+"""Rounds of comparing lines with all lines."""
+DENSE = 0.4
+"""Share of `width_px` up to which stripes are looked for that are no single shadows."""
 POOLED_PLANES = 4
 """Planes from which on what they have in common is looked for first."""
 
@@ -47,7 +58,7 @@ def destripe(
     *,
     along: str | None = None,
     kind: str = "multiplicative",
-    width_px: float = 16.0,
+    width_px: float = 40.0,
     offset: float = 0.0,
     angle_deg: float = 0.0,
     dtype: npt.DTypeLike | None = None,
@@ -73,7 +84,8 @@ def destripe(
     kind
         ``"multiplicative"`` for shadows, which take a share of the light, or ``"additive"``.
     width_px
-        The widest stripes, in pixels across. What is wider belongs to the specimen.
+        The widest single shadows, in pixels across at half their depth; other stripes are looked
+        for up to 0.4 of it. What is wider belongs to the specimen.
     offset
         Counts of the camera in the dark; matters for multiplicative stripes only.
     angle_deg
@@ -132,7 +144,7 @@ def estimate_stripes(
     *,
     along: str | None = None,
     kind: str = "multiplicative",
-    width_px: float = 16.0,
+    width_px: float = 40.0,
     offset: float = 0.0,
     angle_deg: float = 0.0,
 ) -> xr.DataArray:
@@ -282,27 +294,83 @@ def _drop(length: int, angle_deg: float) -> Floats:
 
 
 def _stack(means: list[Singles], kind: str, width_px: float) -> list[Floats]:
-    """Profiles of planes that belong together."""
-    factors = kind == "multiplicative"
+    """Profiles of planes that belong together, with soft shadows where that lets lines differ less.
+
+    Logarithms of factors, or counts.
+    """
     levels = [_level(mean, kind) for mean in means]
-    profiles = [np.zeros(mean.shape[1]) for mean in means]
-    for rounds in ROUNDS[: None if factors else 1]:
-        fits = [
-            _fit(mean, kind, level, profile, rounds)
-            for mean, level, profile in zip(means, levels, profiles, strict=True)
-        ]
-        shared = np.zeros_like(profiles[0])
-        if len(fits) >= POOLED_PLANES:
-            every = [fit.profile for fit in fits]
-            blocks = np.mean([fit.parts for fit in fits], axis=0)
-            contrast = float(np.mean([fit.contrast for fit in fits]))
-            whole = Fit(np.mean(every, axis=0), blocks, contrast)
-            shared = certain_part(whole, width_px, factors=factors, planes=every)
-        rest = [Fit(fit.profile - shared, fit.parts, fit.contrast) for fit in fits]
-        profiles = [shared + certain_part(fit, width_px, factors=factors) for fit in rest]
-    if factors:
+    none = [np.zeros(mean.shape[1]) for mean in means]
+    profiles = _lines(means, levels, none, kind, DENSE * width_px)
+    shadows = _shadows(means, levels, kind, width_px)
+    if any(shadow.any() for shadow in shadows):
+        others = _lines(means, levels, shadows, kind, DENSE * width_px)
+        for k, mean in enumerate(means):
+            with_them, without = (
+                _without(mean, kind, levels[k], which[k]) for which in (others, profiles)
+            )
+            if flatter(with_them, without):
+                profiles[k] = others[k]
+    if kind == "multiplicative":
         return profiles
     return [profile * level for profile, level in zip(profiles, levels, strict=True)]
+
+
+def _lines(
+    means: list[Singles], levels: list[float], shadows: list[Floats], kind: str, width_px: float
+) -> list[Floats]:
+    """Profiles of planes that belong together, in units of their levels, given soft shadows."""
+    factors = kind == "multiplicative"
+    profiles = shadows
+    for rounds in ROUNDS[: None if factors else 1]:
+        fits = []
+        for mean, level, profile, shadow in zip(means, levels, profiles, shadows, strict=True):
+            fit = _fit(mean, kind, level, profile, rounds)
+            fits.append(replace(fit, profile=fit.profile - shadow))
+        certain = _certain(fits, width_px, certain_part, factors=factors)
+        profiles = [shadow + part for shadow, part in zip(shadows, certain, strict=True)]
+    return profiles
+
+
+def _without(mean: Singles, kind: str, level: float, profile: Floats) -> Floats:
+    """Brightness of lines without a profile, as logarithms of factors, or counts; or NaN."""
+    known = np.isfinite(mean)
+    total = np.where(known, mean, 0).sum(axis=0, dtype=np.float64)
+    count = known.sum(axis=0)
+    line = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    if kind == "additive":
+        return np.asarray(line - level * profile)
+    return np.asarray(np.log(np.maximum(line * np.exp(-profile), 0) + level))
+
+
+def _shadows(means: list[Singles], levels: list[float], kind: str, width_px: float) -> list[Floats]:
+    """Soft shadows of planes that belong together, in units of their levels."""
+    factors = kind == "multiplicative"
+    found = [np.zeros(mean.shape[1]) for mean in means]
+    for rounds in SHADOW_ROUNDS[: None if factors else 1]:
+        fits = [
+            _far_fit(mean, kind, level, shadow, rounds, width_px)
+            for mean, level, shadow in zip(means, levels, found, strict=True)
+        ]
+        found = _certain(fits, width_px, certain_shadows, factors=factors)
+        if not any(shadow.any() for shadow in found):
+            break
+    return found
+
+
+def _certain(
+    fits: list[Fit], width_px: float, part: Callable[..., Floats], *, factors: bool
+) -> list[Floats]:
+    """The certain part of each plane's profile, after that of what all planes have in common."""
+    shared = np.zeros_like(fits[0].profile)
+    if len(fits) >= POOLED_PLANES:
+        every = [fit.profile for fit in fits]
+        blocks = np.mean([fit.parts for fit in fits], axis=0)
+        contrast = float(np.mean([fit.contrast for fit in fits]))
+        seen = np.mean([fit.seen for fit in fits], axis=0)
+        whole = Fit(np.mean(every, axis=0), blocks, contrast, seen)
+        shared = part(whole, width_px, factors=factors, planes=every)
+    rest = [replace(fit, profile=fit.profile - shared) for fit in fits]
+    return [shared + part(fit, width_px, factors=factors) for fit in rest]
 
 
 def _level(mean: Singles, kind: str) -> float:
@@ -316,15 +384,38 @@ def _level(mean: Singles, kind: str) -> float:
 
 def _fit(mean: Singles, kind: str, level: float, profile: Floats, rounds: int) -> Fit:
     """The profile of a plane, given what was found before."""
+    values, share = _compared_lines(mean, kind, level, profile)
+    found = fit_profile(values, share, rounds)
+    return replace(found, profile=found.profile + profile)
+
+
+def _far_fit(
+    mean: Singles, kind: str, level: float, profile: Floats, rounds: int, width_px: float
+) -> Fit:
+    """The same, of lines that were compared with all lines as well."""
+    near = _fit(mean, kind, level, profile, rounds)
+    found = near.profile
+    far = near
+    for _ in range(2 if kind == "multiplicative" else 1):  # then logarithms are nearly right
+        rest, share = _compared_lines(mean, kind, level, found)
+        far = fit_levels(rest, share, LEVEL_ROUNDS, near.contrast)
+        found = found + far.profile
+    return better_of(near, replace(far, profile=found), width_px)
+
+
+def _compared_lines(
+    mean: Singles, kind: str, level: float, profile: Floats
+) -> tuple[Singles, Singles]:
+    """Values without stripes found before, and how much of a further stripe is seen in each."""
     known = np.isfinite(mean)
     filled = np.where(known, mean, np.float32(0))
     if kind == "additive":
-        return fit_profile((filled / level).astype(np.float32), known.astype(np.float32), rounds)
+        share = known.astype(np.float32)
+        return (filled / np.float32(level) - share * profile.astype(np.float32)), share
     lifted = filled * np.exp(-profile).astype(np.float32)
     above = np.maximum(lifted, np.float32(-0.5 * level)) + np.float32(level)
     share = np.where(known, np.clip(lifted / above, 0, 1), 0).astype(np.float32)
-    rest = fit_profile(np.log(above).astype(np.float32), share, rounds)
-    return Fit(rest.profile + profile, rest.parts, rest.contrast)
+    return np.log(above).astype(np.float32), share
 
 
 def _pattern(profile: Floats, length: int, angle_deg: float) -> Singles:
@@ -349,9 +440,13 @@ def _direction(
             continue
         for source in np.asarray(turned.data).reshape(-1, *turned.shape[-2:]):
             mean = _columns(_plane(source, offset), angle_deg)
-            fit = _fit(mean, kind, _level(mean, kind), np.zeros(mean.shape[1]), ROUNDS[0])
-            sigmas = scales(len(fit.profile), width_px)
-            certain = bands(certain_part(fit, width_px, factors=kind == KINDS[0]), sigmas)
+            level = _level(mean, kind)
+            shadow = _shadows([mean], [level], kind, width_px)[0]
+            fit = _fit(mean, kind, level, shadow, ROUNDS[0])
+            sigmas = scales(len(fit.profile), DENSE * width_px)
+            rest = replace(fit, profile=fit.profile - shadow)
+            part = certain_part(rest, DENSE * width_px, factors=kind == KINDS[0])
+            certain = bands(shadow + part, sigmas)
             for band, doubt in zip(certain, errors(fit.parts, sigmas), strict=True):
                 sums[along] += float((band**2).mean() / (doubt.mean() + 1e-10))
     return "y" if sums["y"] > sums["x"] else "x"

@@ -12,7 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from latticework.stages.ready.stripe_profile import Fit, Floats, bands, errors, scales, smooth
+from latticework.stages.ready.stripe_profile import (
+    LAGS,
+    Fit,
+    Floats,
+    bands,
+    errors,
+    scales,
+    smooth,
+)
 
 STRUCTURE = 1.5e-3
 """What a whole line of specimen differs by at least, in units of contrast, per line of scale."""
@@ -34,6 +42,10 @@ REGULAR = 30.0
 """Regular stripes stand out by so many times the energy around them, and the doubt."""
 MOST_WAVES = 24
 """Waves, at most; a stripe with sharp edges is made of several."""
+LEAST_PERIODS = 6
+"""Periods that a tile has at least of a regular stripe, where there may be shadows."""
+HARDLY = 0.03
+"""Share by which differences of lines may grow where a shadow is taken out."""
 FINER = 4
 """Steps of the spectrum, per step that the number of lines gives."""
 MOST_SINGLE = 0.25
@@ -66,11 +78,42 @@ def certain_part(
     return single + dense - level
 
 
-def regular_stripes(profile: Floats, groups: list[Floats], width_px: float) -> Floats:
+def flatter(first: Floats, second: Floats) -> bool:
+    """Whether lines differ less from those further on than with another profile taken out.
+
+    Or hardly more: where a shadow is lifted, lines of the specimen differ more, too.
+
+    Parameters
+    ----------
+    first, second
+        Brightness of lines, shape (lines,), without two profiles that one may believe; NaN where
+        nothing is known.
+
+    Examples
+    --------
+    >>> even = np.sin(np.arange(200) / 40)
+    >>> striped = even + (np.arange(200) % 2)
+    >>> flatter(even, striped), flatter(striped, even), flatter(even, even)
+    (True, False, True)
+    """
+    known = np.isfinite(first) & np.isfinite(second)
+    one, other = first[known], second[known]
+    ratios: list[float] = []
+    for lag in LAGS:
+        if lag <= len(one) // 4:
+            steps = [float(np.abs(m[lag:] - m[:-lag]).mean()) + 1e-9 for m in (one, other)]
+            ratios.append(float(np.log(steps[0] / steps[1])))
+    return not ratios or float(np.mean(ratios)) < HARDLY
+
+
+def regular_stripes(
+    profile: Floats, groups: list[Floats], width_px: float, *, shadows: bool = False
+) -> Floats:
     """Of a profile, waves of one frequency each that stand out of its spectrum.
 
     They have to stand out of what blocks of columns (and planes) disagree by as well: each of the
-    `groups` has what its members would change of the profile.
+    `groups` has what its members would change of the profile. Where there may be soft `shadows`,
+    which have all low frequencies, a wave has to stand out of those beside it as well.
 
     Examples
     --------
@@ -87,6 +130,10 @@ def regular_stripes(profile: Floats, groups: list[Floats], width_px: float) -> F
     flat: Floats = profile - smooth(profile, 2 * width_px)
     size = FINER * lines
     least = int(size / (4 * width_px))  # waves are up to 4 widths long
+    if shadows:
+        least = max(least, LEAST_PERIODS * FINER)
+    ring = np.ones(15, np.bool_)
+    ring[5:10] = False  # the wave itself
     doubt = np.full(size // 2 + 1, 1e-12)
     for parts in groups:
         apart = (np.abs(np.fft.rfft(window * parts, size)) ** 2).sum(axis=0)
@@ -95,6 +142,9 @@ def regular_stripes(profile: Floats, groups: list[Floats], width_px: float) -> F
     for _ in range(MOST_WAVES):
         spectrum = np.abs(np.fft.rfft(window * (flat - total), size)) ** 2
         usual = ndimage.median_filter(spectrum[::FINER], 31, mode="nearest")
+        if shadows:
+            beside = ndimage.median_filter(spectrum[::FINER], footprint=ring, mode="mirror")
+            usual = np.maximum(usual, beside)
         usual = np.repeat(usual, FINER)[: len(spectrum)]
         clear = spectrum / np.maximum(usual, doubt)
         clear[:least] = 0
@@ -131,7 +181,8 @@ def gated(
     lines = len(profile)
     total, expected = np.zeros(lines), np.zeros(lines)
     each = bands(profile, sigmas)
-    random = random_stripes(each, error, least, sigmas, width_px)
+    energies = [float((band**2).mean()) for band in each]
+    random = random_stripes(energies, error, least, sigmas, width_px)
     for k, (band, variance, sigma) in enumerate(zip(each, error, sigmas, strict=True)):
         window = min(max(3 * sigma, 3.0), lines / 4)
         energy = smooth(band**2, window)
@@ -158,7 +209,7 @@ def gated(
 
 
 def random_stripes(
-    each: list[Floats],
+    energies: list[float],
     error: list[Floats],
     least: list[float],
     sigmas: list[float],
@@ -170,7 +221,7 @@ def random_stripes(
     scales up to `width_px`, at least three of which have to be certain.
     """
     doubt = np.array([float(e.mean()) for e in error])
-    energy = np.array([float((b**2).mean()) for b in each])
+    energy = np.array(energies)
     sure = (energy > CERTAIN * (doubt + np.array(least))) & (np.array(sigmas) <= width_px)
     if sure.sum() < 3:
         return [0.0] * len(sigmas)

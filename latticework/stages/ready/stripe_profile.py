@@ -40,6 +40,8 @@ class Fit:
     """What each block of columns would change of it, shape (blocks, lines); adds up to 0."""
     contrast: float
     """Spread of the values."""
+    seen: Floats
+    """How much of the profile is seen in each line in the mean, 0 to 1."""
 
 
 def fit_profile(values: Singles, share: Singles, rounds: int) -> Fit:
@@ -103,7 +105,8 @@ def fit_profile(values: Singles, share: Singles, rounds: int) -> Fit:
             parts = _solve(slope, (force - force.mean(axis=0)).T).T
     known = values[share > KNOWN]
     contrast = 1.4826 * float(np.median(np.abs(known - np.median(known)))) if known.size else 0.0
-    return Fit(profile - np.median(profile), parts, contrast)
+    seen = share.mean(axis=0, dtype=np.float64)
+    return Fit(profile - np.median(profile), parts, contrast, seen)
 
 
 def _from_steps(
@@ -169,11 +172,11 @@ def errors(parts: Floats, sigmas: list[float]) -> list[Floats]:
     The specimen may be as wide as several blocks, so the largest of these counts.
     """
     most = [np.zeros(parts.shape[1]) for _ in sigmas]
-    for size in (1, 2, 4):
-        count = len(parts) // size
-        if count < 3:
-            break
-        groups = parts[: count * size].reshape(count, size, -1).sum(axis=1)
-        for k, band in enumerate(bands(groups, sigmas)):
-            most[k] = np.maximum(most[k], count / (count - 1) * (band**2).sum(axis=0))
+    for k, band in enumerate(bands(parts, sigmas)):
+        for size in (1, 2, 4):
+            count = len(parts) // size
+            if count < 3:
+                break
+            groups = band[: count * size].reshape(count, size, -1).sum(axis=1)
+            most[k] = np.maximum(most[k], count / (count - 1) * (groups**2).sum(axis=0))
     return most
