@@ -9,9 +9,9 @@ from place to place. So blocks of a line are asked whether they agree::
       |===========|===========|===========|===========|   in all blocks: a stripe
       |...........|..##.......|...........|...........|   in one: specimen
 
-Soft shadows are fitted first (`stripe_shadows`, `stripe_levels`), then the profile of the rest across
-the stripes is found (`stripe_profile`), and what of it is certain (`stripe_evidence`). The shadows are
-kept where lines then differ less.
+Soft shadows are fitted first (`stripe_shadows`, `stripe_levels`), then the profile of the rest
+across the stripes is found (`stripe_profile`), and what of it is certain (`stripe_evidence`). The
+shadows are kept where lines then differ less.
 """
 
 from collections.abc import Callable
@@ -411,7 +411,8 @@ def _compared_lines(
     filled = np.where(known, mean, np.float32(0))
     if kind == "additive":
         share = known.astype(np.float32)
-        return (filled / np.float32(level) - share * profile.astype(np.float32)), share
+        scaled = (filled / np.float32(level)).astype(np.float32)
+        return scaled - share * profile.astype(np.float32), share
     lifted = filled * np.exp(-profile).astype(np.float32)
     above = np.maximum(lifted, np.float32(-0.5 * level)) + np.float32(level)
     share = np.where(known, np.clip(lifted / above, 0, 1), 0).astype(np.float32)
