@@ -18,6 +18,7 @@ from tornado.websocket import websocket_connect
 import latticework as lw
 from latticework.errors import LatticeworkError, ProjectError
 from latticework.lattice import Lattice
+from latticework.viz.dashboard.control_page import ControlPage
 from latticework.viz.dashboard.control_token import FILE, control_token, is_token
 from latticework.viz.dashboard.origins import allowed_origins
 from latticework.viz.dashboard.serving import PageServer
@@ -288,3 +289,46 @@ def test_a_run_goes_on_where_the_scheduler_has_no_dashboard(tmp_path, local_clie
 def linger(tile):
     time.sleep(0.3)
     return tile
+
+
+@pytest.mark.filterwarnings("ignore:reference already known")
+def test_buttons_pressed_behind_the_lock_do_nothing(server, project, monkeypatch):
+    from bokeh.client import pull_session
+    from bokeh.document.events import MessageSentEvent
+    from bokeh.events import ButtonClick
+    from bokeh.models import Button
+
+    asked = []
+    ask = ControlPage._ask
+
+    def listened(page, make):
+        asked.append(page.unlocked)
+        ask(page, make)
+
+    monkeypatch.setattr(ControlPage, "_ask", listened)
+    parts = urlsplit(server.url)
+    before = project.query("select count(*) from commands")
+    session = pull_session(
+        url=f"http://{parts.netloc}/lattice-control", arguments={"project": server.shown.key}
+    )
+    try:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            buttons = list(session.document.select({"type": Button}))
+            if len(buttons) > 8:
+                break
+            time.sleep(0.2)
+            session.pull()
+        assert len(buttons) > 8
+        for button in buttons * 2:  # as a browser says it
+            session._document_patched(
+                MessageSentEvent(session.document, "bokeh_event", ButtonClick(button))
+            )
+        session.force_roundtrip()
+        time.sleep(2)
+    finally:
+        session.close()
+    assert asked
+    assert not any(asked)
+    assert project.query("select count(*) from commands") == before
+    assert not project.settings.paused
