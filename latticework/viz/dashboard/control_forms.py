@@ -287,6 +287,7 @@ def _div(text: str, **options: object) -> Div:
         stylesheets=[widget_style()],
         sizing_mode="stretch_width",
         margin=(0, 0, 6, 0),
+        disable_math=True,  # two dollars in a message are no formula
         **options,
     )
 

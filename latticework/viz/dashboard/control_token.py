@@ -82,4 +82,5 @@ def _make(file: Path) -> None:
 
 def is_token(project: Path, given: str) -> bool:
     """Whether `given` is the token of a project; takes as long for a wrong one as for the right."""
-    return hmac.compare_digest(control_token(project).encode(), given.strip().encode())
+    asked = given.strip().encode("utf-8", "replace")
+    return hmac.compare_digest(control_token(project).encode(), asked)

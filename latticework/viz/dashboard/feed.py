@@ -119,6 +119,8 @@ class Snapshot:
     """What users have set."""
     structure: int
     """Grows whenever stages or tiles have come, gone or changed."""
+    outline: int = 0
+    """Grows whenever stages have."""
     gauge: KeepingUp | None = None
     """Rates, times left, and room on the disk."""
     pools: tuple[PoolFacts, ...] = ()
@@ -160,6 +162,8 @@ class ProjectFeed:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.recent = RecentAttempts()
+        self.trouble = ""
+        """Why the project could not be looked at the last time; empty if it could."""
         self._snapshot: Snapshot | None = None
         self._project: Project | None = None
         self._files: dict[str, StatusFiles] = {}
@@ -216,6 +220,7 @@ class ProjectFeed:
 
     def _trouble(self, text: str) -> None:
         self._project = None
+        self.trouble = text
         if self._snapshot is not None:
             self._snapshot = replace(
                 self._snapshot, number=self._snapshot.number + 1, trouble=text, at=time.time()
@@ -229,6 +234,7 @@ class ProjectFeed:
         running = project.is_run()
         structure = self._structure_now(project)
         same = structure == self._structure
+        same_stages = structure[:1] == self._structure[:1]
         old = self._snapshot
         if not same or old is None or not running:
             stages = self._from_journal(project, same=same)
@@ -248,12 +254,14 @@ class ProjectFeed:
             stages=stages,
             settings=project.settings,
             structure=(0 if old is None else old.structure) + (not same),
+            outline=(0 if old is None else old.outline) + (not same_stages),
             gauge=self._gauge(project, stages, running=running),
             pools=read_pools(self.path) if running else (),
             outage=read_outage(self.path) if running else "",
             following=read_following(self.path) if running else None,
             events=self._see_events(project),
         )
+        self.trouble = ""
         return self._snapshot
 
     def _open(self) -> "Project":

@@ -29,6 +29,7 @@ class Overview(Page):
     """How each stage stands, who works, and what is wrong."""
 
     title = "Overview"
+    shows_tiles = False
 
     def build(self, _snapshot: Snapshot) -> UIElement:
         """See `Page.build`."""

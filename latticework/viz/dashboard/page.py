@@ -31,6 +31,8 @@ from latticework.viz.words import plain
 
 log = logging.getLogger(__name__)
 
+COOKIES = ("lattice-chosen", "lattice-theme")
+"""Cookies of ours: the chosen theme, and else the browser's own."""
 TICK_MS = 1000
 """Milliseconds between two updates of an open page."""
 Answer = TypeVar("Answer")
@@ -135,6 +137,8 @@ class Page:
 
     title: ClassVar[str]
     """What the navigation calls it."""
+    shows_tiles: ClassVar[bool] = True
+    """Whether it has to be built anew when tiles have come, not only when stages have changed."""
 
     def __init__(self, visit: Visit) -> None:
         self.visit = visit
@@ -175,18 +179,23 @@ class Frame:
         self.visit, self.page = visit, page
         self._note = page.html("<p class='faint'>Looking at the project …</p>")
         self.root = column(self._note, sizing_mode="stretch_width", margin=0)
-        self._seen = self._structure = -1
+        self._seen = self._built = -1
 
     def tick(self) -> None:
         """Show the latest snapshot, if it is new."""
         snapshot = self.visit.feed.snapshot
-        if snapshot is None or snapshot.number == self._seen:
+        if snapshot is None:
+            if self.visit.feed.trouble:
+                self._say(self.visit.feed.trouble)
+            return
+        if snapshot.number == self._seen:
             return
         self._seen = snapshot.number
         try:
-            if snapshot.structure != self._structure:
+            now = snapshot.structure if self.page.shows_tiles else snapshot.outline
+            if now != self._built:
                 body = self.page.build(snapshot)
-                self._structure = snapshot.structure
+                self._built = now
                 self.root.children = [self._note, body]
             self.page.update(snapshot)
             self._say(snapshot.trouble)
@@ -209,7 +218,7 @@ def theme_of(document: Document) -> Theme:
     """The theme that a browser asks for, by a cookie of ours."""
     context = document.session_context
     cookies = {} if context is None or context.request is None else context.request.cookies
-    chosen = cookies.get("lattice-chosen", cookies.get("lattice-theme"))
+    chosen = next((cookies[name] for name in COOKIES if name in cookies), None)
     return "dark" if chosen == "dark" else "light"
 
 

@@ -19,7 +19,7 @@ from latticework.errors import LatticeworkError
 from latticework.viz.dashboard.hub import Hub, Shown
 from latticework.viz.dashboard.leaving import PageHandler
 from latticework.viz.dashboard.origins import allowed_origins
-from latticework.viz.dashboard.page import Page, open_page
+from latticework.viz.dashboard.page import COOKIES, Page, open_page
 from latticework.viz.html import escaped
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,29 @@ def pages() -> dict[str, type[Page]]:
     }
 
 
+_SESSION = ("bokeh-session-id", "bokeh-token")
+"""By which a request could say, to Bokeh, which session it wants."""
+
+
+class Pages(BokehTornado):  # type: ignore[misc]  # Bokeh is Any to the checker
+    """Bokeh's application, in which no request says which session it gets.
+
+    A link could name a session that somebody else then joins, and sees what is typed there.
+    """
+
+    def find_handler(self, request: Any, **options: Any) -> Any:
+        """See tornado's ``Application.find_handler``."""
+        for name in _SESSION:
+            for arguments in (
+                request.arguments,
+                request.query_arguments,
+                request.body_arguments,
+            ):
+                arguments.pop(name, None)
+            request.headers.pop(name, None)
+        return super().find_handler(request, **options)
+
+
 def bokeh_app(hub: Hub, origins: list[str], *, prefix: str = "") -> BokehTornado:
     """The pages as an application for a tornado server.
 
@@ -68,8 +91,10 @@ def bokeh_app(hub: Hub, origins: list[str], *, prefix: str = "") -> BokehTornado
         f"/{place}": Application(PageHandler(functools.partial(open_page, hub, all_pages, place)))
         for place in all_pages
     }
-    return BokehTornado(
+    return Pages(
         applications,
+        include_headers=[],
+        include_cookies=list(COOKIES),
         prefix=prefix,
         use_index=False,
         extra_websocket_origins=origins,
