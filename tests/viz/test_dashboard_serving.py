@@ -332,3 +332,21 @@ def test_buttons_pressed_behind_the_lock_do_nothing(server, project, monkeypatch
     assert not any(asked)
     assert project.query("select count(*) from commands") == before
     assert not project.settings.paused
+
+
+def test_a_link_cannot_say_which_session_one_gets(server):
+    import base64
+    import json
+
+    for asked in ("?bokeh-session-id=chosen", "?bokeh-token=chosen"):
+        url = server.url.split("?")[0] + asked
+        for headers in ({}, {"Bokeh-Session-Id": "chosen"}):
+            payload = token_of(get(url, Cookie="jupyter_session=secret", **headers)).split(".")[0]
+            told = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
+            assert json.loads(told)["session_id"] != "chosen"
+            assert "secret" not in told
+
+
+def test_a_token_of_odd_letters_is_just_wrong(project):
+    control_token(project.path)
+    assert not is_token(project.path, "\ud800x")
