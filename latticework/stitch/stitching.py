@@ -448,7 +448,7 @@ def _begin(progress: PhasedProgress, project: Project) -> None:
 
 def _run(project: Project, place: Place, stages: Stages, progress: PhasedProgress) -> "RunSummary":
     there = [name for name in stages if name in project.stages]
-    progress.phase(PHASES[stages])
+    progress.phase(next(words for names, words in PHASES.items() if names[0] == stages[0]))
     summary = project.run(place.of(project, there), stages=there, progress=progress)
     if summary.interrupted:
         raise KeyboardInterrupt

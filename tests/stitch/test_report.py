@@ -425,7 +425,7 @@ def test_what_the_page_says_of_corrections_by_hand_runs(tmp_path, monkeypatch):
     page = done.report.read_text(encoding="utf-8")
     words = words_of(page)
     assert "brain.ome.zarr: y" in words
-    assert "pauses between runs not counted" in words
+    assert "starting up and pauses not counted" in words
     plan = plan_of(done.image)
     code = html.unescape(re.search(r"<pre>(.*?)</pre>", page, re.DOTALL)[1])
     monkeypatch.chdir(tmp_path)
