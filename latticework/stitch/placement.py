@@ -93,10 +93,10 @@ class Placement:
         return other.replace(position_um=self.positions_for(other))
 
     def plot(self, **options: Any) -> "Figure":
-        """A map of tiles and links; see `latticework.stitch.placement_plot.plot_placement`."""
-        from latticework.stitch.placement_plot import plot_placement
+        """A map of tiles and links; see `latticework.viz.plot_links`."""
+        from latticework.viz.links_map import plot_links
 
-        return plot_placement(self, **options)
+        return plot_links(self, **options)
 
     def _repr_html_(self) -> str:
         from latticework.stitch.placement_plot import placement_html

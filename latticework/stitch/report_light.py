@@ -6,12 +6,12 @@ import numpy as np
 
 from latticework.lattice.places import extents_um
 from latticework.stitch import report_page as page
-from latticework.stitch.placement_plot import plane_numbers
 from latticework.stitch.report_charts import Series, profile
 from latticework.stitch.report_facts import Findings
 from latticework.stitch.report_words import light_in_words
 from latticework.viz.figure import INK, Picture
 from latticework.viz.html import escaped
+from latticework.viz.planes import plane_numbers
 from latticework.viz.states import Theme
 
 MOST_CHANNELS = 4

@@ -3,12 +3,12 @@
 import numpy as np
 
 from latticework.stitch import report_page as page
-from latticework.stitch.placement_plot import plot_placement
 from latticework.stitch.report_charts import Series, histogram
 from latticework.stitch.report_facts import Findings
 from latticework.stitch.report_seams import Seam, seams_of
 from latticework.stitch.report_words import in_px
 from latticework.viz.html import escaped
+from latticework.viz.links_map import plot_links
 from latticework.viz.states import Theme
 
 _COLOURS = {"z": "var(--other)", "y": "var(--third)", "x": "var(--blue)"}
@@ -25,7 +25,7 @@ def links_section(found: Findings) -> str:
     )
 
     def draw(theme: Theme) -> object:
-        return plot_placement(found.placement, theme=theme)
+        return plot_links(found.placement, theme=theme)
 
     sharp = 2.0 if len(found.tiles) <= 2000 else 1.5
     body = page.picture(draw, "map of tiles and links", sharp=sharp)

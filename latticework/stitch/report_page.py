@@ -4,7 +4,6 @@ The page stands alone: no script, nothing fetched. Pictures are PNG within the p
 text are there twice, and the browser takes the one that suits the light.
 """
 
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from latticework.stitch.report_views import BoxUm, Outline
 from latticework.viz.figure import INK, PAPER
 from latticework.viz.html import escaped
+from latticework.viz.pictures import png_address, png_bytes
 from latticework.viz.states import Theme, state_colours
 
 Drawn = Callable[[Theme], Any]
@@ -205,18 +205,7 @@ def link(name: str, text: str) -> str:
 
 def png(picture: np.ndarray) -> str:
     """An address of a uint8 picture, grey or in colours, that holds the picture itself."""
-    from matplotlib.image import imsave
-
-    file = BytesIO()
-    if picture.ndim == 2:
-        imsave(file, picture, cmap="gray", vmin=0, vmax=255, format="png")
-    else:
-        imsave(file, picture, format="png")
-    return _address(file.getvalue())
-
-
-def _address(content: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(content).decode('ascii')}"
+    return png_address(png_bytes(picture))
 
 
 def picture(draw: Drawn, alt: str, *, sharp: float = 2.0) -> str:
@@ -236,7 +225,7 @@ def picture(draw: Drawn, alt: str, *, sharp: float = 2.0) -> str:
         figure, file = draw(theme), BytesIO()
         figure.set_facecolor("none")
         figure.savefig(file, format="png", dpi=sharp * DPI, transparent=True)
-        return _address(file.getvalue()), round(figure.get_figwidth() * INCH_PX)
+        return png_address(file.getvalue()), round(figure.get_figwidth() * INCH_PX)
 
     (light, width), (dark, _) = drawn("light"), drawn("dark")
     return (

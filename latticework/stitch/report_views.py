@@ -16,9 +16,9 @@ import numpy as np
 from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.places import extents_um
-from latticework.stitch.placement_plot import plane_numbers
 from latticework.stitch.report_facts import Findings
 from latticework.viz.mosaic import mosaic_picture
+from latticework.viz.planes import plane_numbers
 
 MOST_TILES, MOST_PIXELS = 256, 120e6
 """Tiles, and pixels of a plane of them all, that are read for the picture before."""

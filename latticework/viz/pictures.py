@@ -1,5 +1,7 @@
-"""Grey pictures: contrast, and PNG files of one or of two side by side."""
+"""Small pictures: contrast, PNG files and addresses, two side by side."""
 
+import io
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,10 +25,48 @@ def contrasted(picture: np.ndarray, percentiles: tuple[float, float] = (0.5, 99.
     if not finite.any():
         return np.zeros(picture.shape, dtype=np.uint8)
     low, high = np.percentile(picture[finite], percentiles)
-    span = max(float(high) - float(low), 1e-12)
-    scaled: np.ndarray = np.where(finite, (picture - low) / span, 0.0)
+    return stretched(picture, float(low), float(high))
+
+
+def stretched(picture: np.ndarray, low: float, high: float) -> np.ndarray:
+    """`picture` as uint8, black at `low` and white at `high`; what is not finite is black.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> stretched(np.array([[0.0, 5.0, 20.0]]), 0.0, 10.0).tolist()
+    [[0, 128, 255]]
+    """
+    scaled: np.ndarray = np.where(np.isfinite(picture), (picture - low) / max(high - low, 1e-12), 0)
     grey: np.ndarray = np.rint(255 * np.clip(scaled, 0.0, 1.0)).astype(np.uint8)
     return grey
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """A picture as the bytes of a PNG file: uint8, grey or with a last axis of colours.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> png_bytes(np.zeros((2, 3), "u1"))[1:4]
+    b'PNG'
+    """
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def png_address(content: bytes) -> str:
+    """The bytes of a PNG file as an address that holds them, for an image within a page.
+
+    Examples
+    --------
+    >>> png_address(b"...")
+    'data:image/png;base64,Li4u'
+    """
+    return f"data:image/png;base64,{b64encode(content).decode('ascii')}"
 
 
 def save_png(picture: np.ndarray, path: Path | str) -> Path:

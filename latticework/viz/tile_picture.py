@@ -1,8 +1,5 @@
 """One tile as a small grey picture in the page itself: its middle plane, reduced and stretched."""
 
-import base64
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +7,7 @@ import numpy as np
 
 from latticework.lattice import Box, Tile
 from latticework.viz.html import escaped
-from latticework.viz.pictures import contrasted
+from latticework.viz.pictures import contrasted, png_address, png_bytes
 
 MOST_PX = 4096
 """Pixels along y and x that are read at most: of larger tiles the middle is shown."""
@@ -34,10 +31,10 @@ class TilePicture:
     @property
     def html(self) -> str:
         """The picture as an ``<img>`` that holds its own data."""
-        data = base64.b64encode(png(self.grey)).decode()
+        address = png_address(png_bytes(self.grey))
         return (
             f'<img width="{self.width_px}" height="{self.height_px}" alt="{escaped(self.shown)}" '
-            f'style="display:block;margin:0" src="data:image/png;base64,{data}">'
+            f'style="display:block;margin:0" src="{address}">'
         )
 
 
@@ -122,24 +119,3 @@ def _size(
     wide = shape[1] * tile.pixel_size_um.get(columns, 1.0)
     scale = min(side_px, 4 * max(shape)) / max(tall, wide)
     return max(4, round(tall * scale)), max(4, round(wide * scale))
-
-
-def png(grey: np.ndarray) -> bytes:
-    """A grey picture as the bytes of a PNG file (W3C's recommendation, colour type 0).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> png(np.zeros((2, 3), "u1"))[1:4]
-    b'PNG'
-    """
-    rows, columns = grey.shape
-    lines = np.zeros((rows, columns + 1), dtype=np.uint8)  # each line begins with filter 0
-    lines[:, 1:] = grey
-    head = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
-    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")]
-    chunks = (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in parts
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

@@ -14,11 +14,12 @@ import latticework as lw
 from latticework.lattice import Lattice, State
 from latticework.project.background import Run
 from latticework.viz.html import linked
+from latticework.viz.pictures import png_bytes
 from latticework.viz.project_html import MOST_BYTES
 from latticework.viz.reads_picture import reads_svg, reads_words
 from latticework.viz.stage_html import stage_html
 from latticework.viz.state_maps import StateMap, maps_html
-from latticework.viz.tile_picture import MOST_PX, png, tile_picture
+from latticework.viz.tile_picture import MOST_PX, tile_picture
 from tests.viz.test_lattice_reprs import hovers, parsed
 
 EVIL = "<script>alert(1)</script>"
@@ -236,7 +237,7 @@ def picture_in(page: str) -> np.ndarray:
 
 def test_a_png_holds_the_pixels():
     grey = np.random.default_rng(0).integers(0, 255, (7, 5)).astype("u1")
-    assert (np.asarray(Image.open(io.BytesIO(png(grey)))) == grey).all()
+    assert (np.asarray(Image.open(io.BytesIO(png_bytes(grey)))) == grey).all()
 
 
 def test_a_tile_shows_its_middle_plane():

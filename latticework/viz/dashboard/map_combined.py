@@ -32,11 +32,6 @@ class Standing:
     value: float
     """How far the tile has come: see the module."""
 
-    @property
-    def is_active(self) -> bool:
-        """Whether something happens."""
-        return self.state in ACTIVE
-
 
 def value_of(state: State, depth: int) -> float:
     """How far a tile has come whose stage at a depth is in a state.

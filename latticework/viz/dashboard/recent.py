@@ -90,10 +90,3 @@ class RecentAttempts:
     def of(self, stage: int) -> np.ndarray:
         """The attempts of one stage among the last ones."""
         return np.asarray(self.rows[self.rows["stage"] == stage])
-
-    def completed_per_bin(self, stage: int, *, begin: float, end: float, bins: int) -> np.ndarray:
-        """Units of a stage that were completed in each of `bins` equal spans of time; int64."""
-        mine = self.of(stage)
-        ended = mine["ended"][mine["outcome"] == 1]
-        counts, _ = np.histogram(ended, bins=bins, range=(begin, end))
-        return np.asarray(counts, dtype=np.int64)

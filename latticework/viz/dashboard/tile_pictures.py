@@ -1,7 +1,5 @@
 """Small pictures of what the stages have made of one unit, for its page."""
 
-import base64
-import io
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,7 @@ from latticework.errors import LatticeworkError, ProjectError
 from latticework.project.pipeline import SOURCE
 from latticework.stages.lattices import TILES
 from latticework.viz.dashboard.naming import Unit
-from latticework.viz.pictures import contrasted
+from latticework.viz.pictures import contrasted, png_address, png_bytes, stretched
 from latticework.viz.words import plain, plural
 
 if TYPE_CHECKING:
@@ -57,9 +55,9 @@ def picture_of(project: "Project", unit: Unit, stage: str) -> Shown:
         note = _sizes(*_shape_of(node, unit))
         kept = _kept(outputs, unit)
         if kept is not None:
-            return Shown(stage, png_address(kept), note)
+            return Shown(stage, png_address(png_bytes(kept)), note)
         values, note = _pixels(outputs, node, unit)
-        return Shown(stage, png_address(projected(values)), note)
+        return Shown(stage, png_address(png_bytes(contrasted(projected(values)))), note)
     except (LatticeworkError, OSError, ValueError, MemoryError) as error:
         return Shown(stage, note=f"cannot be shown: {plain(error, 160)}")
 
@@ -84,23 +82,11 @@ def _kept(outputs: "StageOutputs", unit: Unit) -> np.ndarray | None:
     if pixels.dtype == np.uint32:
         return coloured_ids(pixels[0])
     low, high = preview.attrs["low"], preview.attrs["high"]
-    grey = [stretched(*one) for one in zip(pixels, low, high, strict=True)]
+    grey = [
+        stretched(one, *bounds) if np.isfinite(bounds).all() else contrasted(one)
+        for one, *bounds in zip(pixels, low, high, strict=True)
+    ]
     return np.asarray(np.max(grey, axis=0))
-
-
-def stretched(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Grey from black at `low` to white at `high`, uint8; by the picture's own range if unknown.
-
-    Examples
-    --------
-    >>> stretched(np.array([[0.0, 5.0, 20.0]]), 0.0, 10.0).tolist()
-    [[0, 128, 255]]
-    """
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return contrasted(pixels)
-    share = np.nan_to_num((pixels.astype(np.float32) - low) / max(high - low, 1e-12))
-    grey: np.ndarray = np.rint(255 * np.clip(share, 0.0, 1.0)).astype(np.uint8)
-    return grey
 
 
 def coloured_ids(ids: np.ndarray) -> np.ndarray:
@@ -171,22 +157,6 @@ def projected(values: np.ndarray) -> np.ndarray:
     cut = flat[: height // rows * rows, : width // columns * columns].astype(np.float32)
     blocks = cut.reshape(height // rows, rows, width // columns, columns)
     return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
-
-
-def png_address(picture: np.ndarray) -> str:
-    """A picture (grey, contrasted if it is not uint8; or in colour) as a ``data:`` address.
-
-    Examples
-    --------
-    >>> png_address(np.zeros((4, 4), "f4"))[:22]
-    'data:image/png;base64,'
-    """
-    from PIL import Image
-
-    file = io.BytesIO()
-    grey = picture if picture.dtype == np.uint8 else contrasted(picture)
-    Image.fromarray(grey).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def shown_stages(unit: Unit, stages: list[str]) -> list[str]:

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-WINDOW = (1.0, 99.8)
-"""Percentiles."""
+from latticework.io.preview_layout import PERCENTILES
+
 MOST = 250_000
 """Pixels of one sample that are looked at."""
 
@@ -28,7 +28,7 @@ def contrast_of(samples: Iterable[np.ndarray]) -> tuple[float, float]:
     pixels = np.concatenate(parts) if parts else np.zeros(0)
     if not pixels.size:
         return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(pixels, WINDOW))
+    low, high = (float(value) for value in np.percentile(pixels, PERCENTILES))
     if high <= low:
         high = max(float(pixels.max()), low + 1.0)
     return low, high
