@@ -155,7 +155,7 @@ class ControlPage(Page):
         if not self.unlocked or self._busy:
             return
         self._busy = True
-        self.visit.ask(make, self._offered)
+        self.visit.ask(make, self._offered, fresh=True)  # it says how many units it will change
 
     def _offered(self, action: Action | LatticeworkError) -> None:
         self._busy = False

@@ -101,10 +101,17 @@ class Visit:
             self.document.add_next_tick_callback(change)
 
     def ask(
-        self, question: Callable[[Any], Answer], then: Callable[[Answer | LatticeworkError], None]
+        self,
+        question: Callable[[Any], Answer],
+        then: Callable[[Answer | LatticeworkError], None],
+        *,
+        fresh: bool = False,
     ) -> None:
-        """Ask the project something in another thread, and show the answer, or what was wrong."""
-        self.spawn(self._answered(self.questions.ask(question), then))
+        """Ask the project something in another thread, and show the answer, or what was wrong.
+
+        With ``fresh`` it is asked of its states now, not of those of a moment ago.
+        """
+        self.spawn(self._answered(self.questions.ask(question, fresh=fresh), then))
 
     def change(
         self, action: Callable[[Any], Answer], then: Callable[[Answer | LatticeworkError], None]

@@ -81,8 +81,18 @@ class Questions:
         self._ask = ThreadPoolExecutor(1, thread_name_prefix="latticework-questions")
         self._change = ThreadPoolExecutor(1, thread_name_prefix="latticework-changes")
 
-    async def ask(self, question: Callable[[Project], Answer]) -> Answer:
-        """What a function says of the project; it must change nothing."""
+    async def ask(self, question: Callable[[Project], Answer], *, fresh: bool = False) -> Answer:
+        """What a function says of the project; it must change nothing.
+
+        Parameters
+        ----------
+        question
+            The function.
+        fresh
+            Whether states of a moment ago will not do.
+        """
+        if fresh:
+            self._changes += 1
         return await self._asked(self._ask, question)
 
     async def change(self, action: Callable[[Project], Answer]) -> Answer:
