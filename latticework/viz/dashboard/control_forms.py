@@ -13,7 +13,7 @@ from latticework.viz.dashboard.control_actions import ALL, RETRIED, Maker, Selec
 from latticework.viz.dashboard.feed import Snapshot, StageNow
 from latticework.viz.dashboard.look import widget_style
 from latticework.viz.dashboard.page import Visit, set_text
-from latticework.viz.dashboard.parts import button, state_bar
+from latticework.viz.dashboard.parts import badge, button, state_bar
 from latticework.viz.folding import axis_name
 from latticework.viz.html import escaped
 from latticework.viz.states import counts_text
@@ -223,7 +223,7 @@ class Forms:
         state = "paused" if settings.paused else "running" if snapshot.running else "nobody runs it"
         mark = "bad" if settings.paused else "good" if snapshot.running else ""
         trouble = f"<p class='bad'>{escaped(snapshot.outage, 300)}</p>" if snapshot.outage else ""
-        set_text(self._about, f"<p><span class='badge {mark}'>{state}</span></p>{trouble}")
+        set_text(self._about, f"<p>{badge(state, mark)}</p>{trouble}")
         for stage in snapshot.stages:
             if stage.name in self._stages:
                 self._show_stage(snapshot, stage)
@@ -234,12 +234,12 @@ class Forms:
         text, switch = self._stages[stage.name]
         held = stage.name in snapshot.settings.paused_stages
         why = snapshot.settings.gave_up.get(stage.name, "")
-        badge = " <span class='badge bad'>paused</span>" if held else ""
+        mark = f" {badge('paused', 'bad')}" if held else ""
         reason = f"<p class='bad'>paused itself: {escaped(why, 300)}</p>" if why else ""
         counts = escaped(counts_text(stage.by_state), 200)
         set_text(
             text,
-            f"<div class='row'><b>{escaped(stage.name, 60)}</b>{badge}"
+            f"<div class='row'><b>{escaped(stage.name, 60)}</b>{mark}"
             f"<span class='faint'>{counts}</span></div>{state_bar(stage.by_state)}{reason}",
         )
         label = "Resume" if held else "Pause"

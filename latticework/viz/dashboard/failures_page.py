@@ -17,7 +17,15 @@ from latticework.viz.dashboard.failure_tally import Failures, Group, tally_of, t
 from latticework.viz.dashboard.feed import Snapshot
 from latticework.viz.dashboard.figures import new_figure, nice_step, whole_numbers
 from latticework.viz.dashboard.page import Page, Visit, set_text
-from latticework.viz.dashboard.parts import facts, moment, panel, table, text_block, unit_link
+from latticework.viz.dashboard.parts import (
+    badge,
+    facts,
+    moment,
+    panel,
+    table,
+    text_block,
+    unit_link,
+)
 from latticework.viz.folding import axis_name
 from latticework.viz.html import escaped
 from latticework.viz.words import plural
@@ -248,7 +256,7 @@ def group_html(visit: Visit, snapshot: Snapshot, group: Group) -> str:
         links = [unit_link(visit, snapshot, stage, unit) for stage, unit in group.tiles]
         more = group.units - len(links)
         lines.append(f"<p>{', '.join(links)}{f' and {more:,} more' if more > 0 else ''}</p>")
-    kind = f"<span class='badge {'bad' if group.units else ''}'>{escaped(group.kind, 40)}</span>"
+    kind = badge(group.kind, "bad" if group.units else "")
     message = escaped(group.message, 300)
     return (
         f"<div class='row'>{kind}<span>{' · '.join(told)}</span></div>"

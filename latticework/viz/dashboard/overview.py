@@ -12,9 +12,10 @@ from latticework.viz import words
 from latticework.viz.dashboard.feed import Happened, Snapshot, StageNow
 from latticework.viz.dashboard.graph import graph_svg
 from latticework.viz.dashboard.page import Page, set_text
+from latticework.viz.dashboard.parts import badge, facts, panel, square, state_bar, table
 from latticework.viz.html import escaped
 from latticework.viz.keeping_up import alarming, arrivals_line, disk_line, per_minute, verdict
-from latticework.viz.states import bar_order, counted, state_colours
+from latticework.viz.states import bar_order, state_colours
 
 ALARMING = ("units failed", "stage paused itself", "node set aside", "pool refused", "worker lost")
 """Kinds of events that are bad news."""
@@ -61,17 +62,14 @@ class Overview(Page):
             for stage in snapshot.stages
         )
         if not rows:
-            return "<div class='panel'><h2>Stages</h2><p class='faint'>none yet</p></div>"
+            return panel("Stages", "<p class='faint'>none yet</p>")
         gauge = "<th>keeps up</th>" if live else ""
         head = (
             "<tr><th>stage</th><th style='width:32%'>units by state</th><th class='n'>complete</th>"
             f"<th class='n'>rate</th><th class='n'>time left</th>{gauge}<th></th></tr>"
         )
-        return (
-            "<div class='panel'><h2>Stages</h2>"
-            f"<div class='scroll'><table>{head}{rows}</table></div>"
-            f"{legend_html(snapshot.stages)}</div>"
-        )
+        body = f"<div class='scroll'><table>{head}{rows}</table></div>"
+        return panel("Stages", body + legend_html(snapshot.stages))
 
     def _stage_row(self, stage: StageNow, pace: StagePace | None, note: str, *, live: bool) -> str:
         done = stage.count(State.COMPLETE)
@@ -89,7 +87,7 @@ class Overview(Page):
         told += [self._state_link(stage, state) for state in TOLD if stage.count(state)]
         return (
             f"<tr><td class='nowrap'><a href='{link}'>{escaped(stage.name, 40)}</a></td>"
-            f"<td>{bar_html(stage)}</td>"
+            f"<td>{state_bar(stage.by_state)}</td>"
             f"<td class='n nowrap'>{done:,} / {stage.units:,} "
             f"<span class='faint'>{words.percent(done, stage.units)}</span></td>"
             f"<td class='n nowrap'>{rate}</td><td class='n nowrap'>{left}</td>{gauge}"
@@ -110,7 +108,7 @@ class Overview(Page):
             len(snapshot.lattice),
             lambda name: self.visit.link("lattice-map", stage=name),
         )
-        return f"<div class='panel'><h2>Pipeline</h2><div class='scroll'>{svg}</div></div>"
+        return panel("Pipeline", f"<div class='scroll'>{svg}</div>")
 
 
 def stage_notes(snapshot: Snapshot) -> dict[str, str]:
@@ -128,25 +126,20 @@ def facts_html(snapshot: Snapshot) -> str:
     active = sum(stage.count(State.RUNNING) for stage in snapshot.stages)
     queued = sum(stage.count(State.QUEUED) for stage in snapshot.stages)
     workers = sum(pool.workers for pool in snapshot.pools)
-    facts = [
+    told = [
         ("state", run_state(snapshot)),
         ("complete", words.percent(done, total)),
         ("units done", f"{done:,} of {total:,}"),
         ("running", f"{active:,}"),
         ("queued", f"{queued:,}"),
-        ("failed", f"{failed:,}"),
+        ("failed", f"<span class='bad'>{failed:,}</span>" if failed else "0"),
         ("workers", f"{workers:,}" if snapshot.running else "-"),
         ("time left", time_left(snapshot)),
     ]
     gauge = snapshot.gauge
     if gauge is not None and gauge.disk_free_bytes is not None:
-        facts.append(("disk free", words.size(gauge.disk_free_bytes)))
-    shown = "".join(
-        f"<div class='fact'><b class='{'bad' if name == 'failed' and failed else ''}'>{value}</b>"
-        f"<span>{name}</span></div>"
-        for name, value in facts
-    )
-    return f"<div class='panel'><div class='row'>{shown}</div>{remarks_html(snapshot)}</div>"
+        told.append(("disk free", words.size(gauge.disk_free_bytes)))
+    return f"<div class='panel'>{facts(told)}{remarks_html(snapshot)}</div>"
 
 
 def run_state(snapshot: Snapshot) -> str:
@@ -196,29 +189,6 @@ def remarks_html(snapshot: Snapshot) -> str:
     )
 
 
-def bar_html(stage: StageNow) -> str:
-    """Its units as a bar of their states."""
-    total = max(1, stage.units)
-    parts = "".join(
-        f"<i title='{n:,} {state.label}' style='width:{100 * n / total:.3f}%;"
-        f"min-width:{2 if state in (State.FAILED, State.BLOCKED) else 0}px;"
-        f"background:var(--{state.label})'></i>"
-        for state, n in counted(stage.by_state)
-        if state is not State.WAITING
-    )
-    return f"<div class='bar' role='img' aria-label='{escaped(stage.by_state)}'>{parts}</div>"
-
-
-def square(state: State) -> str:
-    """A small square in the colour of a state."""
-    return f"<span class='key' style='background:var(--{state.label})'></span>"
-
-
-def badge(text: str, kind: str = "") -> str:
-    """A word in a frame."""
-    return f"<span class='badge {kind}'>{escaped(text, 60)}</span>"
-
-
 def legend_html(stages: tuple[StageNow, ...]) -> str:
     """The states that occur, and their colours."""
     there = [state for state in bar_order if any(stage.count(state) for stage in stages)]
@@ -231,30 +201,27 @@ def legend_html(stages: tuple[StageNow, ...]) -> str:
 
 def pools_html(snapshot: Snapshot) -> str:
     """Pools of workers, and what SLURM says of those that are missing."""
-    rows = "".join(
-        f"<tr><td class='nowrap'>{escaped(pool.name, 40)}</td><td class='n'>{pool.workers:,}</td>"
-        f"<td class='n'>{pool.slots:,}</td><td class='n'>{pool.out:,}</td>"
-        f"<td class='n nowrap'>{words.size(pool.memory_bytes) if pool.memory_bytes else '-'}</td>"
-        f"<td>{escaped(pool.pending, 200)}</td></tr>"
+    rows = [
+        (
+            escaped(pool.name, 40),
+            f"{pool.workers:,}",
+            f"{pool.slots:,}",
+            f"{pool.out:,}",
+            words.size(pool.memory_bytes) if pool.memory_bytes else "-",
+            escaped(pool.pending, 200),
+        )
         for pool in snapshot.pools
-    )
-    head = (
-        "<tr><th>pool</th><th class='n'>workers</th><th class='n'>slots</th>"
-        "<th class='n'>batches out</th><th class='n'>memory each</th><th>waits for</th></tr>"
-    )
-    body = (
-        f"<div class='scroll'><table>{head}{rows}</table></div>"
-        if rows
-        else "<p class='faint'>No workers: nothing runs this project now.</p>"
-    )
-    return f"<div class='panel'><h2>Workers</h2>{body}</div>"
+    ]
+    head = ["pool", ">workers", ">slots", ">batches out", ">memory each", "waits for"]
+    empty = "No workers: nothing runs this project now."
+    return panel("Workers", table(head, rows, empty=empty))
 
 
 def events_html(events: tuple[Happened, ...]) -> str:
     """The last events."""
     rows = "".join(map(event_row, events[:SHOWN_EVENTS]))
     body = f"<table>{rows}</table>" if rows else "<p class='faint'>Nothing has happened yet.</p>"
-    return f"<div class='panel'><h2>What happened</h2>{body}</div>"
+    return panel("What happened", body)
 
 
 def event_row(event: Happened) -> str:

@@ -14,7 +14,7 @@ from bokeh.models import Button
 from latticework.lattice.states import State
 from latticework.viz.dashboard.look import widget_style
 from latticework.viz.html import escaped
-from latticework.viz.states import counted, state_colours
+from latticework.viz.states import counted, counts_text
 from latticework.viz.words import plain
 
 if TYPE_CHECKING:
@@ -79,6 +79,28 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
     return f"<div class='row'>{''.join(parts)}</div>"
 
 
+def square(state: State) -> str:
+    """A small square in the colour of a state.
+
+    Examples
+    --------
+    >>> square(State.FAILED)
+    "<i class='key' style='background:var(--failed)'></i>"
+    """
+    return f"<i class='key' style='background:var(--{state.label})'></i>"
+
+
+def badge(text: str, kind: str = "") -> str:
+    """A word in a frame; `kind` is ``good``, ``bad`` or nothing.
+
+    Examples
+    --------
+    >>> badge("paused", "bad")
+    "<span class='badge bad'>paused</span>"
+    """
+    return f"<span class='{f'badge {kind}'.strip()}'>{escaped(text, 60)}</span>"
+
+
 def state_mark(state: State) -> str:
     """A state with its colour.
 
@@ -87,14 +109,11 @@ def state_mark(state: State) -> str:
     >>> state_mark(State.FAILED)
     "<span class='nowrap'><i class='key' style='background:var(--failed)'></i>failed</span>"
     """
-    label = state_colours[state].label
-    return (
-        f"<span class='nowrap'><i class='key' style='background:var(--{label})'></i>{label}</span>"
-    )
+    return f"<span class='nowrap'>{square(state)}{state.label}</span>"
 
 
 def state_bar(counts: Mapping[State, int]) -> str:
-    """Counts as a bar of the states' colours.
+    """Counts as a bar of the states' colours, on that of waiting; a single failure can be seen.
 
     Examples
     --------
@@ -103,11 +122,13 @@ def state_bar(counts: Mapping[State, int]) -> str:
     """
     total = max(1, sum(n for _, n in counted(counts)))
     parts = "".join(
-        f"<i style='width:{100 * n / total:.1f}%;background:var(--{state.label})' "
-        f"title='{n:,} {state.label}'></i>"
+        f"<i style='width:{100 * n / total:.3f}%;"
+        f"min-width:{2 if state in (State.FAILED, State.BLOCKED) else 0}px;"
+        f"background:var(--{state.label})' title='{n:,} {state.label}'></i>"
         for state, n in counted(counts)
+        if state is not State.WAITING
     )
-    return f"<div class='bar'>{parts}</div>"
+    return f"<div class='bar' role='img' aria-label='{escaped(counts_text(counts))}'>{parts}</div>"
 
 
 def moment(at: float | None, *, now: float | None = None) -> str:
