@@ -266,8 +266,10 @@ class RealBrowser:
 
     def open(self, url: str) -> Any:
         """Open a page, until it shows something of the project."""
+        from tests.viz.looking import Looking
+
         page = self._browser.open(url)
-        page.wait_for(f"{DEEP_TEXT}.includes('clean')")
+        Looking(page).wait_text("clean")
         self._pages.append(page)
         return page
 
@@ -278,14 +280,6 @@ class RealBrowser:
     def close(self) -> None:
         """End it."""
         self._browser.close()
-
-
-DEEP_TEXT = (
-    "(function deep(n){let t='';for(const c of n.childNodes){if(c.shadowRoot)t+=deep(c.shadowRoot);"
-    "if(c.nodeType===3)t+=c.textContent+' ';else if(!['STYLE','SCRIPT'].includes(c.nodeName))"
-    "t+=deep(c);}return t;})(document.querySelector('main'))"
-)
-"""All text of a page's main part, also within Bokeh's widgets."""
 
 
 @contextmanager

@@ -48,10 +48,10 @@ def token_of(page):
     return re.search(r'"token":"([^"]+)"', page).group(1)
 
 
-async def connect(server, *, origin=None, token=None):
-    """A connection as a browser's, from a page of `origin`."""
-    parts = urlsplit(server.url)
-    token = token or token_of(await asyncio.to_thread(get, server.url))
+async def connect(url, *, origin=None, token=None):
+    """A connection to a page as a browser's, from a page of `origin`."""
+    parts = urlsplit(url)
+    token = token or token_of(await asyncio.to_thread(get, url))
     request = HTTPRequest(
         f"ws://{parts.netloc}{parts.path}/ws",
         headers={"Origin": origin or f"http://{parts.netloc}"},
@@ -66,7 +66,7 @@ def test_it_listens_on_loopback_alone(server):
 
 def test_a_page_of_its_own_may_connect(server):
     async def first():
-        socket = await connect(server)
+        socket = await connect(server.url)
         return await asyncio.wait_for(socket.read_message(), 20)
 
     assert "ACK" in asyncio.run(first())
@@ -78,14 +78,14 @@ def test_a_page_of_its_own_may_connect(server):
 )
 def test_a_page_of_another_origin_is_refused(server, origin):
     with pytest.raises(HTTPClientError) as refused:
-        asyncio.run(connect(server, origin=origin))
+        asyncio.run(connect(server.url, origin=origin))
     assert refused.value.code == 403
 
 
 def test_a_made_up_session_is_refused(server):
     async def says():
         with contextlib.suppress(HTTPClientError):
-            socket = await connect(server, token="made.up")
+            socket = await connect(server.url, token="made.up")
             return await asyncio.wait_for(socket.read_message(), 20)
 
     assert asyncio.run(says()) is None
@@ -165,7 +165,7 @@ def test_malformed_requests_are_survived(server, junk):
 )
 def test_malformed_messages_end_that_connection_only(server, message):
     async def send():
-        socket = await connect(server)
+        socket = await connect(server.url)
         with contextlib.suppress(Exception):
             await socket.write_message(message, binary=isinstance(message, bytes))
             for _ in range(3):
@@ -181,7 +181,7 @@ def test_malformed_messages_end_that_connection_only(server, message):
 def test_two_hundred_clients_come_and_go(server):
     async def visit(gate):
         async with gate:
-            socket = await connect(server)
+            socket = await connect(server.url)
             await asyncio.wait_for(socket.read_message(), 60)
             socket.close()
 
@@ -266,17 +266,10 @@ def test_a_run_has_the_pages_on_its_dask_dashboard(tmp_path):
     assert "brain.lw" in get(link)
     assert 'href="lattice"' in get(link.rsplit("/", 1)[0] + "/status")
     with pytest.raises(HTTPClientError) as refused:
-        asyncio.run(connect_to(link, "http://evil.example"))
+        asyncio.run(connect(link, origin="http://evil.example"))
     assert refused.value.code == 403
     assert run.wait(120)
     assert run.dashboard_link is None
-
-
-async def connect_to(link, origin):
-    parts = urlsplit(link)
-    token = token_of(await asyncio.to_thread(get, link))
-    request = HTTPRequest(f"ws://{parts.netloc}{parts.path}/ws", headers={"Origin": origin})
-    return await websocket_connect(request, subprotocols=["bokeh", token])
 
 
 def test_a_run_goes_on_where_the_scheduler_has_no_dashboard(tmp_path, local_client):
@@ -308,17 +301,14 @@ def test_buttons_pressed_behind_the_lock_do_nothing(server, project, monkeypatch
     monkeypatch.setattr(ControlPage, "_ask", listened)
     parts = urlsplit(server.url)
     before = project.query("select count(*) from commands")
+    until = time.monotonic() + 30
+    while server.shown.feed.snapshot is None and time.monotonic() < until:
+        time.sleep(0.05)  # then the page has its parts when it is opened
     session = pull_session(
         url=f"http://{parts.netloc}/lattice-control", arguments={"project": server.shown.key}
     )
     try:
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            buttons = list(session.document.select({"type": Button}))
-            if len(buttons) > 8:
-                break
-            time.sleep(0.2)
-            session.pull()
+        buttons = list(session.document.select({"type": Button}))
         assert len(buttons) > 8
         for button in buttons * 2:  # as a browser says it
             session._document_patched(

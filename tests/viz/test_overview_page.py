@@ -11,15 +11,7 @@ from latticework.lattice.states import State
 from latticework.viz.dashboard.graph import places
 from latticework.viz.dashboard.look import PALETTES
 from latticework.viz.states import state_colours
-
-TEXT = (
-    "(function deep(node){let text='';for(const child of node.childNodes){"
-    "if(child.shadowRoot)text+=deep(child.shadowRoot);"
-    "if(child.nodeType===3)text+=child.textContent+' ';"
-    "else if(!['STYLE','SCRIPT'].includes(child.nodeName))text+=deep(child);}return text;})"
-    "(document.body)"
-)
-"""All text of a page, also that within Bokeh's widgets."""
+from tests.viz.looking import looked_at
 
 
 def fail_on_odd(tile):
@@ -42,16 +34,16 @@ def project(tmp_path):
 def test_it_shows_states_and_failures_as_they_are(project, browser):
     project.set_patience(after=None)
     project.run(lw.local(workers=1), progress="none")
-    with project.dashboard() as server, browser.open(server.url) as page:
-        text = page.wait_for(f"{TEXT}.includes('8 failed') && {TEXT}")
+    with project.dashboard() as server, looked_at(browser, server.url) as seen:
+        seen.wait_text("8 failed")
+        text = seen.text
         assert "16 / 16" in text
         assert "8 / 16" in text
         assert "not running" in text
         assert "units of 'even' failed" in text or "'even'" in text
         assert "<img src=x" in text or "onerror" in text  # as text
-        assert page.evaluate("document.querySelectorAll('img[src=x]').length") == 0
-        assert page.errors == []
-        drawn = page.pixels()[..., :3].reshape(-1, 3)
+        assert seen.count("img[src=x]") == 0
+        drawn = seen.page.pixels()[..., :3].reshape(-1, 3)
         for state in (State.COMPLETE, State.FAILED):
             colour = state_colours[state].light.lstrip("#")
             wanted = np.array([int(colour[k : k + 2], 16) for k in (0, 2, 4)])
@@ -59,41 +51,43 @@ def test_it_shows_states_and_failures_as_they_are(project, browser):
 
 
 def test_it_follows_what_changes(project, browser):
-    with project.dashboard() as server, browser.open(server.url) as page:
-        page.wait_for(f"{TEXT}.includes('means')")
-        assert "later" not in page.evaluate(TEXT)
+    with project.dashboard() as server, looked_at(browser, server.url) as seen:
+        seen.wait_text("means")
+        assert "later" not in seen.text
         project.add(np.square, name="later", after="clean")
-        page.wait_for(f"{TEXT}.includes('later')")
+        seen.wait_text("later")
         project.pause("clean")
-        page.wait_for(f"{TEXT}.includes('paused')")
-        assert page.errors == []
+        seen.wait_text("paused")
 
 
 def test_it_is_drawn_in_the_browsers_theme(project, browser):
     with (
         project.dashboard() as server,
-        browser.open(server.url, colour_scheme="dark") as page,
+        looked_at(browser, server.url, colour_scheme="dark") as seen,
     ):
-        page.wait_for(f"{TEXT}.includes('means')")
-        behind = page.pixels()[-2, 2, :3]
+        seen.wait_text("means")
+        behind = seen.page.pixels()[-2, 2, :3]
         colour = PALETTES["dark"].page.lstrip("#")
         assert [int(colour[k : k + 2], 16) for k in (0, 2, 4)] == behind.tolist()
-        page.click("header button")
+        seen.page.click("header button")
         time.sleep(1)
-        page.wait_for(f"{TEXT}.includes('means')")
+        seen.ready()
+        seen.wait_text("means")
         colour = PALETTES["light"].page.lstrip("#")
-        assert [int(colour[k : k + 2], 16) for k in (0, 2, 4)] == page.pixels()[-2, 2, :3].tolist()
+        assert [int(colour[k : k + 2], 16) for k in (0, 2, 4)] == (
+            seen.page.pixels()[-2, 2, :3].tolist()
+        )
 
 
 def test_a_project_that_goes_away_is_told_and_comes_back(project, browser):
-    with project.dashboard() as server, browser.open(server.url) as page:
-        page.wait_for(f"{TEXT}.includes('means')")
+    with project.dashboard() as server, looked_at(browser, server.url) as seen:
+        seen.wait_text("means")
         away = project.path.with_name("away.lw")
         project.path.rename(away)
-        page.wait_for(f"{TEXT}.includes('there is no project') || {TEXT}.includes('No such file')")
+        told = "(deepText().includes('there is no project') || deepText().includes('No such file'))"
+        seen.page.wait_for(told)
         away.rename(project.path)
-        page.wait_for(f"!{TEXT}.includes('there is no project') && {TEXT}.includes('means')")
-        assert page.errors == []
+        seen.page.wait_for(f"!{told} && deepText().includes('means')")
 
 
 def test_stages_stand_right_of_what_they_read():
