@@ -152,6 +152,15 @@ def test_two_pools_of_one_name_are_refused():
 # ------------------------------------------------------------------ running in several
 
 
+def charged(attempts):
+    """The outcomes that count against a tile, in their order.
+
+    On a busy machine Dask's nanny may end a worker before the worker has seen that its memory is
+    full. Such an attempt is "worker lost", counts for nothing, and is repeated.
+    """
+    return [outcome for outcome in attempts.outcome if outcome != "worker lost"]
+
+
 @pytest.fixture(scope="module")
 def small_and_large():
     """Two real pools: 420 MiB and 2 GiB a worker."""
@@ -232,8 +241,7 @@ def test_what_had_too_little_memory_alone_begins_in_a_larger_pool_that_comes_lat
     assert not project.run([small], progress="none")  # there is none still: it takes its chance
     project.retry(failed=True)
     assert project.run(small_and_large, progress="none")
-    outcomes = project.attempts("hungry", y=1, x=2).outcome.tolist()
-    assert outcomes == ["memory", "memory", "complete"]
+    assert charged(project.attempts("hungry", y=1, x=2)) == ["memory", "memory", "complete"]
 
 
 def test_a_stage_that_was_changed_is_tried_in_the_small_pool_again(folder, small_and_large):
@@ -242,8 +250,7 @@ def test_a_stage_that_was_changed_is_tried_in_the_small_pool_again(folder, small
     assert project.run(small_and_large, progress="none")
     project.change("hungry", megabytes=701)
     assert project.run(small_and_large, progress="none")
-    outcomes = project.attempts("hungry", y=1, x=2).outcome.tolist()
-    assert outcomes == ["memory", "complete"] * 2
+    assert charged(project.attempts("hungry", y=1, x=2)) == ["memory", "complete"] * 2
 
 
 def test_a_stage_that_leaks_memory_gets_new_processes_and_no_tile_pays(folder, small_and_large):
