@@ -8,9 +8,10 @@ themselves are read by `latticework.io.mouselight_tiles`.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -325,9 +326,9 @@ def _row(entry: Any, number: int, file: Path, mapping: Sequence[Mapping[str, str
                 'drive_mapping={"remote": ..., "local": ...}',
                 file,
             )
-        path = str(PurePosixPath(path.lstrip("/")))
+        path = "/".join(part for part in path.split("/") if part not in ("", ".")) or "."
     position = _triple(entry.get("position"))
-    if any(not np.isfinite(value) or value != round(value) for value in position):
+    if not all(value.is_integer() for value in position):
         raise SourceError(
             f"{file}: tile {given!r} has the position {entry.get('position')!r}; expected whole "
             "numbers x, y and z, its place on the lattice: correct or remove it",
@@ -347,12 +348,11 @@ def _row(entry: Any, number: int, file: Path, mapping: Sequence[Mapping[str, str
 def _triple(given: Any) -> tuple[float, ...]:
     """z, y and x of an object; NaN where something is missing."""
     values = given if isinstance(given, Mapping) else {}
+    found = [values.get(axis) for axis in "zyx"]
     try:
-        return tuple(
-            float("nan") if values.get(axis) is None else float(values[axis]) for axis in "zyx"
-        )
+        return tuple([math.nan if value is None else float(value) for value in found])
     except (TypeError, ValueError):
-        return (float("nan"),) * 3
+        return (math.nan,) * 3
 
 
 def _mapped(path: str, mapping: Sequence[Mapping[str, str]]) -> str:
@@ -372,7 +372,8 @@ def _latest(rows: list[_Row], file: Path) -> tuple[list[_Row], dict[str, str]]:
     by_path = {row.path: row for row in rows}  # a tile listed twice is as listed last
     places: dict[tuple[int, ...], _Row] = {}
     superseded: dict[str, str] = {}
-    ordered = sorted(by_path.values(), key=lambda row: natural_key(row.path))
+    keys = {path: natural_key(path) for path in by_path}
+    ordered = sorted(by_path.values(), key=lambda row: keys[row.path])
     if not ordered:
         raise SourceError(f"{file} lists no tiles; expected at least one: wait for the first", file)
     for row in ordered:
@@ -385,7 +386,7 @@ def _latest(rows: list[_Row], file: Path) -> tuple[list[_Row], dict[str, str]]:
         places[row.position] = row
     for lost in superseded:  # whoever counts in the end
         superseded[lost] = places[by_path[lost].position].path
-    kept = sorted(places.values(), key=lambda row: natural_key(row.path))
+    kept = sorted(places.values(), key=lambda row: keys[row.path])
     return kept, superseded
 
 
