@@ -137,6 +137,7 @@ def test_ctrl_c_before_anything_runs_is_clean_too(gated, shell):
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_watching_ends_with_the_run(gated, gate, shell):
     running = shell("run", gated, "--workers", "2", "--progress", "none")
     project = lw.open_project(gated)

@@ -88,6 +88,7 @@ def slow_with_pid(tile, *, folder):
     return tile + np.uint16(1)
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_stopped_and_comes_back_does_no_harm(tmp_path):
     lattice, pixels = numbered()
     (tmp_path / "pids").mkdir()

@@ -102,10 +102,8 @@ def test_a_coordinator_that_is_told_to_end_as_well_ends_first(folder):
     until(lambda: not schedulers(folder), seconds=20, what="its end")
 
 
-@pytest.mark.parametrize(
-    "lie",
-    ["dead", *(pytest.param(lie, marks=pytest.mark.slow) for lie in ("id", "folder", "mode", "{"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("lie", ["dead", "id", "folder", "mode", "{"])
 def test_a_file_that_leads_to_no_scheduler_of_this_pool_is_replaced(folder, lie):
     file = wanted(folder).file
     about = opened(wanted(folder)).about

@@ -59,7 +59,9 @@ def own_cluster():
 # ------------------------------------------------------------------ workers that die
 
 
-@pytest.mark.parametrize("function", [steps.kill_worker, steps.kill_worker_late])
+@pytest.mark.parametrize(
+    "function", [steps.kill_worker, pytest.param(steps.kill_worker_late, marks=pytest.mark.slow)]
+)
 def test_a_tile_that_kills_its_worker_fails_alone(folder, own_cluster, function):
     lattice, array = numbered()
     project = lw.create(folder / "p.lw", lattice)

@@ -43,6 +43,7 @@ def made(tmp_path, shape, seconds):
     return project, array
 
 
+@pytest.mark.slow
 def test_a_coordinator_in_a_job_submits_jobs_that_know_nothing_of_it(submit, idle_slurm, tmp_path):
     slurm = idle_slurm
     project, array = made(tmp_path, (3, 4), 0.5)

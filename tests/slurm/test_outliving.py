@@ -159,6 +159,7 @@ def test_a_coordinator_that_is_told_to_end_ends_its_jobs(start, idle_slurm, tmp_
     until(lambda: not schedulers(path), seconds=20, what="the end of the scheduler")
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_leaves_its_jobs_to_the_next_one(idle_slurm, tmp_path):
     lattice, array = numbered((3, 3))
     project = lw.create(tmp_path / "p.lw", lattice)

@@ -110,6 +110,7 @@ def test_clearing_leaves_an_empty_queue_and_idle_nodes(idle_slurm):
     assert [idle_slurm.node_state(node) for node in idle_slurm.nodes] == ["idle"] * 3
 
 
+@pytest.mark.slow
 def test_two_testbeds_run_side_by_side(idle_slurm, short_folder):
     with Testbed(short_folder, nodes=1) as other:
         job = other.submit("sleep", "600")
