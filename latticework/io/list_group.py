@@ -29,6 +29,7 @@ from latticework.io.labels import Label, compact, expand
 from latticework.io.layout import LIST_DIM, ArrayLayout
 from latticework.io.plain_zarr import (
     array_metadata,
+    clear_unfinished,
     decode_text,
     encode_text,
     read_group,
@@ -93,6 +94,8 @@ class ListGroup:
         labels = {} if lattice is None else _unusual_labels(lattice)
         old = self._written
         first = None if old is None else _rows_kept(old, columns)
+        if old is None:
+            clear_unfinished(self.path, *(self.path / name for name in columns))
         if old is None or first is None:
             first, (self._separator, self._chunk) = 0, self._other_chunks()
         elif first == n and labels == self._labels:

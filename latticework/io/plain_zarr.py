@@ -17,6 +17,7 @@ array([3, 4, 5])
 array([3, 4, 5])
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -53,6 +54,25 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def clear_unfinished(*folders: Path) -> None:
+    """Remove what a process that was killed in `replace_file` left; for a folder's only writer.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / ".zarr.json.71.5.0.tmp").touch()
+    >>> (folder / "zarr.json").touch()
+    >>> clear_unfinished(folder, folder / "missing")
+    >>> [file.name for file in folder.iterdir()]
+    ['zarr.json']
+    """
+    for folder in folders:
+        for file in folder.glob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                file.unlink()
 
 
 def swap_folder(new: Path, path: Path) -> None:

@@ -19,7 +19,12 @@ import google_crc32c
 import numcodecs
 import numpy as np
 
-from latticework.io.plain_zarr import replace_file, write_group, write_json
+from latticework.io.plain_zarr import (
+    clear_unfinished,
+    replace_file,
+    write_group,
+    write_json,
+)
 from latticework.io.preview_files import HEAD, facts_of, scan, waiting_name
 from latticework.io.preview_layout import PreviewLayout, blosc_options
 from latticework.io.preview_store import (
@@ -133,9 +138,7 @@ class Merging:
 
     def _tidy(self) -> None:
         """Remove what a process left behind that was killed while it wrote."""
-        for member in (*MEMBERS, "."):
-            for file in (self.folder / member).glob(".*.tmp"):
-                file.unlink(missing_ok=True)
+        clear_unfinished(self.folder, *(self.folder / member for member in MEMBERS))
 
     # ---------------------------------------------------------------- a shard
 

@@ -26,6 +26,7 @@ from latticework.errors import StoreError
 from latticework.io.plain_zarr import (
     array_metadata,
     chunk_file,
+    clear_unfinished,
     fill_value,
     read_array,
     read_group,
@@ -92,6 +93,7 @@ class StatusArray:
 
     def __init__(self, path: Path | str, lattice: Lattice) -> None:
         self.path = Path(path)
+        self._begun = False
         self.grow(lattice)
 
     def grow(self, lattice: Lattice) -> None:
@@ -106,6 +108,10 @@ class StatusArray:
     def write(self, stages: Mapping[str, Columns], *, order: Sequence[str] | None = None) -> None:
         """Write the states of some stages; see `write_status`."""
         present = self._present()
+        if not self._begun:
+            clear_unfinished(self.path, *self.path.glob("*/"))
+            shutil.rmtree(self._new, ignore_errors=True)
+            self._begun = True
         known = present["stages"] if present else []
         order = (
             list(order) if order is not None else [*known, *(s for s in stages if s not in known)]

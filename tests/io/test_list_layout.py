@@ -250,6 +250,18 @@ def test_only_the_last_chunk_is_written_when_tiles_arrive(tmp_path, monkeypatch)
     assert changed == {f"{name}/c.2" for name in ("tile_x", "tile_name", "x_um", "y_um")}
 
 
+def test_what_a_killed_writer_left_is_cleared_away_by_the_next(tmp_path):
+    layout = planned(line([0]))
+    group = ListGroup(tmp_path / "data.zarr")
+    group.write(layout, line(range(9)))
+    left = [group.path / ".zarr.json.71.5.0.tmp", group.path / "tile_x" / ".c.0.71.5.1.tmp"]
+    for file in left:
+        file.touch()
+    ListGroup(group.path).write(layout, line(range(10)))
+    assert not any(file.exists() for file in left)
+    assert len(read_list(group.path).columns["tile_x"]) == 10
+
+
 def test_who_opened_it_before_reads_the_labels_of_before(tmp_path, monkeypatch):
     """Labels that came in front move positions, but never half of them under a reader."""
     monkeypatch.setattr(list_group, "CHUNK", 4)

@@ -165,6 +165,18 @@ def test_tiles_that_change_places_are_found_there(tmp_path):
     assert seen(status.path) == {"a": {0: 6, 1: 7, 2: 8}, "b": {0: 3, 1: 4, 2: 5}}
 
 
+def test_what_a_killed_writer_left_is_cleared_away_by_the_next(tmp_path, lattice):
+    path = tmp_path / "s.zarr"
+    write_status(path, lattice, {"a": columns(lattice, State.WAITING)})
+    whole = sorted(tmp_path.rglob("*"))
+    (path / "state" / ".c.0.0.0.71.5.0.tmp").touch()
+    (path / ".zarr.json.71.5.1.tmp").touch()
+    shutil.copytree(path, tmp_path / ".s.zarr.new")
+    write_status(path, lattice, {"a": columns(lattice, State.COMPLETE)})
+    assert sorted(tmp_path.rglob("*")) == whole
+    assert int(xarray.open_zarr(path).state[0, 0, 0]) == State.COMPLETE
+
+
 def test_where_folders_cannot_be_exchanged_they_are_renamed(tmp_path, lattice, monkeypatch):
     monkeypatch.setattr(plain_zarr, "exchange", lambda *_: False)
     path = tmp_path / "s.zarr"

@@ -131,7 +131,8 @@ def check(folder, reference):
     np.testing.assert_array_equal(
         project["sharp"].data.to_numpy(), image().astype("i4") - smooth.astype("i4")
     )
-    assert leftovers(folder) == []
+    left = leftovers(folder)
+    assert not left, left
     check_status_array(project)
 
 
