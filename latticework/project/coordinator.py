@@ -30,6 +30,7 @@ from latticework.lattice.states import ACTIVE, State
 from latticework.project.care import Care
 from latticework.project.dispatch import Batch, Suspects, turns_s
 from latticework.project.feeding import Feed
+from latticework.project.fetching import fetched
 from latticework.project.fingerprints import failure_stamps
 from latticework.project.growing import tidy
 from latticework.project.ledger import CANCELLED, CHARGED, COMPLETE, save_snapshot
@@ -296,7 +297,7 @@ class Coordinator(RunDesk):
     def _done(self, batch: Batch, future: Any) -> None:
         if future.status == "finished":
             try:
-                report = future.result(timeout=1)
+                report = fetched(future, 1)
             except TimeoutError:
                 self._wait_again(batch, future)
             except CancelledError:

@@ -1,5 +1,6 @@
 """Running a project in the test's own process: real coordinator, stores and journal, no cluster."""
 
+import asyncio
 import os
 import tempfile
 from contextlib import contextmanager
@@ -12,14 +13,26 @@ from latticework.lattice import Lattice
 from latticework.project import running
 
 
+class Fetches:
+    """As much of a Dask client as its futures' reports are fetched with."""
+
+    def sync(self, function, *arguments):
+        return asyncio.run(function(*arguments))
+
+    async def gather(self, future, *, asynchronous):  # noqa: ARG002  as Dask's
+        return future.result()
+
+
 class Done:
     """A future that has come back already."""
+
+    client = Fetches()
 
     def __init__(self, value, error):
         self.value, self.error = value, error
         self.status = "finished" if error is None else "error"
 
-    def result(self, timeout=None):  # noqa: ARG002  as Dask's
+    def result(self):
         return self.value
 
     def exception(self):

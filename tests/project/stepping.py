@@ -14,6 +14,7 @@ from latticework.project.coordinator import Coordinator
 from latticework.project.delays import Delays
 from latticework.project.deriving import left_out
 from latticework.project.pipeline import Pipeline
+from tests.project.running import Fetches
 from tests.project.weather import WEATHER
 
 FACTS = ("mark", "tries", "published", "fingerprint")
@@ -21,6 +22,8 @@ FACTS = ("mark", "tries", "published", "fingerprint")
 
 class Later:
     """A future whose fate the test decides."""
+
+    client = Fetches()
 
     def __init__(self, function, arguments):
         self.function, self.arguments = function, arguments
@@ -42,7 +45,7 @@ class Later:
         for callback in self.callbacks:
             callback(self)
 
-    def result(self, timeout=None):  # noqa: ARG002  as Dask's
+    def result(self):
         if self.status != "finished":
             raise CancelledError
         return self.value
