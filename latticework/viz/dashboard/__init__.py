@@ -3,6 +3,7 @@
 ==================  =================================================================
 `feed`              what all pages show, looked at once for all of them
 `status_files`      the states that a run leaves, read where they changed
+`which_project`     whether another project has taken the place of one that is shown
 `recent`            the attempts of the recent past
 `questions`         what needs the journal or pixels, answered in other threads
 `hub`               the projects that pages can show

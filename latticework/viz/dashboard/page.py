@@ -187,6 +187,7 @@ class Frame:
         self._note = page.html("<p class='faint'>Looking at the project …</p>")
         self.root = column(self._note, sizing_mode="stretch_width", margin=0)
         self._seen = self._built = -1
+        self._life: int | None = None
 
     def tick(self) -> None:
         """Show the latest snapshot, if it is new."""
@@ -198,6 +199,9 @@ class Frame:
         if snapshot.number == self._seen:
             return
         self._seen = snapshot.number
+        if self._life not in (None, snapshot.life):  # of another project nothing that we know holds
+            self.page, self._built = type(self.page)(self.visit), -1
+        self._life = snapshot.life
         try:
             now = snapshot.structure if self.page.shows_tiles else snapshot.outline
             if now != self._built:
