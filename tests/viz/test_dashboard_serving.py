@@ -324,6 +324,17 @@ def test_buttons_pressed_behind_the_lock_do_nothing(server, project, monkeypatch
     assert not project.settings.paused
 
 
+def test_a_token_in_an_address_does_not_come_back_in_the_page(server):
+    from bokeh.util.token import get_token_payload
+
+    assert "#token=" in server.control_url
+    for given in ("&token=s3cret-token-s3cret", "&x=1&token=s3cret-token-s3cret"):
+        page = get(server.url.replace("/lattice", "/lattice-control") + given)
+        told = str(get_token_payload(token_of(page)))
+        assert "s3cret" not in page + told
+        assert server.shown.key in told
+
+
 def test_a_link_cannot_say_which_session_one_gets(server):
     import base64
     import json

@@ -16,7 +16,7 @@
                     `control_page`
 `tile_facts` ...    what pages tell, without HTML: `tile_facts`, `tile_pictures`, `failure_tally`,
                     `failure_groups`, `work_data`, `control_actions`
-`control_gate`      makes guessing the token slow
+`control_memory`    the token in a browser's tab
 `naming`            which unit or region is meant by what was typed
 `parts`, `figures`  bits of HTML, and figures in the pages' look
 `changing_data`     only what changed in a figure is sent

@@ -11,7 +11,7 @@ from latticework.errors import ProjectError
 
 FILE = "control-token"
 """Its file in the project's folder; only its owner may read that."""
-_FORM = re.compile(r"[A-Za-z0-9_-]{20,200}")
+_FORM = re.compile(r"[A-Za-z0-9_-]{22,200}")
 
 
 def control_token(project: Path) -> str:

@@ -279,6 +279,7 @@ def open_page(
         variables=variables(theme),
         css=asset("page.css"),
         project=name,
+        key="" if shown is None else shown.key,
         nav=[
             {"href": f"{place}{query}", "title": page.title, "here": place == here}
             for place, page in pages.items()
