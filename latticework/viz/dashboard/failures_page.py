@@ -15,7 +15,7 @@ from latticework.viz.dashboard.changing_data import send
 from latticework.viz.dashboard.failure_groups import failures
 from latticework.viz.dashboard.failure_tally import Failures, Group, tally_of, traceback_of
 from latticework.viz.dashboard.feed import Snapshot
-from latticework.viz.dashboard.figures import new_figure, nice_step, whole_numbers
+from latticework.viz.dashboard.figures import literal, new_figure, nice_step, whole_numbers
 from latticework.viz.dashboard.page import Page, Visit, set_text
 from latticework.viz.dashboard.parts import (
     badge,
@@ -28,7 +28,7 @@ from latticework.viz.dashboard.parts import (
 )
 from latticework.viz.folding import axis_name
 from latticework.viz.html import escaped
-from latticework.viz.words import plural
+from latticework.viz.words import plain, plural
 
 if TYPE_CHECKING:
     from latticework.project.project import Project
@@ -93,7 +93,7 @@ class FailuresPage(Page):
         return made
 
     def _figure_of_planes(self, lattice: Lattice, dim: str) -> UIElement:
-        labels = [str(label) for label in lattice.labels[dim].tolist()]
+        labels = lattice.labels[dim]
         made = new_figure(self.visit.palette, f"Failed units by {axis_name(dim)}", height=200)
         made.vbar(
             x="label",
@@ -107,7 +107,8 @@ class FailuresPage(Page):
         few = len(labels) <= 24
         made.xaxis.ticker = list(range(len(labels))) if few else made.xaxis.ticker
         made.xaxis.major_label_overrides = {
-            k: label for k, label in enumerate(labels) if few or k % max(1, len(labels) // 12) == 0
+            k: literal(plain(labels[k], 16))
+            for k in range(0, len(labels), 1 if few else len(labels) // 12)
         }
         return made
 

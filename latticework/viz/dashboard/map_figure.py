@@ -22,13 +22,14 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from latticework.lattice.states import State
+from latticework.viz.dashboard.figures import literal
 from latticework.viz.dashboard.look import FONT, PALETTES, asset
 from latticework.viz.dashboard.map_colours import Colours
 from latticework.viz.dashboard.map_controls import map_style
 from latticework.viz.dashboard.map_mosaic import GREYS, OUTLINE_PX, Mosaic, Wanted
 from latticework.viz.dashboard.map_painting import Drawn, Painting, differences
 from latticework.viz.dashboard.map_scene import Scene, Sight
-from latticework.viz.dashboard.map_ticks import axis_title, ticks_of
+from latticework.viz.dashboard.map_ticks import Ticks, axis_title, ticks_of
 from latticework.viz.states import Theme
 from latticework.viz.words import plain
 
@@ -67,6 +68,7 @@ class MapFigure:
         self.theme = theme
         self.scene = scene
         self._mosaic: Wanted | None = None
+        self._labels: dict[str, tuple[str, Ticks]] = {}
         self._shown: tuple[tuple[Drawn, ...], tuple[Drawn, ...]] = ((), ())
         width, height = scene.extent
         pane = scene.panes[0] if scene.panes else None
@@ -375,11 +377,14 @@ class MapFigure:
             (self.figure.xaxis[0], self.figure.yaxis[0]), found, dims, strict=True
         ):
             title = axis_title(pane.lattice, dim, in_um=in_um)
-            if axis.axis_label != title:
-                axis.axis_label = title
-            if axis.major_label_overrides != ticks:
-                axis.major_label_overrides = ticks
+            if self._labels.get(axis.id) == (title, ticks):
+                continue
+            if self._labels.get(axis.id, ("", {}))[0] != title:
+                axis.axis_label = literal(title)
+            if self._labels.get(axis.id, ("", {}))[1] != ticks:
+                axis.major_label_overrides = {at: literal(text) for at, text in ticks.items()}
                 axis.ticker = FixedTicker(ticks=list(ticks))
+            self._labels[axis.id] = title, ticks
 
 
 def _columns(rows: Sequence[tuple[float, ...]], names: tuple[str, ...]) -> dict[str, list[float]]:
