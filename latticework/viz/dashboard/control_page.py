@@ -31,7 +31,6 @@ class ControlPage(Page):
     """Pause and resume, retry and cancel, order, hosts; for whoever has the project's token."""
 
     title = "Control"
-    shows_tiles = False
 
     def __init__(self, visit: Visit) -> None:
         super().__init__(visit)

@@ -62,11 +62,9 @@ class FailuresPage(Page):
         self._planes = {
             dim: ColumnDataSource({"label": [], "n": []}) for dim in snapshot.lattice.dims
         }
-        self._by_plane = row(
-            *(self._figure_of_planes(snapshot.lattice, dim) for dim in self._planes),
-            sizing_mode="stretch_width",
-            spacing=14,
-        )
+        self._by_plane = row(sizing_mode="stretch_width", spacing=14)
+        self._lattice: Lattice | None = None
+        self._see_lattice(snapshot.lattice)
         self._figures.children = [self._over_time, self._by_plane]
         self._figures.visible = False
         side = column(self._kinds, self._hosts, width=400, sizing_mode="fixed", margin=0)
@@ -80,6 +78,19 @@ class FailuresPage(Page):
             ),
             sizing_mode="stretch_width",
         )
+
+    def form(self, _snapshot: Snapshot) -> object:
+        """See `Page.form`."""
+        return None
+
+    def _see_lattice(self, lattice: Lattice) -> None:
+        """Figures of planes for the tiles that there are: others only where labels have come."""
+        old, self._lattice = self._lattice, lattice
+        if old is None or any(
+            not np.array_equal(old.labels[dim], lattice.labels[dim]) for dim in self._planes
+        ):
+            figures = [self._figure_of_planes(lattice, dim) for dim in self._planes]
+            self._by_plane.children = figures
 
     def _figure_of_times(self) -> UIElement:
         made = new_figure(
@@ -122,6 +133,8 @@ class FailuresPage(Page):
         if self._busy or seen == self._seen or now < self._not_before:
             return
         self._seen, self._busy, self._not_before = seen, True, now + EVERY_S
+        if snapshot.lattice is not self._lattice:
+            self._see_lattice(snapshot.lattice)
         rows, stage = recent.rows, self.visit.arguments.get("stage")
         self.visit.ask(
             lambda project: failures(snapshot, tally_of(project), rows, stage),

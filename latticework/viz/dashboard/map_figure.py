@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from bokeh.core.properties import Bool, Float, List, String, value
+from bokeh.core.properties import Bool, Float, Int, List, String, value
 from bokeh.events import ButtonClick, MouseLeave, MouseMove, Tap
 from bokeh.model import DataModel
 from bokeh.models import (
@@ -28,7 +28,7 @@ from latticework.viz.dashboard.map_colours import Colours
 from latticework.viz.dashboard.map_controls import map_style
 from latticework.viz.dashboard.map_mosaic import GREYS, OUTLINE_PX, Mosaic, Wanted
 from latticework.viz.dashboard.map_painting import Drawn, Painting, differences
-from latticework.viz.dashboard.map_scene import Scene, Sight
+from latticework.viz.dashboard.map_scene import Scene, Sight, grown_by
 from latticework.viz.dashboard.map_ticks import Ticks, axis_title, ticks_of
 from latticework.viz.states import Theme
 from latticework.viz.words import plain
@@ -48,6 +48,8 @@ class MapEye(DataModel):  # type: ignore[misc]
     extent = List(Float, default=[1.0, 1.0])
     cell = List(Float, default=[1.0, 1.0])
     strip = Bool(default=False)
+    shift = List(Float, default=[0.0, 0.0])
+    grown = Int(default=0)
     go = String(default="")
 
 
@@ -215,6 +217,7 @@ class MapFigure:
             for end in ("start", "end"):
                 span.js_on_change(end, moved)
         self.eye.js_on_change("go", CustomJS(code=FOLLOW))
+        self.eye.js_on_change("grown", self._script("grown"))
 
     def _script(self, act: str) -> CustomJS:
         args = {"fig": self.figure, "eye": self.eye, "act": act}
@@ -228,6 +231,22 @@ class MapFigure:
             button.js_on_event(ButtonClick, self._script(act))
             buttons.append(button)
         return buttons
+
+    def grow(self, scene: Scene) -> bool:
+        """Go on with a scene of a lattice that has grown, at the tiles that one has gone to.
+
+        Returns
+        -------
+        bool
+            False where the picture's geometry is another one: make another figure.
+        """
+        shift = grown_by(self.scene, scene)
+        if shift is None:
+            return False
+        self.scene = scene
+        self.point_at(None)
+        self.eye.update(extent=list(scene.extent), shift=list(shift), grown=self.eye.grown + 1)
+        return True
 
     # ---------------------------------------------------------------- what people do
 

@@ -144,15 +144,20 @@ class Page:
 
     title: ClassVar[str]
     """What the navigation calls it."""
-    shows_tiles: ClassVar[bool] = True
-    """Whether it has to be built anew when tiles have come, not only when stages have changed."""
 
     def __init__(self, visit: Visit) -> None:
         self.visit = visit
 
     def build(self, snapshot: Snapshot) -> UIElement:
-        """The page's parts for a project as it is now; again when its stages or tiles change."""
+        """The page's parts for a project as it is now; again when its `form` is another one."""
         raise NotImplementedError
+
+    def form(self, snapshot: Snapshot) -> object:
+        """What the page has to be built anew for: then what a person typed or opened is lost.
+
+        That is which stages there are; everything else, tiles that come too, is for `update`.
+        """
+        return snapshot.outline
 
     def update(self, snapshot: Snapshot) -> None:
         """Show what has changed; called every second with a new snapshot, so it must be quick."""
@@ -186,7 +191,8 @@ class Frame:
         self.visit, self.page = visit, page
         self._note = page.html("<p class='faint'>Looking at the project …</p>")
         self.root = column(self._note, sizing_mode="stretch_width", margin=0)
-        self._seen = self._built = -1
+        self._seen = -1
+        self._built: object = None
         self._life: int | None = None
 
     def tick(self) -> None:
@@ -200,10 +206,10 @@ class Frame:
             return
         self._seen = snapshot.number
         if self._life not in (None, snapshot.life):  # of another project nothing that we know holds
-            self.page, self._built = type(self.page)(self.visit), -1
+            self.page, self._built = type(self.page)(self.visit), None
         self._life = snapshot.life
         try:
-            now = snapshot.structure if self.page.shows_tiles else snapshot.outline
+            now = type(self.page), self.page.form(snapshot)
             if now != self._built:
                 body = self.page.build(snapshot)
                 self._built = now
