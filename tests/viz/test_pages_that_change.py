@@ -15,7 +15,7 @@ from latticework.viz.dashboard.hub import Hub
 from latticework.viz.dashboard.page import Frame, Visit
 from latticework.viz.dashboard.serving import pages
 from tests.project.test_state_machine import tiles
-from tests.viz.looking import looked_at
+from tests.viz.looking import Looking, looked_at
 from tests.viz.test_dashboard_parts import write_attempts
 from tests.viz.test_map_page import FIGURE, colour, point_of, wait_for_colour
 
@@ -127,3 +127,18 @@ def test_what_is_typed_chosen_and_opened_stays_while_tiles_come(project, browser
             assert "ValueError: tile 7 is dark" in seen.text
             time.sleep(1.5)
             assert beside.page.evaluate("deepShown('details[open]').length") == 1
+
+
+@pytest.mark.slow
+def test_a_page_whose_server_was_started_again_is_loaded_again(project, browser):
+    server = project.dashboard()
+    with browser.open(server.url.replace("/lattice?", "/lattice-map?") + "&stage=clean") as page:
+        seen = Looking(page)
+        wait_for_colour(page, 2.1, 2.1, colour(6))
+        server.close()
+        seen.wait_text("Nothing is new on this page: its server does not answer.")
+        project.retry("clean", 14, states="cancelled")
+        with project.dashboard(port=server.port):
+            wait_for_colour(page, 2.1, 2.1, colour(1))
+            seen.ready()
+            assert "Nothing is new" not in seen.text

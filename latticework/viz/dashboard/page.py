@@ -10,8 +10,9 @@ from urllib.parse import urlencode
 
 import jinja2
 from bokeh.document import Document
+from bokeh.events import ConnectionLost
 from bokeh.layouts import column
-from bokeh.models import Div, UIElement
+from bokeh.models import CustomJS, Div, UIElement
 
 from latticework.errors import LatticeworkError
 from latticework.viz.dashboard.feed import ProjectFeed, Snapshot
@@ -35,6 +36,8 @@ COOKIES = ("lattice-chosen", "lattice-theme")
 """Cookies of ours: the chosen theme, and else the browser's own."""
 TICK_MS = 1000
 """Milliseconds between two updates of an open page."""
+LOST_MS = 2000
+"""Milliseconds between two looks whether a server that has gone is there again."""
 Answer = TypeVar("Answer")
 
 
@@ -300,12 +303,24 @@ def open_page(
         text = "<div class='panel'><p class='bad'>There is no such project here.</p></div>"
         document.add_root(Div(text=text, stylesheets=[widget_style()]))
         return lambda: None
+    load_again_when_lost(document, shown.key)
     visit = Visit(shown, document, theme, arguments)
     frame = Frame(visit, kind(visit))
     document.add_root(frame.root)
     document.add_periodic_callback(frame.tick, TICK_MS)
     frame.tick()
     return visit.leave
+
+
+def load_again_when_lost(document: Document, key: str) -> None:
+    """Have a page whose server has gone say so, and load itself again when one answers.
+
+    Bokeh's own way, to join a session of the same name, leaves parts of a page dead where the
+    session is another one: of a server that was started again, or after some seconds.
+    """
+    document.config.update(reconnect_session=False, notify_connection_status=False)
+    lost = CustomJS(args={"project": key, "every": LOST_MS}, code=asset("lost.js"))
+    document.js_on_event(ConnectionLost, lost)
 
 
 __all__ = ["Frame", "Page", "Visit", "open_page", "set_text"]
