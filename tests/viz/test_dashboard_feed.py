@@ -9,14 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bokeh.document import Document
 
 import latticework as lw
 from latticework.errors import LatticeworkError
+from latticework.io.status_array import write_status
 from latticework.lattice.states import State
 from latticework.viz.dashboard.failure_tally import tally_of
 from latticework.viz.dashboard.feed import ProjectFeed
 from latticework.viz.dashboard.hub import Hub
+from latticework.viz.dashboard.page import Visit
 from latticework.viz.dashboard.questions import Questions
+from latticework.viz.dashboard.status_files import StatusFiles
 from tests.viz.test_dashboard_parts import write_attempts
 
 
@@ -160,3 +164,36 @@ def test_a_closed_server_lets_go_of_the_project_s_files(project):
         assert not open_files(folder)
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("torn", [b"", b"\x04\x04", b"\xff" * 4, b"\x04\x09\x04\x04"])
+def test_torn_states_are_not_taken_for_states(tmp_path, torn):
+    lattice = tiles()
+    path = tmp_path / "status.zarr"
+    write_status(path, lattice, {"clean": {"state": np.array([4, 4, 5, 1], "u1")}})
+    files = StatusFiles(path, lattice)
+    assert files.look()["clean"].reshape(-1).tolist() == [4, 4, 5, 1]
+    file = path / "state" / "c.0.0.0"
+    whole = file.read_bytes()
+    file.write_bytes(torn)
+    assert files.look() == {}
+    file.write_bytes(whole)
+    assert files.look()["clean"].reshape(-1).tolist() == [4, 4, 5, 1]
+    (path / "zarr.json").write_text("{")
+    assert files.look() == {}
+
+
+def test_a_tab_that_has_gone_asks_nothing_and_leaves_nothing_waiting(project):
+    async def visit():
+        hub = Hub()
+        tab = Visit(hub.put(project.path), Document(), "light", {})
+        asked = []
+        tab.ask(asked.append, asked.append)
+        tab.leave()  # before it has begun
+        tab.ask(asked.append, asked.append)
+        await asyncio.sleep(0.1)
+        gc.collect()  # what was begun and never awaited would warn here
+        hub.close()
+        return asked
+
+    assert asyncio.run(visit()) == []

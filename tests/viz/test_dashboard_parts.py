@@ -18,6 +18,7 @@ from latticework.viz.dashboard.control_page import carried_out, made_of
 from latticework.viz.dashboard.control_token import control_token
 from latticework.viz.dashboard.failure_groups import failures
 from latticework.viz.dashboard.failure_tally import FailureTally, same_message
+from latticework.viz.dashboard.failures_page import MOST_BARS, _bars
 from latticework.viz.dashboard.feed import ProjectFeed
 from latticework.viz.dashboard.naming import read_labels, unit_of
 from latticework.viz.dashboard.recent import ATTEMPT
@@ -147,6 +148,17 @@ def test_messages_that_differ_in_numbers_and_paths_are_the_same(numbers):
     )
     assert first == second
     assert "cannot read" in first
+
+
+def test_planes_share_bars_where_there_are_very_many():
+    few = _bars(np.array([3, 0, 1]))
+    assert (few["label"].tolist(), few["n"].tolist()) == ([0, 1, 2], [3, 0, 1])
+    counts = np.zeros(1_000_001, int)
+    counts[[0, 5, 1_000_000]] = 1
+    many = _bars(counts)
+    assert len(many["n"]) <= MOST_BARS
+    assert many["n"].sum() == 3
+    assert many["label"][-1] <= 1_000_000
 
 
 # -------------------------------------------------------------------- work

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import errno
 import http.client
 import re
 import socket
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -226,6 +228,16 @@ def test_a_token_that_others_can_read_is_refused(project):
     control_token(project.path)
     (project.path / FILE).chmod(0o644)
     with pytest.raises(ProjectError, match="can be read by others"):
+        control_token(project.path)
+
+
+def test_a_folder_that_cannot_be_written_is_said(project, monkeypatch):
+    def refuse(*_arguments, **_options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("latticework.viz.dashboard.control_token.os.open", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(ProjectError, match="cannot be made .Read-only file system.*writable"):
         control_token(project.path)
 
 

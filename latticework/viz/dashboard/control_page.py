@@ -123,7 +123,7 @@ class ControlPage(Page):
         trouble = ""
         try:
             good = await asyncio.to_thread(is_token, path, given)
-        except ProjectError as error:
+        except (ProjectError, OSError) as error:
             good, trouble = False, str(error)
         if not good:
             await asyncio.sleep(WRONG_S)

@@ -77,7 +77,8 @@ def _make(file: Path) -> None:
             "from a dashboard; make the folder writable"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a read-only folder it was told already
+            partial.unlink(missing_ok=True)
 
 
 def is_token(project: Path, given: str) -> bool:

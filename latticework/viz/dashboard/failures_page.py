@@ -39,6 +39,8 @@ MOST_PROBLEMS = 5
 """Unreadable tiles that are named."""
 MOST_BINS = 60
 """Bars over time."""
+MOST_BARS = 1000
+"""Bars along a lattice dim: of more planes than that several share one."""
 
 
 class FailuresPage(Page):
@@ -109,7 +111,7 @@ class FailuresPage(Page):
         made.vbar(
             x="label",
             top="n",
-            width=0.8,
+            width=0.8 * _shared(len(labels)),
             source=self._planes[dim],
             color=self.visit.palette.bad,
             alpha=0.9,
@@ -157,8 +159,7 @@ class FailuresPage(Page):
         self._by_plane.visible = any(counts.any() for _, _, counts in found.planes)
         for dim, _, counts in found.planes:
             if dim in self._planes:
-                rows = {"label": np.arange(len(counts)), "n": counts}
-                send(self._planes[dim], rows, by="label")
+                send(self._planes[dim], _bars(counts), by="label")
 
     def _show_times(self, ended: np.ndarray) -> None:
         first, last = float(ended[0]), float(ended[-1])
@@ -204,6 +205,19 @@ class FailuresPage(Page):
         if text.strip():
             inside = text_block(text)
             set_text(trace, f"<details><summary>a traceback</summary>{inside}</details>")
+
+
+def _shared(n: int) -> int:
+    """How many of `n` planes share a bar."""
+    return -(-n // MOST_BARS)
+
+
+def _bars(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Where bars are, and how high, of counts by plane."""
+    each = _shared(len(counts))
+    first = np.arange(0, len(counts), max(1, each))
+    middle = first + (np.minimum(each, len(counts) - first) - 1) / 2
+    return {"label": middle, "n": np.add.reduceat(counts, first)}
 
 
 def _traceback(project: "Project", *, error: int) -> str:

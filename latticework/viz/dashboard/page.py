@@ -114,20 +114,22 @@ class Visit:
 
         With ``fresh`` it is asked of its states now, not of those of a moment ago.
         """
-        self.spawn(self._answered(self.questions.ask(question, fresh=fresh), then))
+        self.spawn(self._answered(lambda: self.questions.ask(question, fresh=fresh), then))
 
     def change(
         self, action: Callable[[Any], Answer], then: Callable[[Answer | LatticeworkError], None]
     ) -> None:
         """Have the project changed in another thread, and show what came of it."""
-        self.spawn(self._answered(self.questions.change(action), then))
+        self.spawn(self._answered(lambda: self.questions.change(action), then))
 
     async def _answered(
-        self, answer: Awaitable[Answer], then: Callable[[Answer | LatticeworkError], None]
+        self,
+        begin: Callable[[], Awaitable[Answer]],
+        then: Callable[[Answer | LatticeworkError], None],
     ) -> None:
         found: Answer | LatticeworkError
         try:
-            found = await answer
+            found = await begin()  # not before: a tab that has gone asks nothing
         except LatticeworkError as error:
             found = error
         except Exception as error:
