@@ -237,7 +237,7 @@ def test_a_folder_that_cannot_be_written_is_said(project, monkeypatch):
 
     monkeypatch.setattr("latticework.viz.dashboard.control_token.os.open", refuse)
     monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(ProjectError, match="cannot be made .Read-only file system.*writable"):
+    with pytest.raises(ProjectError, match=r"cannot be made .Read-only file system.*writable"):
         control_token(project.path)
 
 
