@@ -45,35 +45,40 @@ def project(tmp_path):
     return made
 
 
-@pytest.mark.parametrize("place", list(pages()))
-def test_tiles_that_come_build_no_page_anew(project, place):
+def test_tiles_that_come_build_no_page_anew(project):
     async def follow():
         hub = Hub()
         shown = hub.put(project.path)
         shown.feed.close()  # it looks when it is told to
         await asyncio.sleep(0.1)
         first = shown.feed.look()
-        visit = Visit(shown, Document(), "light", {"stage": "clean", "tile": "7"})
-        frame = Frame(visit, pages()[place](visit))
-        frame.tick()
-        body = frame.root.children[-1]
+        frames = {}
+        for place, kind in pages().items():
+            visit = Visit(shown, Document(), "light", {"stage": "clean", "tile": "7"})
+            frames[place] = Frame(visit, kind(visit))
+        bodies = {place: body_of(frame) for place, frame in frames.items()}
         grow(project, [(6, 0), (2, -1)])
-        assert shown.feed.look().structure > first.structure
-        frame.tick()
-        assert frame.root.children[-1] is body
-        assert shown.feed.snapshot.outline == first.outline
+        grown = shown.feed.look()
+        assert grown.structure > first.structure
+        assert grown.outline == first.outline
+        assert [p for p, frame in frames.items() if body_of(frame) is not bodies[p]] == []
         project.add(np.square, name="later", after="clean")
-        again = shown.feed.look()
-        assert again.outline > first.outline
-        frame.tick()
-        stays = place not in ("lattice-work", "lattice-control")
-        assert (frame.root.children[-1] is body) == stays
-        assert not frame._note.visible, frame._note.text
+        assert shown.feed.look().outline > first.outline
+        anew = [place for place, frame in frames.items() if body_of(frame) is not bodies[place]]
+        assert anew == ["lattice-work", "lattice-control"]  # they have a part for each stage
+        assert [frame._note.text for frame in frames.values() if frame._note.visible] == []
         await asyncio.sleep(0.3)
-        visit.leave()
+        for frame in frames.values():
+            frame.visit.leave()
         hub.close()
 
     asyncio.run(follow())
+
+
+def body_of(frame):
+    """What the page has been built of, after another look."""
+    frame.tick()
+    return frame.root.children[-1]
 
 
 @pytest.mark.slow
