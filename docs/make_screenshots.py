@@ -89,7 +89,7 @@ def main(folder: Path) -> None:
                 base = pages.url.partition("/lattice?")[0]
                 token = pages.control_url.partition("token=")[2] if name == "control" else ""
                 url = f"{base}/{place}&project={pages.shown.key}" + (
-                    f"&token={token}" * bool(token)
+                    f"#token={token}" * bool(token)
                 )
                 for suffix, viewport in SIZES.items():
                     for theme in ("light", "dark"):

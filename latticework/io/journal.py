@@ -111,12 +111,20 @@ class Journal:
                 self._db = self._connect()
         except sqlite3.Error as error:
             raise StoreError(self.damaged(error)) from error
+        try:
+            self._see_format()
+        except BaseException:
+            self._db.close()  # whoever tries again and again must not run out of files
+            raise
+
+    def _see_format(self) -> None:
+        """Refuse what is no journal, or of a later format; bring an older one to this one."""
         found = self.query("select value from meta where key='format'")
         if not found or not str(found[0][0]).isdigit():
             raise StoreError(self.damaged(ValueError("it does not say its format")))
         if int(found[0][0]) > FORMAT:
             raise StoreError(
-                f"{path} has format {found and found[0][0]}, this latticework reads up to "
+                f"{self.path} has format {found and found[0][0]}, this latticework reads up to "
                 f"{FORMAT}: use a newer latticework"
             )
         if int(found[0][0]) < FORMAT:
@@ -164,7 +172,6 @@ class Journal:
         try:
             (read_as_newer if self._read_only else upgrade)(self._db)
         except sqlite3.Error as error:
-            self._db.close()
             raise self._unwritable(error) from error
 
     def _connect(self, *, mode: str | None = None) -> sqlite3.Connection:
@@ -173,10 +180,14 @@ class Journal:
         db = sqlite3.connect(
             uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
         )
-        if mode == "rw":
-            db.execute("pragma journal_mode=truncate")
-            db.execute("pragma synchronous=normal")
-        db.execute(f"pragma cache_size={-16000 if mode == 'rw' else -2000}")
+        try:
+            if mode == "rw":
+                db.execute("pragma journal_mode=truncate")
+                db.execute("pragma synchronous=normal")
+            db.execute(f"pragma cache_size={-16000 if mode == 'rw' else -2000}")
+        except BaseException:
+            db.close()
+            raise
         return db
 
     def _undo_killed_commit(self) -> None:

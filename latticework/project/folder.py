@@ -272,6 +272,12 @@ class ProjectFolder:
             return self.coordinator.outage.text
         return read_outage(self.path) if self._lock.is_taken() else ""
 
+    def let_go(self) -> None:
+        """Close the files of a project that is only looked at; it is of no use any more."""
+        self._pipeline = self._settings = None
+        self.previews_open.clear()
+        self._journal.close()
+
     # ---------------------------------------------------------------- for the coordinator
 
     def lock(self) -> CoordinatorLock:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import latticework as lw
-from latticework.viz.dashboard import control_gate
+from latticework.viz.dashboard.control_page import WRONG_S
 from latticework.viz.dashboard.control_token import control_token
 from latticework.viz.dashboard.serving import PageServer
 from tests.viz import dashboard_steps as steps
@@ -23,10 +23,10 @@ class Running:
     def __init__(self, project, server):
         self.project, self.server = project, server
 
-    def url(self, page, **arguments):
+    def url(self, page, *, token="", **arguments):
         root, _, project = self.server.url.partition("/lattice?")
         more = "".join(f"&{name}={value}" for name, value in arguments.items())
-        return f"{root}/{page}?{project}{more}"
+        return f"{root}/{page}?{project}{more}" + f"#token={token}" * bool(token)
 
     def wait(self, done, timeout_s=60.0):
         until = time.monotonic() + timeout_s
@@ -61,14 +61,6 @@ def running(local_client, tmp_path_factory):
             yield found
         finally:
             run.stop()
-
-
-@pytest.fixture
-def gate(monkeypatch):
-    """A gate of the test's own, that nobody has tried yet."""
-    new = control_gate.Gate()
-    monkeypatch.setattr("latticework.viz.dashboard.control_page.GATE", new)
-    return new
 
 
 def test_a_tile_s_page_tells_its_states_attempts_and_what_it_looks_like(browser, running):
@@ -139,26 +131,47 @@ def test_the_work_page_shows_rates_durations_workers_and_slow_units(browser, run
 
 
 @pytest.mark.slow
-def test_a_wrong_token_is_refused_slowly_and_guessing_shuts_the_gate(browser, running, gate):
+def test_a_wrong_token_is_answered_slowly_and_never_shuts_the_right_one_out(browser, running):
     token = control_token(running.project.path)
-    with looked_at(browser, running.url("lattice-control")) as seen:
-        seen.wait_text("Locked")
+    with looked_at(browser, running.url("lattice-control", token="of-a-link")) as seen:
+        seen.wait_text("Locked", "That is not the token of this project")
         assert "Pause the project" not in seen.text
-        begun = time.monotonic()
-        seen.enter("input[type=password]", "guessed")
-        seen.wait_text("That is not the token of this project")
-        assert time.monotonic() - begun >= control_gate.WRONG_S
-        for _ in range(9):
-            gate.opens(running.project.path, "guessed")
+        for number in range(12):
+            begun = time.monotonic()
+            seen.page.evaluate("window.before = deepAll('p.bad').length, true")
+            seen.enter("input[type=password]", f"guess{number}")
+            seen.wait_text("Looking")
+            seen.wait_text("That is not the token of this project")
+            assert time.monotonic() - begun >= WRONG_S
+        seen.enter("input[type=password]", "one more, and then the right one at once")
         seen.enter("input[type=password]", token)
-        seen.wait_text("There were too many wrong tokens")
-        assert "Pause the project" not in seen.text
-    with looked_at(browser, running.url("lattice-control", token=token)) as seen:
-        seen.wait_text("There were too many wrong tokens")
+        seen.wait_text("Pause the project")
+
+
+@pytest.mark.slow
+def test_a_tab_keeps_the_token_and_nothing_else_sees_it(browser, running):
+    token = control_token(running.project.path)
+    with looked_at(browser, running.url("lattice-failures", token=token)) as seen:
         assert token not in seen.page.evaluate("location.href")
+        seen.link("retry all 2…")
+        seen.page.wait_for("location.search.includes('do=retry')")
+        seen.ready()
+        seen.wait_text("Retry 2 failed units?")  # unlocked, and asked
+        seen.page.go(running.url("lattice-tile", stage="spots", tile=1))
+        seen.ready()
+        seen.link("retry…")
+        seen.page.wait_for("location.pathname.endsWith('control')")
+        seen.ready()
+        seen.wait_text("Retry 1 complete unit of 'clean' at 1?")
+        assert not any(token in address for address in seen.page.requests)
+        assert token not in seen.page.evaluate("document.documentElement.outerHTML")
+        assert token not in seen.page.evaluate("document.cookie")
+    with looked_at(browser, running.url("lattice-control")) as other:
+        other.wait_text("Locked")
+        time.sleep(1)
+        assert "Pause the project" not in other.text
 
 
-@pytest.mark.usefixtures("gate")
 def test_pause_retry_and_resume_by_clicks(browser, running):
     with looked_at(browser, running.url("lattice-control")) as seen:
         seen.wait_text("Locked")
@@ -177,10 +190,12 @@ def test_pause_retry_and_resume_by_clicks(browser, running):
         running.wait(lambda n: n["spots"] == {"complete": 6, "failed": 2})
         seen.wait_text("resume", "states: failed")
         assert running.commands()[-3:] == ["pause", "retry", "resume"]
+        seen.page.go(running.url("lattice-control"))
+        seen.ready()
+        seen.wait_text("Pause the project")  # the tab has kept the token
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("gate")
 def test_what_is_not_agreed_to_is_not_done(browser, running):
     before = running.commands()
     token = control_token(running.project.path)
@@ -193,7 +208,6 @@ def test_what_is_not_agreed_to_is_not_done(browser, running):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("gate")
 def test_a_link_fills_in_what_is_to_be_cancelled(browser, running):
     token = control_token(running.project.path)
     running.project.pause("spots")
@@ -210,7 +224,6 @@ def test_a_link_fills_in_what_is_to_be_cancelled(browser, running):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("gate")
 def test_a_token_that_is_changed_locks_open_pages(browser, running):
     file = running.project.path / "control-token"
     token = control_token(running.project.path)
@@ -222,3 +235,8 @@ def test_a_token_that_is_changed_locks_open_pages(browser, running):
         seen.button("Yes")
         seen.wait_text("nothing was done", "Locked")
         assert running.commands() == before
+        seen.page.go(running.url("lattice-control"))
+        seen.ready()
+        seen.wait_text("Locked")
+        time.sleep(1.5)
+        assert "not the token" not in seen.text  # the tab has forgotten it

@@ -1,4 +1,4 @@
-"""What the pages stand on: tallies of failures, work over time, data of figures, the gate."""
+"""What the pages stand on: tallies of failures, work over time, data of figures, control."""
 
 import time
 from dataclasses import replace
@@ -14,10 +14,11 @@ from latticework.errors import LatticeworkError
 from latticework.lattice.states import State
 from latticework.viz.dashboard import control_actions as actions
 from latticework.viz.dashboard.changing_data import send
-from latticework.viz.dashboard.control_gate import MOST_WRONG, WITHIN_S, Gate
+from latticework.viz.dashboard.control_page import carried_out, made_of
 from latticework.viz.dashboard.control_token import control_token
 from latticework.viz.dashboard.failure_groups import failures
 from latticework.viz.dashboard.failure_tally import FailureTally, same_message
+from latticework.viz.dashboard.failures_page import MOST_BARS, _bars
 from latticework.viz.dashboard.feed import ProjectFeed
 from latticework.viz.dashboard.naming import read_labels, unit_of
 from latticework.viz.dashboard.recent import ATTEMPT
@@ -149,6 +150,17 @@ def test_messages_that_differ_in_numbers_and_paths_are_the_same(numbers):
     assert "cannot read" in first
 
 
+def test_planes_share_bars_where_there_are_very_many():
+    few = _bars(np.array([3, 0, 1]))
+    assert (few["label"].tolist(), few["n"].tolist()) == ([0, 1, 2], [3, 0, 1])
+    counts = np.zeros(1_000_001, int)
+    counts[[0, 5, 1_000_000]] = 1
+    many = _bars(counts)
+    assert len(many["n"]) <= MOST_BARS
+    assert many["n"].sum() == 3
+    assert many["label"][-1] <= 1_000_000
+
+
 # -------------------------------------------------------------------- work
 
 
@@ -264,28 +276,16 @@ def test_pictures_are_small_and_keep_their_range(depth, height, width, seed):
 # -------------------------------------------------------------------- who may, and what
 
 
-def test_the_gate_shuts_after_ten_wrong_tokens_in_a_minute_and_opens_again(tmp_path):
-    token, now = control_token(tmp_path), [0.0]
-    gate = Gate(clock=lambda: now[0])
-    for k in range(MOST_WRONG - 1):
-        now[0] = 5.0 * k
-        assert not gate.opens(tmp_path, f"wrong{k}")
-    assert gate.opens(tmp_path, token)
-    assert not gate.opens(tmp_path, "")
-    assert gate.is_shut
-    assert not gate.opens(tmp_path, token)
-    assert 0 < gate.opens_again_s <= WITHIN_S
-    now[0] += WITHIN_S
-    assert gate.opens(tmp_path, token)
-
-
-def test_slow_guessing_does_not_shut_the_gate(tmp_path):
-    now = [0.0]
-    gate = Gate(clock=lambda: now[0])
-    for _ in range(5 * MOST_WRONG):
-        now[0] += WITHIN_S / (MOST_WRONG - 2)
-        assert not gate.opens(tmp_path, "wrong")
-        assert not gate.is_shut
+def test_an_action_is_not_carried_out_in_another_project(project):
+    token = control_token(project.path)
+    action = made_of(project, make=lambda _project: actions.pause(None))
+    other = replace(action, project="of another one")
+    with pytest.raises(LatticeworkError, match="another project has taken the place"):
+        carried_out(project, action=other, token=token)
+    with pytest.raises(LatticeworkError, match="nothing was done"):
+        carried_out(project, action=action, token=token[:-1])
+    assert not project.settings.paused
+    assert carried_out(project, action=action, token=token) == "the project is paused"
 
 
 def test_actions_say_what_they_would_do_and_do_that(project):

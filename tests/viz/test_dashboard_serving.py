@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import errno
 import http.client
 import re
 import socket
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -229,6 +231,16 @@ def test_a_token_that_others_can_read_is_refused(project):
         control_token(project.path)
 
 
+def test_a_folder_that_cannot_be_written_is_said(project, monkeypatch):
+    def refuse(*_arguments, **_options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("latticework.viz.dashboard.control_token.os.open", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(ProjectError, match=r"cannot be made .Read-only file system.*writable"):
+        control_token(project.path)
+
+
 def test_a_token_behind_a_link_is_refused(project, tmp_path):
     other = tmp_path / "known"
     other.write_text("a" * 32)
@@ -322,6 +334,17 @@ def test_buttons_pressed_behind_the_lock_do_nothing(server, project, monkeypatch
     assert not any(asked)
     assert project.query("select count(*) from commands") == before
     assert not project.settings.paused
+
+
+def test_a_token_in_an_address_does_not_come_back_in_the_page(server):
+    from bokeh.util.token import get_token_payload
+
+    assert "#token=" in server.control_url
+    for given in ("&token=s3cret-token-s3cret", "&x=1&token=s3cret-token-s3cret"):
+        page = get(server.url.replace("/lattice", "/lattice-control") + given)
+        told = str(get_token_payload(token_of(page)))
+        assert "s3cret" not in page + told
+        assert server.shown.key in told
 
 
 def test_a_link_cannot_say_which_session_one_gets(server):

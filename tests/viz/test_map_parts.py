@@ -4,13 +4,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+from bokeh.models import PlainText
 
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
+from latticework.viz.dashboard.figures import new_figure
+from latticework.viz.dashboard.look import PALETTES
 from latticework.viz.dashboard.map_axes import MapAxes
 from latticework.viz.dashboard.map_colours import combined_look, state_look
 from latticework.viz.dashboard.map_combined import Combination
 from latticework.viz.dashboard.map_controls import Choice, PlaneControls, ViewControls
+from latticework.viz.dashboard.map_figure import MapFigure
 from latticework.viz.dashboard.map_hover import pointed_at, pointed_html
 from latticework.viz.dashboard.map_legend import legend_html
 from latticework.viz.dashboard.map_mosaic import can_show, wanted_mosaic
@@ -145,3 +149,29 @@ def test_previews_are_asked_for_what_is_in_view_as_fine_as_the_screen():
     assert 600 <= wanted.most_px <= 1400
     assert wanted_mosaic(pane, Sight(200, 300, 0, 100, 600, 600), solved=True) is None
     assert not can_show(dataclasses.replace(pane, axes=pane.axes.turned("tile_z", "tile_x")))
+
+
+def test_labels_are_drawn_letter_by_letter_not_as_formulas():
+    labels = ["$$x^2$$", "$$$y$$$", "\\frac 1 2", "\\(a\\)", "\\[b\\]", "$1"]
+    lattice = Lattice(
+        dims=("$$round$$", "tile_x"),
+        labels={"$$round$$": range(2), "tile_x": labels},
+        index=np.argwhere(np.ones((2, len(labels)), bool)),
+        tile_dims=("y", "x"),
+        tile_shape=(8, 8),
+        dtype="u2",
+    )
+    one = counted(stage("clean", lattice, np.full((2, len(labels)), State.WAITING)))
+    scene = one_pane(Pane("clean", MapAxes.of(lattice), lattice, (one,)))
+    colours = state_look("light")
+    drawn = MapFigure(scene, colours, "light")
+    drawn.eye.sight = [0, len(labels), 2, 0, 900, 600]
+    painting = Painter().paint(scene, drawn.sight, colours)
+    for _ in range(2):
+        drawn.put(painting, colours, in_um=False)
+    shown = drawn.figure.xaxis[0].major_label_overrides.values()
+    assert [getattr(one, "text", one) for one in shown] == labels
+    assert [isinstance(one, PlainText) for one in shown] == [True, True, False, True, True, False]
+    assert drawn.figure.yaxis[0].axis_label.text == "$$round$$"
+    titled = new_figure(PALETTES["light"], "failed by $$round$$")
+    assert isinstance(titled.title.text, PlainText)

@@ -1,5 +1,6 @@
 """The first page, in a real browser: what it shows, that it follows changes, and its graph."""
 
+import shutil
 import time
 
 import numpy as np
@@ -88,6 +89,11 @@ def test_a_project_that_goes_away_is_told_and_comes_back(project, browser):
         seen.page.wait_for(told)
         away.rename(project.path)
         seen.page.wait_for(f"!{told} && deepText().includes('means')")
+        shutil.rmtree(project.path)  # and another one is made at the same place
+        other = lw.create(project.path, project.lattice)
+        other.add(np.square, name="squares")
+        seen.page.wait_for(f"!{told} && deepText().includes('squares')")
+        assert "means" not in seen.text
 
 
 def test_stages_stand_right_of_what_they_read():

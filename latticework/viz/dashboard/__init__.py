@@ -3,6 +3,7 @@
 ==================  =================================================================
 `feed`              what all pages show, looked at once for all of them
 `status_files`      the states that a run leaves, read where they changed
+`which_project`     whether another project has taken the place of one that is shown
 `recent`            the attempts of the recent past
 `questions`         what needs the journal or pixels, answered in other threads
 `hub`               the projects that pages can show
@@ -15,7 +16,7 @@
                     `control_page`
 `tile_facts` ...    what pages tell, without HTML: `tile_facts`, `tile_pictures`, `failure_tally`,
                     `failure_groups`, `work_data`, `control_actions`
-`control_gate`      makes guessing the token slow
+`control_memory`    the token in a browser's tab
 `naming`            which unit or region is meant by what was typed
 `parts`, `figures`  bits of HTML, and figures in the pages' look
 `changing_data`     only what changed in a figure is sent

@@ -40,6 +40,8 @@ class Action:
     """What is asked once, such as ``Retry 7 failed units of 'clean'?``."""
     do: Callable[["Project"], str]
     """Does it; what came of it, in a sentence."""
+    project: str = ""
+    """Key of the project that it was counted in; empty if it may be any."""
 
 
 Maker = Callable[["Project"], Action]

@@ -1,6 +1,7 @@
 """The page that steers a project: only with its token, each action asked once and recorded."""
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from latticework.errors import LatticeworkError, ProjectError
 from latticework.viz.dashboard import control_actions as actions
 from latticework.viz.dashboard.control_actions import Action, Told
 from latticework.viz.dashboard.control_forms import Forms
-from latticework.viz.dashboard.control_gate import GATE, WRONG_S
+from latticework.viz.dashboard.control_memory import TabMemory
 from latticework.viz.dashboard.control_token import FILE, is_token
 from latticework.viz.dashboard.feed import Snapshot
 from latticework.viz.dashboard.look import widget_style
@@ -22,20 +23,23 @@ from latticework.viz.html import escaped
 if TYPE_CHECKING:
     from latticework.project.project import Project
 
+WRONG_S = 1.0
+"""Seconds after which a wrong token is answered: a token of 192 bits is not found by trying."""
+
 
 class ControlPage(Page):
     """Pause and resume, retry and cancel, order, hosts; for whoever has the project's token."""
 
     title = "Control"
-    shows_tiles = False
 
     def __init__(self, visit: Visit) -> None:
         super().__init__(visit)
         self._token = ""
         self._busy = False
+        self._next = ""
         self._pending: Action | None = None
-        self._tried_address = False
         self._proposed = False
+        self._memory = TabMemory(visit, self._entered)
 
     # ---------------------------------------------------------------- parts
 
@@ -49,10 +53,7 @@ class ControlPage(Page):
         self._commands = self.html()
         self._body = column(self._forms.root, self._commands, sizing_mode="stretch_width", margin=0)
         self._show_lock()
-        if not self._tried_address:
-            self._tried_address = True
-            if token := self.visit.arguments.pop("token", ""):
-                self._unlock(token)
+        self._memory.ask()
         return column(self._lock, self._asking, self._body, sizing_mode="stretch_width", margin=0)
 
     def _panel(self, *parts: UIElement, sticky: bool = False) -> Column:
@@ -72,6 +73,7 @@ class ControlPage(Page):
             title="token", width=380, stylesheets=[widget_style()], name="control-token"
         )
         self._password.on_change("value", lambda _name, _old, new: self._entered(new))
+        self._memory.listen_to(self._password)
         self._wrong = self.html(margin=0)
         hint = (
             "<h2>Locked</h2><p>Steering needs the project's token: the text in the file "
@@ -101,22 +103,27 @@ class ControlPage(Page):
     # ---------------------------------------------------------------- the token
 
     def _entered(self, text: str) -> None:
-        if text and not self._busy:
-            self._password.value = ""
-            self._unlock(text)
+        """Look at what was typed, or kept by the tab; after the one that is being looked at."""
+        if not text or self.unlocked:
+            return
+        self._password.value = ""
+        self._next = text.strip()
+        if not self._busy:
+            self._unlock()
 
-    def _unlock(self, given: str) -> None:
+    def _unlock(self) -> None:
+        given, self._next = self._next, ""
         self._busy = True
         set_text(self._wrong, "<p class='faint'>Looking …</p>")
-        self.visit.spawn(self._look_at(given.strip()))
+        self.visit.spawn(self._look_at(given))
 
     async def _look_at(self, given: str) -> None:
-        """Look at a token in a thread; a wrong one is answered after a while."""
+        """Look at a token in a thread; a wrong one is answered after a while, in this tab alone."""
         path = self.visit.shown.path
         trouble = ""
         try:
-            good = await asyncio.get_running_loop().run_in_executor(None, GATE.opens, path, given)
-        except ProjectError as error:
+            good = await asyncio.to_thread(is_token, path, given)
+        except (ProjectError, OSError) as error:
             good, trouble = False, str(error)
         if not good:
             await asyncio.sleep(WRONG_S)
@@ -125,12 +132,12 @@ class ControlPage(Page):
     def _looked_at(self, token: str, trouble: str) -> None:
         self._busy = False
         self._token = token
-        again = GATE.opens_again_s
-        text = trouble or (
-            f"There were too many wrong tokens: none is looked at for {again:.0f} s."
-            if again
-            else "That is not the token of this project."
-        )
+        if not trouble:
+            self._memory.say(good=bool(token))
+        if self._next and not token:
+            self._unlock()
+            return
+        text = trouble or "That is not the token of this project."
         set_text(self._wrong, "" if token else f"<p class='bad'>{escaped(text, 400)}</p>")
         self._show_lock()
         snapshot = self.visit.feed.snapshot
@@ -155,7 +162,8 @@ class ControlPage(Page):
         if not self.unlocked or self._busy:
             return
         self._busy = True
-        self.visit.ask(make, self._offered, fresh=True)  # it says how many units it will change
+        # it says how many units it will change
+        self.visit.ask(partial(made_of, make=make), self._offered, fresh=True)
 
     def _offered(self, action: Action | LatticeworkError) -> None:
         self._busy = False
@@ -184,6 +192,7 @@ class ControlPage(Page):
         self._commands_of = -1
         if isinstance(found, LockedError):
             self._token = ""
+            self._memory.say(good=False)
             self._show_lock()
         self._say(str(found), good=not isinstance(found, LatticeworkError))
 
@@ -225,6 +234,11 @@ class LockedError(ProjectError):
     """The token is not the project's, or not any more."""
 
 
+def made_of(project: "Project", *, make: "actions.Maker") -> Action:
+    """An action on this very project: another one may take its place before it is agreed to."""
+    return replace(make(project), project=project.key)
+
+
 def carried_out(project: "Project", *, action: Action, token: str) -> str:
     """Carry out an action, if the token is the project's at this moment.
 
@@ -232,7 +246,11 @@ def carried_out(project: "Project", *, action: Action, token: str) -> str:
     ------
     LockedError
         If it is not.
+    ProjectError
+        If another project than the one that was asked about is there now.
     """
     if not token or not is_token(project.path, token):
         raise LockedError("the token is not the project's any more: nothing was done")
+    if action.project not in ("", project.key):
+        raise ProjectError("another project has taken the place of this one: nothing was done")
     return action.do(project)

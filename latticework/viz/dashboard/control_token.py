@@ -11,7 +11,7 @@ from latticework.errors import ProjectError
 
 FILE = "control-token"
 """Its file in the project's folder; only its owner may read that."""
-_FORM = re.compile(r"[A-Za-z0-9_-]{20,200}")
+_FORM = re.compile(r"[A-Za-z0-9_-]{22,200}")
 
 
 def control_token(project: Path) -> str:
@@ -77,7 +77,8 @@ def _make(file: Path) -> None:
             "from a dashboard; make the folder writable"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a read-only folder it was told already
+            partial.unlink(missing_ok=True)
 
 
 def is_token(project: Path, given: str) -> bool:

@@ -15,7 +15,7 @@ from latticework.viz.dashboard.changing_data import send
 from latticework.viz.dashboard.failure_groups import failures
 from latticework.viz.dashboard.failure_tally import Failures, Group, tally_of, traceback_of
 from latticework.viz.dashboard.feed import Snapshot
-from latticework.viz.dashboard.figures import new_figure, nice_step, whole_numbers
+from latticework.viz.dashboard.figures import literal, new_figure, nice_step, whole_numbers
 from latticework.viz.dashboard.page import Page, Visit, set_text
 from latticework.viz.dashboard.parts import (
     badge,
@@ -28,7 +28,7 @@ from latticework.viz.dashboard.parts import (
 )
 from latticework.viz.folding import axis_name
 from latticework.viz.html import escaped
-from latticework.viz.words import plural
+from latticework.viz.words import plain, plural
 
 if TYPE_CHECKING:
     from latticework.project.project import Project
@@ -39,6 +39,8 @@ MOST_PROBLEMS = 5
 """Unreadable tiles that are named."""
 MOST_BINS = 60
 """Bars over time."""
+MOST_BARS = 1000
+"""Bars along a lattice dim: of more planes than that several share one."""
 
 
 class FailuresPage(Page):
@@ -62,11 +64,9 @@ class FailuresPage(Page):
         self._planes = {
             dim: ColumnDataSource({"label": [], "n": []}) for dim in snapshot.lattice.dims
         }
-        self._by_plane = row(
-            *(self._figure_of_planes(snapshot.lattice, dim) for dim in self._planes),
-            sizing_mode="stretch_width",
-            spacing=14,
-        )
+        self._by_plane = row(sizing_mode="stretch_width", spacing=14)
+        self._lattice: Lattice | None = None
+        self._see_lattice(snapshot.lattice)
         self._figures.children = [self._over_time, self._by_plane]
         self._figures.visible = False
         side = column(self._kinds, self._hosts, width=400, sizing_mode="fixed", margin=0)
@@ -81,6 +81,19 @@ class FailuresPage(Page):
             sizing_mode="stretch_width",
         )
 
+    def form(self, _snapshot: Snapshot) -> object:
+        """See `Page.form`."""
+        return None
+
+    def _see_lattice(self, lattice: Lattice) -> None:
+        """Figures of planes for the tiles that there are: others only where labels have come."""
+        old, self._lattice = self._lattice, lattice
+        if old is None or any(
+            not np.array_equal(old.labels[dim], lattice.labels[dim]) for dim in self._planes
+        ):
+            figures = [self._figure_of_planes(lattice, dim) for dim in self._planes]
+            self._by_plane.children = figures
+
     def _figure_of_times(self) -> UIElement:
         made = new_figure(
             self.visit.palette, "Failed attempts over time (UTC)", height=200, moments=True
@@ -93,12 +106,12 @@ class FailuresPage(Page):
         return made
 
     def _figure_of_planes(self, lattice: Lattice, dim: str) -> UIElement:
-        labels = [str(label) for label in lattice.labels[dim].tolist()]
+        labels = lattice.labels[dim]
         made = new_figure(self.visit.palette, f"Failed units by {axis_name(dim)}", height=200)
         made.vbar(
             x="label",
             top="n",
-            width=0.8,
+            width=0.8 * _shared(len(labels)),
             source=self._planes[dim],
             color=self.visit.palette.bad,
             alpha=0.9,
@@ -107,7 +120,8 @@ class FailuresPage(Page):
         few = len(labels) <= 24
         made.xaxis.ticker = list(range(len(labels))) if few else made.xaxis.ticker
         made.xaxis.major_label_overrides = {
-            k: label for k, label in enumerate(labels) if few or k % max(1, len(labels) // 12) == 0
+            k: literal(plain(labels[k], 16))
+            for k in range(0, len(labels), 1 if few else len(labels) // 12)
         }
         return made
 
@@ -121,6 +135,8 @@ class FailuresPage(Page):
         if self._busy or seen == self._seen or now < self._not_before:
             return
         self._seen, self._busy, self._not_before = seen, True, now + EVERY_S
+        if snapshot.lattice is not self._lattice:
+            self._see_lattice(snapshot.lattice)
         rows, stage = recent.rows, self.visit.arguments.get("stage")
         self.visit.ask(
             lambda project: failures(snapshot, tally_of(project), rows, stage),
@@ -143,8 +159,7 @@ class FailuresPage(Page):
         self._by_plane.visible = any(counts.any() for _, _, counts in found.planes)
         for dim, _, counts in found.planes:
             if dim in self._planes:
-                rows = {"label": np.arange(len(counts)), "n": counts}
-                send(self._planes[dim], rows, by="label")
+                send(self._planes[dim], _bars(counts), by="label")
 
     def _show_times(self, ended: np.ndarray) -> None:
         first, last = float(ended[0]), float(ended[-1])
@@ -190,6 +205,19 @@ class FailuresPage(Page):
         if text.strip():
             inside = text_block(text)
             set_text(trace, f"<details><summary>a traceback</summary>{inside}</details>")
+
+
+def _shared(n: int) -> int:
+    """How many of `n` planes share a bar."""
+    return -(-n // MOST_BARS)
+
+
+def _bars(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Where bars are, and how high, of counts by plane."""
+    each = _shared(len(counts))
+    first = np.arange(0, len(counts), max(1, each))
+    middle = first + (np.minimum(each, len(counts) - first) - 1) / 2
+    return {"label": middle, "n": np.add.reduceat(counts, first)}
 
 
 def _traceback(project: "Project", *, error: int) -> str:

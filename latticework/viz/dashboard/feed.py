@@ -29,6 +29,7 @@ from latticework.stages.lattices import TILES
 from latticework.stages.paths import status_folder
 from latticework.viz.dashboard.recent import RecentAttempts
 from latticework.viz.dashboard.status_files import StatusFiles
+from latticework.viz.dashboard.which_project import Which, which_project
 
 if TYPE_CHECKING:
     from latticework.project.pipeline import Node
@@ -120,7 +121,9 @@ class Snapshot:
     structure: int
     """Grows whenever stages or tiles have come, gone or changed."""
     outline: int = 0
-    """Grows whenever stages have."""
+    """Grows whenever stages have come, gone or been renamed."""
+    life: int = 0
+    """Grows whenever another project, or another journal, has taken the place of this one."""
     gauge: KeepingUp | None = None
     """Rates, times left, and room on the disk."""
     pools: tuple[PoolFacts, ...] = ()
@@ -168,6 +171,8 @@ class ProjectFeed:
         self._project: Project | None = None
         self._files: dict[str, StatusFiles] = {}
         self._structure: tuple[object, ...] = ()
+        self._which: Which | None = None
+        self._looks = self._structures = self._outlines = self._lives = 0
         self._versions = 0
         self._derived: object = None
         self._mutex = threading.Lock()
@@ -204,6 +209,13 @@ class ProjectFeed:
             self._thread.start()
 
     def _keep_looking(self) -> None:
+        try:
+            self._look_again_and_again()
+        finally:
+            if self._over.is_set():
+                self._let_go()
+
+    def _look_again_and_again(self) -> None:
         while not self._over.is_set():
             begun = time.monotonic()
             try:
@@ -219,12 +231,19 @@ class ProjectFeed:
                 return
 
     def _trouble(self, text: str) -> None:
-        self._project = None
+        self._let_go()
         self.trouble = text
         if self._snapshot is not None:
+            self._looks += 1
             self._snapshot = replace(
-                self._snapshot, number=self._snapshot.number + 1, trouble=text, at=time.time()
+                self._snapshot, number=self._looks, trouble=text, at=time.time()
             )
+
+    def _let_go(self) -> None:
+        """Close the project's files; the next look opens them again."""
+        project, self._project = self._project, None
+        if project is not None:
+            project.let_go()
 
     # ---------------------------------------------------------------- looking
 
@@ -234,7 +253,6 @@ class ProjectFeed:
         running = project.is_run()
         structure = self._structure_now(project)
         same = structure == self._structure
-        same_stages = structure[:1] == self._structure[:1]
         old = self._snapshot
         if not same or old is None or not running:
             stages = self._from_journal(project, same=same)
@@ -244,8 +262,12 @@ class ProjectFeed:
             stages = self._from_files(stages)
         self._structure = structure
         self.recent.look(project._journal)  # noqa: SLF001 - read only, and of this thread
+        self._looks += 1
+        self._structures += not same
+        if old is None or _outline(stages) != _outline(old.stages):
+            self._outlines += 1
         self._snapshot = Snapshot(
-            number=1 if old is None else old.number + 1,
+            number=self._looks,
             at=time.time(),
             name=project.name,
             path=self.path,
@@ -253,8 +275,9 @@ class ProjectFeed:
             lattice=project.lattice,
             stages=stages,
             settings=project.settings,
-            structure=(0 if old is None else old.structure) + (not same),
-            outline=(0 if old is None else old.outline) + (not same_stages),
+            structure=self._structures,
+            outline=self._outlines,
+            life=self._lives,
             gauge=self._gauge(project, stages, running=running),
             pools=read_pools(self.path) if running else (),
             outage=read_outage(self.path) if running else "",
@@ -265,12 +288,25 @@ class ProjectFeed:
         return self._snapshot
 
     def _open(self) -> "Project":
+        which = which_project(self.path)
+        if which != self._which:
+            self._begin_anew(which)
         if self._project is None:
             from latticework.project.creating import open_project
 
             self._project = open_project(self.path)
             self._structure, self._derived, self._files, self._event = (), None, {}, 0
         return self._project
+
+    def _begin_anew(self, which: Which) -> None:
+        """Another project is at the path, or another journal: nothing known of the last one holds.
+
+        Pages tell what is new by numbers, so those go on growing.
+        """
+        self._let_go()
+        self._snapshot, self._which = None, which
+        self.recent = RecentAttempts()
+        self._lives += 1
 
     @staticmethod
     def _structure_now(project: "Project") -> tuple[object, ...]:
@@ -292,7 +328,8 @@ class ProjectFeed:
             return old.stages
         self._derived = pipeline
         self._files = {}
-        known = {} if old is None else {stage.name: stage for stage in old.stages}
+        # states that are the same on another lattice are to be drawn anew all the same
+        known = {stage.name: stage for stage in old.stages} if same and old is not None else {}
         return tuple(self._stage(node, known.get(node.name)) for node in pipeline)
 
     def _stage(self, node: "Node", known: StageNow | None) -> StageNow:
@@ -375,6 +412,11 @@ class ProjectFeed:
             {stage.name: stage.by_state for stage in stages},
             disk_free_bytes=free_bytes(self.path),
         )
+
+
+def _outline(stages: tuple[StageNow, ...]) -> tuple[tuple[int, str], ...]:
+    """Which stages there are: what they read, how, and what they make may still change."""
+    return tuple((stage.number, stage.name) for stage in stages)
 
 
 def _counts(states: np.ndarray, lattice: Lattice) -> tuple[int, ...]:

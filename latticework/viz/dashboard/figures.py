@@ -1,8 +1,16 @@
 """Figures of the pages: Bokeh's, in the pages' look."""
 
+import re
 from typing import Any
 
-from bokeh.models import BasicTicker, DatetimeTickFormatter, NumeralTickFormatter, Plot
+from bokeh.models import (
+    BasicTicker,
+    DatetimeTickFormatter,
+    NumeralTickFormatter,
+    PlainText,
+    Plot,
+    Title,
+)
 from bokeh.plotting import figure
 
 from latticework.viz.dashboard.look import Palette
@@ -13,6 +21,22 @@ SERIES = {
     "dark": ("#6db3ec", "#f0a050", "#54c7a9", "#d08ce6", "#d6c64a", "#f2829f", "#a9b6c3"),
 }
 """Colours of several series in one figure; each is readable on its theme's panel."""
+
+_FORMULA = re.compile(r"\$\$|\\[\[(]")
+"""How formulas begin that Bokeh's axes and titles would draw as such."""
+
+
+def literal(text: str) -> "str | PlainText":
+    r"""Text as an axis or a title is given it so that it is drawn letter by letter.
+
+    Examples
+    --------
+    >>> literal("round 3"), literal(r"\frac 1 2")
+    ('round 3', '\\frac 1 2')
+    >>> literal("$$x^2$$").text
+    '$$x^2$$'
+    """
+    return PlainText(text=text) if _FORMULA.search(text) else text
 
 
 def new_figure(
@@ -34,7 +58,7 @@ def new_figure(
         Further ones of `bokeh.plotting.figure`.
     """
     made = figure(
-        title=plain(title, 120),
+        title=Title(text=literal(plain(title, 120))),
         height=height,
         sizing_mode="stretch_width",
         toolbar_location=None,

@@ -93,6 +93,24 @@ class MapAxes:
         chosen = {self.down: row, self.across: column}
         return tuple(chosen.get(dim, place) for dim, place in zip(self.dims, self.at, strict=True))
 
+    def regrown(self, old: Lattice, new: Lattice) -> Self:
+        """The same plane of a lattice that has grown: at the same labels, as far as they are left.
+
+        Examples
+        --------
+        >>> grid = {"z": 2, "y": 2, "x": 2}
+        >>> old = Lattice.from_grid(grid, tile_shape={"y": 8, "x": 8}, dtype="u2")
+        >>> new = old.replace(labels={"tile_z": [5, 6], "tile_y": [0, 1], "tile_x": [0, 1]})
+        >>> MapAxes.of(new).moved("tile_z", 1).regrown(new, old).at  # 6 has gone
+        (1, 0, 0)
+        """
+        known = replace(self, sizes=new.shape)
+        for dim in self.dims:
+            label = old.labels[dim][self.place(dim)]
+            found = np.flatnonzero(new.labels[dim] == label)
+            known = known.moved(dim, int(found[0]) if len(found) else self.place(dim))
+        return known
+
     def alike(self, other: "MapAxes") -> "MapAxes":
         """`other` at the places at which this one stands, as far as they share dims.
 

@@ -97,6 +97,7 @@ class ViewControls:
             stylesheets=map_style(),
             margin=(0, 14, 0, 0),
         )
+        self._setting = False
         self._can_solve = PLACES in stages
         self._view.on_change("active", self._changed)
         self._places.on_change("active", self._changed)
@@ -109,7 +110,18 @@ class ViewControls:
         """Its widgets."""
         return [self._view, self._stage, self._units, self._places]
 
+    def offer(self, stages: list[str], choice: Choice) -> None:
+        """Offer other stages, with another choice where the stage that was chosen has gone."""
+        self._can_solve = PLACES in stages
+        self._setting = True
+        self.choice = choice
+        self._stage.update(options=[(n, plain(n, 60)) for n in stages], value=choice.stage)
+        self._setting = False
+        self._show()
+
     def _changed(self, _name: str, _old: object, _new: object) -> None:
+        if self._setting:
+            return
         self.choice = replace(
             self.choice,
             view=self._views[self._view.active or 0],
@@ -187,8 +199,7 @@ class PlaneControls:
             button = Button(label=text, margin=(0, 3, 8, 0), stylesheets=map_style())
             name = axis_name(dim)
             button.tags = [dim]
-            end = 0 if number == 0 else last
-            button.on_click(partial(self._stepped, dim, step, end))
+            button.on_click(partial(self._stepped, dim, step, at_end=number > 0))
             button.name = f"{name} {text}"
             buttons.append(button)
         return [title, *buttons[:3], slider, *buttons[3:]]
@@ -201,7 +212,22 @@ class PlaneControls:
 
     # ---------------------------------------------------------------- changes
 
-    def _stepped(self, dim: str, step: int | None, end: int) -> None:
+    def grow(self, axes: MapAxes, lattice: Lattice) -> bool:
+        """Go on with a lattice that has grown; False where other controls are needed."""
+        movers = {dim for dim in axes.others if axes.sizes[axes.dims.index(dim)] > 1}
+        same = axes.dims, axes.down, axes.across
+        if same != (self.axes.dims, self.axes.down, self.axes.across) or movers != {*self._sliders}:
+            return False
+        self.axes, self.lattice = axes, lattice
+        self._setting = True
+        for dim, slider in self._sliders.items():
+            slider.update(end=axes.sizes[axes.dims.index(dim)] - 1, value=axes.place(dim))
+            self._titles[dim].text = self._where(dim)
+        self._setting = False
+        return True
+
+    def _stepped(self, dim: str, step: int | None, *, at_end: bool) -> None:
+        end = self.axes.sizes[self.axes.dims.index(dim)] - 1 if at_end else 0
         self.move(dim, end if step is None else self.axes.place(dim) + step)
 
     def _slid(self, dim: str, _name: str, _old: object, new: float) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from bokeh.core.properties import Bool, Float, List, String, value
+from bokeh.core.properties import Bool, Float, Int, List, String, value
 from bokeh.events import ButtonClick, MouseLeave, MouseMove, Tap
 from bokeh.model import DataModel
 from bokeh.models import (
@@ -22,13 +22,14 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from latticework.lattice.states import State
+from latticework.viz.dashboard.figures import literal
 from latticework.viz.dashboard.look import FONT, PALETTES, asset
 from latticework.viz.dashboard.map_colours import Colours
 from latticework.viz.dashboard.map_controls import map_style
 from latticework.viz.dashboard.map_mosaic import GREYS, OUTLINE_PX, Mosaic, Wanted
 from latticework.viz.dashboard.map_painting import Drawn, Painting, differences
-from latticework.viz.dashboard.map_scene import Scene, Sight
-from latticework.viz.dashboard.map_ticks import axis_title, ticks_of
+from latticework.viz.dashboard.map_scene import Scene, Sight, grown_by
+from latticework.viz.dashboard.map_ticks import Ticks, axis_title, ticks_of
 from latticework.viz.states import Theme
 from latticework.viz.words import plain
 
@@ -47,6 +48,8 @@ class MapEye(DataModel):  # type: ignore[misc]
     extent = List(Float, default=[1.0, 1.0])
     cell = List(Float, default=[1.0, 1.0])
     strip = Bool(default=False)
+    shift = List(Float, default=[0.0, 0.0])
+    grown = Int(default=0)
     go = String(default="")
 
 
@@ -67,6 +70,7 @@ class MapFigure:
         self.theme = theme
         self.scene = scene
         self._mosaic: Wanted | None = None
+        self._labels: dict[str, tuple[str, Ticks]] = {}
         self._shown: tuple[tuple[Drawn, ...], tuple[Drawn, ...]] = ((), ())
         width, height = scene.extent
         pane = scene.panes[0] if scene.panes else None
@@ -213,6 +217,7 @@ class MapFigure:
             for end in ("start", "end"):
                 span.js_on_change(end, moved)
         self.eye.js_on_change("go", CustomJS(code=FOLLOW))
+        self.eye.js_on_change("grown", self._script("grown"))
 
     def _script(self, act: str) -> CustomJS:
         args = {"fig": self.figure, "eye": self.eye, "act": act}
@@ -226,6 +231,22 @@ class MapFigure:
             button.js_on_event(ButtonClick, self._script(act))
             buttons.append(button)
         return buttons
+
+    def grow(self, scene: Scene) -> bool:
+        """Go on with a scene of a lattice that has grown, at the tiles that one has gone to.
+
+        Returns
+        -------
+        bool
+            False where the picture's geometry is another one: make another figure.
+        """
+        shift = grown_by(self.scene, scene)
+        if shift is None:
+            return False
+        self.scene = scene
+        self.point_at(None)
+        self.eye.update(extent=list(scene.extent), shift=list(shift), grown=self.eye.grown + 1)
+        return True
 
     # ---------------------------------------------------------------- what people do
 
@@ -375,11 +396,14 @@ class MapFigure:
             (self.figure.xaxis[0], self.figure.yaxis[0]), found, dims, strict=True
         ):
             title = axis_title(pane.lattice, dim, in_um=in_um)
-            if axis.axis_label != title:
-                axis.axis_label = title
-            if axis.major_label_overrides != ticks:
-                axis.major_label_overrides = ticks
+            if self._labels.get(axis.id) == (title, ticks):
+                continue
+            if self._labels.get(axis.id, ("", {}))[0] != title:
+                axis.axis_label = literal(title)
+            if self._labels.get(axis.id, ("", {}))[1] != ticks:
+                axis.major_label_overrides = {at: literal(text) for at, text in ticks.items()}
                 axis.ticker = FixedTicker(ticks=list(ticks))
+            self._labels[axis.id] = title, ticks
 
 
 def _columns(rows: Sequence[tuple[float, ...]], names: tuple[str, ...]) -> dict[str, list[float]]:

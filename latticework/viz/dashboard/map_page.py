@@ -9,6 +9,7 @@ from bokeh.layouts import column, row
 from bokeh.models import UIElement
 
 from latticework.errors import LatticeworkError
+from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
 from latticework.stages.lattices import TILES
 from latticework.viz.dashboard.feed import Snapshot, StageNow
@@ -56,6 +57,8 @@ class LatticeMap(Page):
         self._states = state_look(visit.theme)
         self._beneath = beneath_look(visit.theme)
         self._axes: dict[str, MapAxes] = {}
+        self._lattices: dict[str, Lattice] = {}
+        self._structure = -1
         self._choice: Choice | None = None
         self._figure: MapFigure | None = None
         self._controls: PlaneControls | None = None
@@ -69,13 +72,16 @@ class LatticeMap(Page):
 
     # ---------------------------------------------------------------- building
 
+    def form(self, _snapshot: Snapshot) -> object:
+        """See `Page.form`."""
+        return None
+
     def build(self, snapshot: Snapshot) -> UIElement:
         """See `Page.build`."""
-        self._snapshot = snapshot
+        self._snapshot, self._structure = snapshot, snapshot.structure
         names = [stage.name for stage in snapshot.stages]
         self._choice = self._first_choice(names)
         self._forget_axes(snapshot)
-        self._figure, self._controls, self._pointed = None, None, None
         self._views = ViewControls(self._choice, names, list(VIEWS), self._chosen)
         self._top = row(*self._views.parts, margin=(0, 0, 8, 0))
         self._planes = column(sizing_mode="stretch_width", margin=0)
@@ -103,7 +109,7 @@ class LatticeMap(Page):
         return Choice(view, stage if stage in names else "".join(names[:1]))
 
     def _forget_axes(self, snapshot: Snapshot) -> None:
-        """Planes of lattices that have another shape now begin anew, at the same places."""
+        """Planes of lattices that have grown or changed stand at the same labels."""
         for stage in snapshot.stages:
             self._usual_axes(stage.key, stage)
 
@@ -112,11 +118,9 @@ class LatticeMap(Page):
         lattice = stage.lattice
         if known is None or known.dims != lattice.dims:
             known = asked_for(MapAxes.of(lattice), lattice, self.visit.arguments)
-        elif known.sizes != lattice.shape:
-            known = replace(known, sizes=lattice.shape)
-            for dim in known.dims:
-                known = known.moved(dim, known.place(dim))
-        self._axes[key] = known
+        elif (old := self._lattices[key]) is not lattice:
+            known = known.regrown(old, lattice)
+        self._axes[key], self._lattices[key] = known, lattice
         return known
 
     # ---------------------------------------------------------------- scenes
@@ -164,7 +168,19 @@ class LatticeMap(Page):
     def update(self, snapshot: Snapshot) -> None:
         """See `Page.update`."""
         self._snapshot = snapshot
+        if snapshot.structure != self._structure:
+            self._structure = snapshot.structure
+            self._restructure(snapshot)
         self._refresh()
+
+    def _restructure(self, snapshot: Snapshot) -> None:
+        """Stages or tiles have come, gone or changed: what is chosen and in view stays."""
+        names = [stage.name for stage in snapshot.stages]
+        self._choice = self._first_choice(names)
+        self._views.offer(names, self._choice)
+        self._forget_axes(snapshot)
+        self._reasons = {}
+        self._point(None)
 
     def _refresh(self) -> None:
         """Have what is to be drawn painted in a thread, unless it is drawn already."""
@@ -172,8 +188,13 @@ class LatticeMap(Page):
         if snapshot is None:
             return
         scene, colours = self.scene(snapshot)
-        if self._figure is None or self._figure.scene.form != scene.form:
+        if self._figure is None:
             self._new_figure(scene, colours)
+        elif self._figure.scene.form == scene.form:
+            self._figure.scene = scene
+        elif not self._figure.grow(scene):
+            self._new_figure(scene, colours)
+        self._show_controls(scene)
         if self._busy:
             self._again = True
             return
@@ -246,7 +267,11 @@ class LatticeMap(Page):
         figure.on_tap(self._tapped)
         self._holder.children = [figure.root]
         self._top.children = [*self._views.parts, *figure.buttons]
+
+    def _show_controls(self, scene: Scene) -> None:
+        """The controls of the plane that is shown."""
         if not scene.panes:
+            self._controls = None
             self._planes.children = []
             return
         pane = scene.panes[0]
@@ -256,7 +281,13 @@ class LatticeMap(Page):
         same = self._controls is not None and (
             self._controls.axes == pane.axes and self._controls.lattice is pane.lattice
         )
-        if not same:
+        grown = (
+            not same
+            and self._controls is not None
+            and self._controls.lattice.dims == pane.lattice.dims
+            and self._controls.grow(pane.axes, pane.lattice)
+        )
+        if not same and not grown:
             self._controls = PlaneControls(pane.axes, pane.lattice, self._turned)
             self._planes.children = [self._controls.root]
 

@@ -149,6 +149,8 @@ class Painter:
             cut = None if sight is None else seen_part(pane.shape, *pane.seen(sight), self.cells)
             if cut is not None and cut.factor < Cut.whole(pane.shape, most).factor:
                 part.append(_drawn(pane, plane.codes, cut, ranks, colours))
+        here = {id(pane.lattice) for pane in scene.panes}
+        self._holes = {key: held for key, held in self._holes.items() if key in here}
         planes = tuple(self._planes.values())
         codes = tuple(plane.codes for plane in planes)
         return Painting(
@@ -185,8 +187,6 @@ class Painter:
         known = self._holes.get(id(lattice))
         if known is None or known[0] is not lattice:
             known = self._holes[id(lattice)] = lattice, lattice.id_grid < 0
-            while len(self._holes) > 32:
-                self._holes.pop(next(iter(self._holes)))
         return known[1]
 
 

@@ -11,6 +11,8 @@
 import math
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from latticework.lattice.lattice import Lattice
 from latticework.viz.dashboard.feed import StageNow
 from latticework.viz.dashboard.map_axes import MapAxes, cell_shape
@@ -158,6 +160,43 @@ class Scene:
             if cell is not None:
                 return number, *cell
         return None
+
+
+def grown_by(old: Scene, new: Scene) -> tuple[float, float] | None:
+    """How far the cells of a picture of one pane move, across and down, as its lattice grows.
+
+    None where they are not the same cells, or of another size.
+
+    Examples
+    --------
+    >>> old = Lattice.from_grid({"y": 2, "x": 2}, tile_shape={"y": 8, "x": 8}, dtype="u2")
+    >>> new = Lattice.from_grid({"y": 3, "x": 3}, tile_shape={"y": 8, "x": 8}, dtype="u2")
+    >>> new = new.replace(labels={"tile_y": [0, 1, 2], "tile_x": [-1, 0, 1]})
+    >>> scenes = [one_pane(Pane("clean", MapAxes.of(one), one, ())) for one in (old, new)]
+    >>> grown_by(*scenes), grown_by(scenes[0], Scene(()))
+    ((1.0, 0.0), None)
+    """
+    if len(old.panes) != 1 or len(new.panes) != 1 or old.is_strip != new.is_strip:
+        return None
+    before, after = old.panes[0], new.panes[0]
+    if [one.key for one in before.stages[:1]] != [one.key for one in after.stages[:1]]:
+        return None
+    if (before.axes.dims, before.axes.down, before.axes.across, before.width, before.height) != (
+        after.axes.dims,
+        after.axes.down,
+        after.axes.across,
+        after.width,
+        after.height,
+    ):
+        return None
+    steps = []
+    for dim in (before.axes.across, before.axes.down):
+        step = 0
+        if dim is not None:
+            found = np.flatnonzero(after.lattice.labels[dim] == before.lattice.labels[dim][0])
+            step = int(found[0]) if len(found) else 0
+        steps.append(step)
+    return steps[0] * after.width, steps[1] * after.height
 
 
 def one_pane(pane: Pane, combination: Combination | None = None) -> Scene:

@@ -66,7 +66,7 @@ def _ticks(
     every = max(1, round(round_step((high - low) / max(1.0, most / max(1.0, widest / 8)))))
     first = math.ceil(max(0.0, low - 0.5) / every) * every
     places = range(first, min(len(labels), math.ceil(high)), every)
-    return {place + 0.5: no_formula(plain(labels[place], 16)) for place in places}
+    return {place + 0.5: plain(labels[place], 16) for place in places}
 
 
 def origin_um(lattice: Lattice, dim: str) -> float:
@@ -89,7 +89,7 @@ def axis_title(lattice: Lattice, dim: str | None, *, in_um: bool) -> str:
     """
     if dim is None:
         return ""
-    name = no_formula(axis_name(dim))
+    name = axis_name(dim)
     if spatial_axis(dim) is None:
         return name
     return f"{name} (µm)" if in_um and step_um(lattice, dim) is not None else f"{name} (tile)"
@@ -107,16 +107,3 @@ def round_step(least: float) -> float:
         return 1.0
     power = 10.0 ** math.floor(math.log10(least))
     return float(next(f * power for f in (1.0, 2.0, 5.0, 10.0) if f * power >= least * 0.999999))
-
-
-def no_formula(text: str) -> str:
-    r"""Text that Bokeh's axes do not take for a formula.
-
-    Examples
-    --------
-    >>> no_formula("round 3"), no_formula("$$x$$") != "$$x$$"
-    ('round 3', True)
-    """
-    for mark in ("$$", "\\[", "\\("):
-        text = text.replace(mark, f"{mark[0]}\u2009{mark[1]}")
-    return text

@@ -30,7 +30,6 @@ class Overview(Page):
     """How each stage stands, who works, and what is wrong."""
 
     title = "Overview"
-    shows_tiles = False
 
     def build(self, _snapshot: Snapshot) -> UIElement:
         """See `Page.build`."""
@@ -39,6 +38,10 @@ class Overview(Page):
         beside = row(self._pools, self._events, sizing_mode="stretch_width", spacing=14, margin=0)
         parts = [self._facts, self._stages, self._graph, beside]
         return column(*parts, sizing_mode="stretch_width", margin=0)
+
+    def form(self, _snapshot: Snapshot) -> object:
+        """See `Page.form`."""
+        return None
 
     def _side(self) -> Div:
         return self.html(min_width=380)

@@ -10,8 +10,9 @@ from urllib.parse import urlencode
 
 import jinja2
 from bokeh.document import Document
+from bokeh.events import ConnectionLost
 from bokeh.layouts import column
-from bokeh.models import Div, UIElement
+from bokeh.models import CustomJS, Div, UIElement
 
 from latticework.errors import LatticeworkError
 from latticework.viz.dashboard.feed import ProjectFeed, Snapshot
@@ -35,6 +36,8 @@ COOKIES = ("lattice-chosen", "lattice-theme")
 """Cookies of ours: the chosen theme, and else the browser's own."""
 TICK_MS = 1000
 """Milliseconds between two updates of an open page."""
+LOST_MS = 2000
+"""Milliseconds between two looks whether a server that has gone is there again."""
 Answer = TypeVar("Answer")
 
 
@@ -111,20 +114,22 @@ class Visit:
 
         With ``fresh`` it is asked of its states now, not of those of a moment ago.
         """
-        self.spawn(self._answered(self.questions.ask(question, fresh=fresh), then))
+        self.spawn(self._answered(lambda: self.questions.ask(question, fresh=fresh), then))
 
     def change(
         self, action: Callable[[Any], Answer], then: Callable[[Answer | LatticeworkError], None]
     ) -> None:
         """Have the project changed in another thread, and show what came of it."""
-        self.spawn(self._answered(self.questions.change(action), then))
+        self.spawn(self._answered(lambda: self.questions.change(action), then))
 
     async def _answered(
-        self, answer: Awaitable[Answer], then: Callable[[Answer | LatticeworkError], None]
+        self,
+        begin: Callable[[], Awaitable[Answer]],
+        then: Callable[[Answer | LatticeworkError], None],
     ) -> None:
         found: Answer | LatticeworkError
         try:
-            found = await answer
+            found = await begin()  # not before: a tab that has gone asks nothing
         except LatticeworkError as error:
             found = error
         except Exception as error:
@@ -144,15 +149,20 @@ class Page:
 
     title: ClassVar[str]
     """What the navigation calls it."""
-    shows_tiles: ClassVar[bool] = True
-    """Whether it has to be built anew when tiles have come, not only when stages have changed."""
 
     def __init__(self, visit: Visit) -> None:
         self.visit = visit
 
     def build(self, snapshot: Snapshot) -> UIElement:
-        """The page's parts for a project as it is now; again when its stages or tiles change."""
+        """The page's parts for a project as it is now; again when its `form` is another one."""
         raise NotImplementedError
+
+    def form(self, snapshot: Snapshot) -> object:
+        """What the page has to be built anew for: then what a person typed or opened is lost.
+
+        That is which stages there are; everything else, tiles that come too, is for `update`.
+        """
+        return snapshot.outline
 
     def update(self, snapshot: Snapshot) -> None:
         """Show what has changed; called every second with a new snapshot, so it must be quick."""
@@ -186,7 +196,9 @@ class Frame:
         self.visit, self.page = visit, page
         self._note = page.html("<p class='faint'>Looking at the project …</p>")
         self.root = column(self._note, sizing_mode="stretch_width", margin=0)
-        self._seen = self._built = -1
+        self._seen = -1
+        self._built: object = None
+        self._life: int | None = None
 
     def tick(self) -> None:
         """Show the latest snapshot, if it is new."""
@@ -198,8 +210,11 @@ class Frame:
         if snapshot.number == self._seen:
             return
         self._seen = snapshot.number
+        if self._life not in (None, snapshot.life):  # of another project nothing that we know holds
+            self.page, self._built = type(self.page)(self.visit), None
+        self._life = snapshot.life
         try:
-            now = snapshot.structure if self.page.shows_tiles else snapshot.outline
+            now = type(self.page), self.page.form(snapshot)
             if now != self._built:
                 body = self.page.build(snapshot)
                 self._built = now
@@ -275,6 +290,7 @@ def open_page(
         variables=variables(theme),
         css=asset("page.css"),
         project=name,
+        key="" if shown is None else shown.key,
         nav=[
             {"href": f"{place}{query}", "title": page.title, "here": place == here}
             for place, page in pages.items()
@@ -289,12 +305,24 @@ def open_page(
         text = "<div class='panel'><p class='bad'>There is no such project here.</p></div>"
         document.add_root(Div(text=text, stylesheets=[widget_style()]))
         return lambda: None
+    load_again_when_lost(document, shown.key)
     visit = Visit(shown, document, theme, arguments)
     frame = Frame(visit, kind(visit))
     document.add_root(frame.root)
     document.add_periodic_callback(frame.tick, TICK_MS)
     frame.tick()
     return visit.leave
+
+
+def load_again_when_lost(document: Document, key: str) -> None:
+    """Have a page whose server has gone say so, and load itself again when one answers.
+
+    Bokeh's own way, to join a session of the same name, leaves parts of a page dead where the
+    session is another one: of a server that was started again, or after some seconds.
+    """
+    document.config.update(reconnect_session=False, notify_connection_status=False)
+    lost = CustomJS(args={"project": key, "every": LOST_MS}, code=asset("lost.js"))
+    document.js_on_event(ConnectionLost, lost)
 
 
 __all__ = ["Frame", "Page", "Visit", "open_page", "set_text"]

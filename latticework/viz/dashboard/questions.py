@@ -17,6 +17,7 @@ from typing import TypeVar
 from latticework.errors import LatticeworkError
 from latticework.project.pipeline import Pipeline
 from latticework.project.project import Project
+from latticework.viz.dashboard.which_project import Which, which_project
 
 Answer = TypeVar("Answer")
 FRESH_S = 1.0
@@ -33,6 +34,8 @@ class LookedAt(Project):
     """
 
     def __init__(self, path: Path) -> None:
+        self.which: Which = which_project(path)
+        """Which project it is: another one may take its place."""
         super().__init__(path)
         self._good_until = 0.0
 
@@ -111,7 +114,12 @@ class Questions:
         return await loop.run_in_executor(thread, self._answer, function)
 
     def _answer(self, function: Callable[[Project], Answer]) -> Answer:
+        if self._closed:
+            raise LatticeworkError(f"the pages of {self.path} are closed")
         project: LookedAt | None = getattr(self._own, "project", None)
+        if project is not None and project.which != which_project(self.path):
+            self._let_go()
+            project = None
         if project is None:
             project = self._own.project = LookedAt(self.path)
             self._own.changes = self._changes
@@ -120,8 +128,17 @@ class Questions:
             project.renew()
         return function(project)
 
+    def _let_go(self) -> None:
+        """Close the files of this thread's project."""
+        project: LookedAt | None = getattr(self._own, "project", None)
+        self._own.project = None
+        if project is not None:
+            project.let_go()
+
     def close(self) -> None:
         """Answer no more; what is being answered is not waited for."""
-        self._closed = True
-        self._ask.shutdown(wait=False, cancel_futures=True)
-        self._change.shutdown(wait=False, cancel_futures=True)
+        if not self._closed:
+            self._closed = True
+            for thread in (self._ask, self._change):
+                thread.submit(self._let_go)
+                thread.shutdown(wait=False)

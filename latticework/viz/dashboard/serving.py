@@ -53,17 +53,20 @@ def pages() -> dict[str, type[Page]]:
 
 _SESSION = ("bokeh-session-id", "bokeh-token")
 """By which a request could say, to Bokeh, which session it wants."""
+_SECRET = ("token",)
+"""What is not to come back in a page's source."""
 
 
 class Pages(BokehTornado):  # type: ignore[misc]  # Bokeh is Any to the checker
     """Bokeh's application, in which no request says which session it gets.
 
-    A link could name a session that somebody else then joins, and sees what is typed there.
+    A link could name a session that somebody else then joins, and sees what is typed there. Nor
+    does a token in an address get into the page.
     """
 
     def find_handler(self, request: Any, **options: Any) -> Any:
         """See tornado's ``Application.find_handler``."""
-        for name in _SESSION:
+        for name in (*_SESSION, *_SECRET):
             for arguments in (
                 request.arguments,
                 request.query_arguments,
@@ -237,6 +240,9 @@ class PageServer:
     def control_url(self) -> str:
         """Address of the page that steers, with the project's token in it: not to be shared.
 
+        The token is in the fragment (``#token=``), which browsers send to no server; the page
+        removes it from the address, and keeps it for the tab.
+
         Raises
         ------
         ProjectError
@@ -245,7 +251,7 @@ class PageServer:
         from latticework.viz.dashboard.control_token import control_token
 
         token = control_token(self.shown.path)
-        return f"{self.url.replace(FIRST, f'{FIRST}-control', 1)}&token={token}"
+        return f"{self.url.replace(FIRST, f'{FIRST}-control', 1)}#token={token}"
 
     async def _serve(self) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()

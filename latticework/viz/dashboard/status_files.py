@@ -7,6 +7,7 @@ import numpy as np
 from latticework.errors import StoreError
 from latticework.io.plain_zarr import read_group
 from latticework.lattice.lattice import Lattice
+from latticework.lattice.states import State
 
 
 class StatusFiles:
@@ -86,7 +87,7 @@ class StatusFiles:
             states = np.fromfile(file, np.uint8)
         except OSError:
             return None
-        if states.size != int(np.prod(lattice.shape)):
-            return None
+        if states.size != int(np.prod(lattice.shape)) or states.max(initial=0) >= len(State):
+            return None  # torn, or of a lattice that has grown since
         self._seen[stage] = seen
         return states.reshape(lattice.shape)

@@ -1,5 +1,6 @@
 """The page of one unit of work: where it is, how every stage stands with it, and what happened."""
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from bokeh.models import CustomJS, Div, Select, TextInput, UIElement
 from latticework.errors import LatticeworkError
 from latticework.lattice.states import State
 from latticework.project.pipeline import SOURCE
+from latticework.stages.lattices import TILES
 from latticework.viz.dashboard import tile_html as html
 from latticework.viz.dashboard.feed import Snapshot
 from latticework.viz.dashboard.look import widget_style
@@ -44,13 +46,19 @@ class TilePage(Page):
         super().__init__(visit)
         self.unit: Unit | None = None
         self.told: TileFacts | None = None
+        self._asked: object = None
         self._chosen: str | None = None
 
     # ---------------------------------------------------------------- parts
 
+    def form(self, _snapshot: Snapshot) -> object:
+        """See `Page.form`."""
+        return None
+
     def build(self, snapshot: Snapshot) -> UIElement:
         """See `Page.build`."""
-        self.unit, self._asked, self._busy = None, False, False
+        self._structure = snapshot.structure
+        self.unit, self._asked, self._busy = None, None, False
         self._seen: tuple[Any, ...] = ()
         self._last_attempt = self.visit.feed.recent.last
         self._drawn: tuple[Any, ...] = ()
@@ -95,7 +103,7 @@ class TilePage(Page):
         asked = self.visit.arguments.get("stage")
         self._stage = Select(
             title="stage",
-            options=[(name, plain(name, 60)) for name in names],
+            options=_options(names),
             value=asked if asked in names else self._default_stage(snapshot),
             width=200,
             stylesheets=style,
@@ -152,12 +160,43 @@ class TilePage(Page):
 
     def update(self, snapshot: Snapshot) -> None:
         """See `Page.update`."""
-        if self.unit is None:
-            if not self._asked:
-                self._asked = True
-                self._resolve(snapshot)
+        if snapshot.structure != self._structure:
+            self._structure = snapshot.structure
+            self._restructure(snapshot)
+        if self.unit is not None:
+            self._follow(snapshot, self.unit)
+        if self.unit is not None:
+            self._renew(snapshot, self.unit)
             return
-        self._renew(snapshot, self.unit)
+        asked: object = snapshot.structure  # what was not there may be there now
+        if not {"tile", "stage"} & set(self.visit.arguments):
+            asked = tuple(stage.version for stage in snapshot.stages)
+        if asked != self._asked:
+            self._asked = asked
+            self._resolve(snapshot)
+
+    def _restructure(self, snapshot: Snapshot) -> None:
+        """Stages or tiles have come, gone or changed: what a person typed and chose stays."""
+        names = [SOURCE, *(stage.name for stage in snapshot.stages)]
+        if _options(names) != self._stage.options:
+            if self._stage.value not in names:
+                self._stage.value = self._default_stage(snapshot)
+            self._stage.options = _options(names)
+        self._seen = ()
+
+    def _follow(self, snapshot: Snapshot, unit: Unit) -> None:
+        """The same unit on a lattice that has grown; none where it is there no more."""
+        lattices = {TILES: snapshot.lattice, **{one.key: one.lattice for one in snapshot.stages}}
+        lattice = lattices.get(unit.key)
+        if lattice is unit.lattice:
+            return
+        if lattice is None or (lattice.dims and unit.id not in lattice.ids):
+            self.unit, self._asked, self._parts.visible = None, None, False
+            return
+        self.unit = replace(unit, lattice=lattice)
+        heading = html.heading(self.unit)
+        if self._heading.text != heading:
+            self._heading.text, self._drawn = heading, (unit.id,)  # it looks different
 
     def _resolve(self, snapshot: Snapshot) -> None:
         asked, stage = self.visit.arguments.get("tile"), self.visit.arguments.get("stage")
@@ -169,6 +208,8 @@ class TilePage(Page):
         self.visit.ask(lambda _project: find_unit(snapshot, stage, text), self._resolved)
 
     def _resolved(self, found: Unit | LatticeworkError) -> None:
+        if self.unit is not None:
+            return
         if isinstance(found, LatticeworkError):
             self._say(str(found))
             return
@@ -310,6 +351,10 @@ class TilePage(Page):
 
 def _origin_if_any(project: "Project", *, unit: Unit, stage: str) -> dict[str, Any]:
     return origin_of(project, unit, stage)
+
+
+def _options(names: list[str]) -> list[tuple[str, str]]:
+    return [(name, plain(name, 60)) for name in names]
 
 
 def _called(one: AttemptTold, *, safe: bool = False) -> str:

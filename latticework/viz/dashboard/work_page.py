@@ -50,7 +50,6 @@ class WorkPage(Page):
     """How fast the stages are, how long units take, with how much memory, and on which workers."""
 
     title = "Work"
-    shows_tiles = False
 
     def __init__(self, visit: Visit) -> None:
         super().__init__(visit)

@@ -94,6 +94,16 @@ function soon() {
 switch (act || cb_obj.event_name) {
   case "in": zoom(1 / 1.6); break
   case "out": zoom(1.6); break
+  case "grown":
+    // Tiles have come before or behind: the same ones stay in view, or all of them.
+    if (state.moved === true) {
+      const [dx, dy] = eye.shift
+      x.setv({start: x.start + dx, end: x.end + dx})
+      y.setv({start: y.start + dy, end: y.end + dy})
+      state.good = now()
+      send()
+    } else { fit() }
+    break
   case "fit": state.moved = false; fit(); break
   case "range": soon(); break
   case "mousemove": point(cb_obj.x, cb_obj.y); break
