@@ -59,15 +59,16 @@ def local_client() -> Iterator[object]:
     """
     from distributed import Client, LocalCluster
 
-    with (
-        LocalCluster(
+    from latticework.project.clusters import sparing_shared_handlers
+
+    with sparing_shared_handlers():  # or messages are lost to all tests after the first that asks
+        cluster = LocalCluster(
             n_workers=2,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
             dashboard_address=None,
             silence_logs=50,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+        )
+    with cluster, Client(cluster, set_as_default=False) as client:
         yield client

@@ -51,6 +51,8 @@ def module_name(path: Path) -> str:
 
 
 def room_of(module: str) -> str | None:
+    if module == "latticework.__main__":  # the command line, for python -m
+        return "cli"
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else None
 

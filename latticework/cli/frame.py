@@ -22,8 +22,8 @@ FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 def called() -> str:
     """The command as it was called, to be typed again: what is not on PATH is given in full."""
     typed = Path(sys.argv[0])
-    if typed.name == "__main__.py" and typed.parent.name == "cli":
-        return f"{_typed(sys.executable, 'python')} -m latticework.cli"
+    if typed.name == "__main__.py" and typed.parent.name in ("latticework", "cli"):
+        return f"{_typed(sys.executable, 'python')} -m latticework"
     return _typed(sys.argv[0], "latticework") if typed.stem == "latticework" else "latticework"
 
 

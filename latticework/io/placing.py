@@ -1,5 +1,6 @@
 """From tiles with labels, positions or just an order to a lattice: what every reader shares."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -147,10 +148,23 @@ def no_place(where: str, names: Sequence[str]) -> str:
     return (
         f"{where} holds {len(names)} tiles ({names[0]!r} ...) but nothing says where they are (no "
         "OME-XML or MetaMorph "
-        'positions, no row and column in the names): give grid={"y": rows, "x": columns}, '
+        f"positions, no row and column in the names): give {fitting_grid(len(names))}, "
         'positions="table.csv", or '
         'pattern="{row:d}_{col:d}.tif"'
     )
+
+
+def fitting_grid(n: int) -> str:
+    """A grid of rows and columns that so many tiles fill, the one nearest to a square, as advice.
+
+    Examples
+    --------
+    >>> fitting_grid(12), fitting_grid(7)
+    ('grid={"y": 3, "x": 4} (or other rows and columns that make 12)', 'grid={"y": 1, "x": 7}')
+    """
+    rows = max(k for k in range(1, math.isqrt(max(n, 1)) + 1) if n % k == 0)
+    others = f" (or other rows and columns that make {n})" if rows > 1 else ""
+    return f'grid={{"y": {rows}, "x": {n // rows}}}{others}'
 
 
 def _other_axes(tiles: Tiles) -> tuple[dict[str, np.ndarray], np.ndarray]:

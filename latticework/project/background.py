@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from latticework.project.summary import RunSummary
 
 
+LINK_S = 10.0
+"""Seconds that `Run.dashboard_link` waits for the pages of a run that has just begun, at most."""
+
+
 class Run:
     """A run that goes on in a thread of this process; made by `Project.start`.
 
@@ -75,7 +79,18 @@ class Run:
 
     @property
     def dashboard_link(self) -> str | None:
-        """Address of the project's pages on the Dask dashboard of this run, while it goes on."""
+        """Address of the project's pages on the Dask dashboard of this run, while it goes on.
+
+        None where there is no dashboard. The pages of a run that has just begun are waited for,
+        `LINK_S` seconds at most.
+        """
+        pages = self._project.page_links if self.running else None
+        if pages is not None:
+            pages.settled.wait(LINK_S)
+        return self._link()
+
+    def _link(self) -> str | None:
+        """The address, if it is known by now."""
         pages = self._project.page_links if self.running else None
         return pages.links[0] if pages is not None and pages.links else None
 
@@ -127,7 +142,9 @@ class Run:
 
     def __repr__(self) -> str:
         if self.running:
-            return f"<Run of {self._project.path}: going on>"
+            link = self._link()
+            where = f"; dashboard: {link}" if link else ""
+            return f"<Run of {self._project.path}: going on{where}>"
         return f"<Run of {self._project.path}: {self._summary or self._error!r}>"
 
     def _repr_html_(self) -> str:

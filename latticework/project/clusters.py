@@ -91,6 +91,28 @@ class OwnCluster(SpecCluster):
         Cluster._update_worker_status(self, op, msg)  # noqa: SLF001  skips SpecCluster's
 
 
+@contextlib.contextmanager
+def sparing_shared_handlers() -> Iterator[None]:
+    """Inside, a new cluster silences the handlers of Dask's own loggers alone.
+
+    Dask sets the levels of all handlers that its loggers have. Where one of them is the root
+    logger's as well, as pytest's are, messages of everything else would be lost with Dask's.
+    """
+    shared = [
+        (logger, handler)
+        for logger in map(logging.getLogger, ("distributed", "bokeh"))
+        for handler in logger.handlers
+        if handler in logging.getLogger().handlers
+    ]
+    for logger, handler in shared:
+        logger.removeHandler(handler)
+    try:
+        yield
+    finally:
+        for logger, handler in shared:
+            logger.addHandler(handler)
+
+
 def worker_environment() -> dict[str, str]:
     """Environment of local workers: this process's, with its import path."""
     paths = [os.path.abspath(path) for path in sys.path if not path.endswith(".zip")]  # noqa: PTH100
@@ -136,7 +158,10 @@ def local_cluster(
         f"local-{k}": {"cls": LocalWorker, "options": {"memory_limit": limit}}
         for k in range(workers)
     }
-    with warnings.catch_warnings():  # another cluster may take the port between look and start
+    with (
+        sparing_shared_handlers(),
+        warnings.catch_warnings(),
+    ):  # another cluster may take the port between look and start
         warnings.filterwarnings("ignore", message=r"\s*Port \d+ is already in use")
         return OwnCluster(spec, scheduler, name="latticework", silence_logs=logging.CRITICAL)  # type: ignore[no-untyped-call]
 

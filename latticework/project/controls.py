@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from latticework.errors import ProjectError
 from latticework.project.folder import ProjectFolder
 from latticework.project.selecting import check_labels
 from latticework.project.settings import bounds_of
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from latticework.project.changes import Changes
+    from latticework.project.pipeline import Node
     from latticework.stages.stage import Stage
 
 Names = str | Iterable[str]
@@ -138,8 +140,10 @@ class Controls(ProjectFolder):
                 meant["stages"] = [n.name for n in self.pipeline if n.key == "tiles"]
         elif labels:
             meant["bounds"] = bounds_of(self._lattice_of(labels), labels)
-            nodes = list(self.pipeline) if names is None else map(self.pipeline.__getitem__, names)
-            check_labels((node.lattice for node in nodes), labels)
+            named = [] if names is None else [self.pipeline[name] for name in meant["stages"]]
+            check_labels((node.lattice for node in named or self.pipeline), labels)
+            if named and not any(set(meant["bounds"]) <= set(node.lattice.dims) for node in named):
+                raise ProjectError(_without_axes(named[0], meant["bounds"]))
         return meant
 
     def _lattice_of(self, labels: Mapping[str, Any]) -> Any:
@@ -327,8 +331,6 @@ class Controls(ProjectFolder):
 
     def _tiles_meant(self, id: int | str | None, labels: Mapping[str, Any]) -> dict[str, Any]:
         if id is None and not labels:
-            from latticework.errors import ProjectError
-
             raise ProjectError("say which tiles: an id, a name, or labels as in z=3")
         meant = self._meant(None, id, labels)
         return {key: value for key, value in meant.items() if key != "stages"}
@@ -336,6 +338,14 @@ class Controls(ProjectFolder):
     def stop(self) -> None:
         """End the run, in whichever process it is, when what is out has come back."""
         self.ask("stop", {})
+
+
+def _without_axes(node: "Node", axes: Iterable[str]) -> str:
+    """The message for labels of axes that a stage's units do not have."""
+    own = node.lattice.dims
+    what = f"its units have {', '.join(own)}" if own else "it has one unit for all tiles"
+    missing = ", ".join(axis for axis in axes if axis not in own)
+    return f"stage {node.name!r} has no axis {missing}: {what}; leave that label out"
 
 
 def _lists(planes: Mapping[str, Any]) -> dict[str, Sequence[Any]]:

@@ -30,8 +30,11 @@ class PageLinks:
     def __init__(self, project: Path, pools: "Iterable[Pool]") -> None:
         self.links: tuple[str, ...] = ()
         """Addresses of the first page, one for each scheduler that has them."""
+        self.settled = threading.Event()
+        """Set when there are no more to come."""
         self._told = 0
         if not dask.config.get("latticework.dashboard.pages", True):
+            self.settled.set()
             return
         clients = list({id(pool.client): pool.client for pool in pools}.values())
 
@@ -43,6 +46,7 @@ class PageLinks:
                     link = show_on(client, project)
                     if link and link not in self.links:
                         self.links = (*self.links, link)
+            self.settled.set()
 
         threading.Thread(target=work, name="latticework-page-links", daemon=True).start()
 

@@ -11,6 +11,7 @@ from dask_jobqueue.slurm import SLURMCluster, SLURMJob
 from distributed.deploy.cluster import Cluster
 
 from latticework.io.slurm_commands import directive, job_name, jobs_of, submitting_environment
+from latticework.project.clusters import sparing_shared_handlers
 from latticework.project.lasting import Lasting, LastingScheduler
 from latticework.project.scheduler_file import SchedulerFile
 
@@ -99,7 +100,8 @@ class PoolCluster(SLURMCluster):
         self.tag = ""
         if lasting is not None:
             options["scheduler_cls"] = functools.partial(LastingScheduler, lasting)
-        super().__init__(name=f"latticework-{label}", silence_logs=logging.CRITICAL, **options)
+        with sparing_shared_handlers():
+            super().__init__(name=f"latticework-{label}", silence_logs=logging.CRITICAL, **options)
         if lasting is not None:
             about: SchedulerFile = self.scheduler.about  # type: ignore[union-attr]
             self.tag = self._job_kwargs["tag"] = about.tag

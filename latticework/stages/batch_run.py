@@ -34,8 +34,9 @@ from latticework.stages.inputs import Records
 from latticework.stages.memory_watch import watch_memory
 from latticework.stages.meter import Meter
 from latticework.stages.outputs import Output
-from latticework.stages.paths import own_folders
+from latticework.stages.paths import attempt_log, own_folders, tile_folder
 from latticework.stages.previewing import BatchPreviews
+from latticework.stages.printed import kept_prints
 from latticework.stages.reading_ahead import ReadingAhead
 from latticework.stages.running_units import RunningUnit, is_cancelled
 from latticework.stages.writing_behind import WritingBehind
@@ -119,7 +120,9 @@ class BatchRun:
         self._beside = 0
         self._cramped_since: float | None = None
         self._unwritable = threading.Event()
-        self._alone = len(task.units) == 1 or isinstance(bench.order.function, Command)
+        self._command = isinstance(bench.order.function, Command)
+        self._alone = len(task.units) == 1 or self._command
+        self._one_at_a_time = here.expendable and here.threads == 1
         self._reads = any(pattern != "nothing" for pattern in bench.patterns)
         self._clock = time.process_time if here.threads == 1 else time.thread_time
 
@@ -131,7 +134,11 @@ class BatchRun:
         for row in range(len(self.task.units)):
             if row and is_wanted_back(self._session, self.task.batch):
                 break
-            self._turn(row)
+            if self._command:
+                self._turn(row)
+            else:
+                with kept_prints(functools.partial(self._log, row), only=self._one_at_a_time):
+                    self._turn(row)
             if time.monotonic() > enough or self._unwritable.is_set():
                 break
         self._ahead.drop()
@@ -180,7 +187,7 @@ class BatchRun:
         running.begin()
         watch_memory(self.here.memory_limit)
         bench, unit, task = self.bench, running.unit, self.task
-        if isinstance(bench.order.function, Command):
+        if self._command:
             records = task.records[row] if task.records else {}
             return run_unit(
                 *(bench, unit, records, self.staging, self.output), task.absent, running
@@ -189,6 +196,14 @@ class BatchRun:
         self._read_ahead(row + 1)
         self.previews.read(unit, given)
         return call_unit(bench, unit, given, self.staging, self.output)
+
+    def _log(self, row: int, stream: str) -> Path:
+        """Where what a unit prints is kept."""
+        order, tile = self.bench.order, self.bench.lattice.tile(self.task.units[row])
+        folder = tile_folder(tile.id, tile.name)
+        return attempt_log(
+            order.project.absolute(), order.stage, folder, self._attempts[row], stream
+        )
 
     # ---------------------------------------------------------------- reading
 

@@ -30,6 +30,7 @@ from latticework.stages.meter import Meter
 from latticework.stages.order import SealedOrder
 from latticework.stages.outputs import Output
 from latticework.stages.paths import own_folders
+from latticework.stages.printed import prints_kept_here
 from latticework.stages.running_units import forget_batch
 
 STAGED = ("array", "table", "files")
@@ -113,7 +114,7 @@ def run_batch(
     except BaseException as error:  # importing the stage's code runs it
         return _none_began(batch, rows, meter, error, here, own_folders(sealed.staging))
     run = BatchRun(bench, Task(batch, ids, records, absent), here, staging, rows, meter)
-    with computing_here():
+    with computing_here(), prints_kept_here():
         run.run(enough_s=HAND_BACK_S)
     forget_batch(str(sealed.staging), batch)
     return _report(run)

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from latticework.errors import LatticeError, LatticeworkError
 from latticework.lattice import Lattice
 
@@ -74,8 +76,22 @@ def chosen(
         if about.default is inspect.Parameter.empty and name not in options
     ]
     if lacking:
-        raise kind(f"the plot {what!r} of {of} needs {', '.join(f'{name}=' for name in lacking)}")
+        raise kind(f"the plot {what!r} of {of} needs {', '.join(map(needed, lacking))}")
+    planes = options.get("planes", 1)
+    if not isinstance(planes, int | np.integer) or isinstance(planes, bool) or planes < 1:
+        raise kind(
+            f"the plot {what!r} of {of}: planes={planes!r}: give how many planes are drawn at "
+            "most, a whole number from 1"
+        )
     return draw
+
+
+def needed(name: str) -> str:
+    """An argument that a plot cannot do without, and what it is."""
+    meant = {
+        "found": "the same tiles where they were found to lie: a lattice, or what `place` gave"
+    }
+    return f"{name}={f' ({meant[name]})' if name in meant else ''}"
 
 
 __all__ = ["chosen", "plot_of_lattice"]

@@ -48,6 +48,14 @@ def positioned(project: "Project", lattice: Lattice, positions: Any) -> Lattice:
 
 def _from_table(project: "Project", stage: str, lattice: Lattice, axes: list[str]) -> np.ndarray:
     if stage not in project.pipeline.nodes:
+        if stage == PLACES:
+            raise ProjectError(
+                "nothing in this project has found where its tiles lie: "
+                f"`latticework.stitch.stitch` (or `latticework stitch`) makes a stage "
+                f"{PLACES!r} that does. Without one, give the lattice that `place` "
+                "returned, or the name of a stage that makes a table of positions once (columns "
+                "id, position_y_um, position_x_um)"
+            )
         raise ProjectError(
             f"positions={stage!r}: there is no such stage. Positions are 'nominal', 'solved' (of a "
             f"stitching's stage {PLACES!r}), a stage that makes a table of them once, or a lattice"

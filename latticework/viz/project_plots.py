@@ -150,8 +150,9 @@ def placed_in(project: "Project") -> PlacedTiles:
 def _table(project: "Project", stage: str) -> "pd.DataFrame":
     if stage not in project.pipeline.nodes:
         raise ProjectError(
-            f"there is no stage {stage!r} in this project: links and places are made by "
-            "latticework.stitch.stitch; give placement= for what place() found"
+            f"nothing in this project has compared its tiles: `latticework.stitch.stitch` (or "
+            f"`latticework stitch`) makes the stage {stage!r} that this plot shows. Else give "
+            "placement=, what `place` returned"
         )
     table: pd.DataFrame = project[stage].tile()
     return table

@@ -134,7 +134,7 @@ def shell(tmp_path):
 
     def start(*words, stdout=subprocess.PIPE):
         process = subprocess.Popen(
-            [sys.executable, "-m", "latticework.cli", *map(str, words)],
+            [sys.executable, "-m", "latticework", *map(str, words)],
             cwd=tmp_path,
             env=environment,
             text=True,

@@ -179,7 +179,7 @@ def test_errors_speak_of_options(typed, acquisition):
     for file in acquisition.iterdir():
         file.rename(file.with_name(f"{'abcdef'[int(file.stem[-1]) - 1]}.tif"))
     text = typed("info", acquisition, code=2)
-    assert "--grid 7x9" in text
+    assert "--grid 2x3 (or other rows and columns that make 6)" in text
     assert "--positions table.csv" in text
     assert "--pattern '{row:d}_{col:d}.tif'" in text
     assert "grid=" not in text

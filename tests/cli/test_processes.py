@@ -114,7 +114,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(gated, gate, she
     first.send_signal(signal.SIGINT)
     output, code = finish(first)
     assert code == 130, output
-    assert re.search(r"To go on: .+ -m latticework.cli run ", output)
+    assert re.search(r"To go on: .+ -m latticework run ", output)
     assert "Traceback" not in output
     assert 1 <= project.counts["slow"]["complete"] <= 3
 

@@ -30,6 +30,7 @@ def mean(tile, *, digits=2):
 
 
 def fails(tile):
+    print("looks at tile", tile.attrs["tile_id"])
     raise ValueError("there is a bubble in this tile")
 """
 PIPELINE = (
@@ -282,6 +283,7 @@ def test_the_past_is_told(typed, done, file, scheduler, tmp_path):
     text = typed("log", done, "fails", "y=1", "x=2")
     assert "Attempt 1: exception" in text
     assert "there is a bubble in this tile" in text
+    assert "stdout:\nlooks at tile 5\n" in typed("log", done, "fails", "5")
     assert "made no attempt 7" in typed("log", done, "fails", "5", "--attempt", "7", code=2)
     assert "It wrote nothing" in typed("log", done, "mean", "5", code=1)
 

@@ -155,6 +155,7 @@ def thirds(tile):
 
 def kill_worker(tile, *, bad):
     if int(tile.attrs["tile_id"]) in bad:
+        print("these are its last words")
         os._exit(7)
     return tile
 

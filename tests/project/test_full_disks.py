@@ -89,7 +89,10 @@ def test_a_full_disk_is_told_of_once_when_it_pauses_the_project_and_once_when_it
 
 
 @pytest.mark.parametrize("progress", ["lines", "none"])
-def test_that_it_waits_for_room_is_said_once_and_in_full(disk, capsys, caplog, progress):
+def test_that_it_waits_for_room_is_said_once_and_in_full(
+    disk, capsys, caplog, progress, local_client
+):
+    assert local_client.status == "running"  # a quiet cluster beside it does not silence this
     project = lw.create(disk / "run.lw", noise()[0])
     project.add(steps.same)
     filler = fill(disk, leave=4 * 2**20)

@@ -74,13 +74,18 @@ def test_a_picture_that_there_is_not_is_refused_with_those_that_there_are(projec
         project.plot("states", stages="negative")
     with pytest.raises(LatticeError, match="no plot 'links' of a lattice; there are 'planes', 'po"):
         tiles.plot("links")
-    with pytest.raises(LatticeError, match="needs found="):
+    with pytest.raises(LatticeError, match=r"needs found= \(the same tiles where"):
         tiles.plot("positions")
+    for what in ("previews", "positions", "links"):
+        with pytest.raises(ProjectError, match=rf"{what}.*planes=\[0\]: give how many planes"):
+            project.plot(what, planes=[0])
     with pytest.raises(LatticeError, match=r"expected a lattice of the same 12 tiles"):
         tiles.plot("positions", found=tiles.sel(z=0))
     other = lw.create(tempfile.mkdtemp() + "/none.lw", tiles)
-    with pytest.raises(ProjectError, match="no stage 'links' in this project: links and places"):
+    with pytest.raises(ProjectError, match=r"stitch` \(or .*makes the stage 'links' that"):
         other.plot("residuals")
+    with pytest.raises(ProjectError, match="nothing in this project has found where its tiles lie"):
+        other.plot("positions")
     with pytest.raises(LatticeError, match="this one lacks trusted, residual_px, correlation"):
         plot_residuals(pd.DataFrame({"axis": ["y"]}))
 
