@@ -15,11 +15,16 @@ from latticework.stages.ready.labelled import (
     like,
     to_dtype,
 )
-from latticework.stages.ready.smooth_field import DEGREE, smooth_field
+from latticework.stages.ready.likely_lamps import AnyLamp, Lamp
+from latticework.stages.ready.smooth_field import smooth_field
 from latticework.stages.ready.telling_pieces import telling_pieces
 
 Floats = npt.NDArray[np.float32]
 
+DEGREE = 6
+"""Of the polynomials that the field is made of."""
+SURE = 0.06
+"""Standard error of the worst pixel up to which the lamp's numbers can be told from the tiles."""
 MOST_PIECES = 16
 """Pieces along each side of a tile that the field is fitted to."""
 BRIGHT = 0.2
@@ -233,11 +238,19 @@ def _field_and_error(
     degree: int | None,
     means: Floats | None,
 ) -> tuple[Floats, float]:
-    """As `field_of`, and its standard error where it is known least."""
-    pieces, noise = coarse(reduced, errors)
+    """As `field_of`, and its standard error where it is known least.
+
+    With few tiles, the outline of their specimen passes for a lamp that follows it. So a lamp's
+    numbers are found only if they can be told; else no more is expected than a lamp of any kind.
+    """
+    usual, its_errors = coarse(reduced, errors)
+    pieces, noise = usual, its_errors
     if means is not None:
-        pieces, noise = telling_pieces(pieces, noise, *coarse(means, errors))
-    logarithm, error = _field(pieces, noise, size, degree or DEGREE)
+        pieces, noise = telling_pieces(usual, its_errors, *coarse(means, errors))
+    degree = degree or DEGREE
+    logarithm, error = _field(pieces, noise, size, Lamp(degree))
+    if error > SURE:
+        logarithm, error = _field(usual, its_errors, size, AnyLamp(degree))
     full = np.exp(logarithm)
     return np.asarray(full / full.mean(), dtype=np.float32), error
 
@@ -246,10 +259,10 @@ def _field(
     pieces: npt.NDArray[np.float64],
     errors: npt.NDArray[np.float64],
     size: tuple[int, ...],
-    degree: int,
+    lamp: Lamp | AnyLamp,
 ) -> tuple[npt.NDArray[np.float64], float]:
     """Logarithm of the field and its error: of all tiles, or bright ones, if dark disagree."""
-    everything, error = smooth_field(pieces, errors, size, degree)
+    everything, error = smooth_field(pieces, errors, size, lamp)
     known = np.isfinite(errors)
     count = np.maximum(known.sum(axis=(1, 2)), 1)
     level = np.where(known, pieces, 0.0).sum(axis=(1, 2)) / count
@@ -257,7 +270,7 @@ def _field(
     if bright.all() or not bright.any():
         return everything, error
     # A wrong offset, or a glow that is not the lamp's, would pass for the field in dark tiles.
-    of_bright, its_error = smooth_field(pieces[bright], errors[bright], size, degree)
+    of_bright, its_error = smooth_field(pieces[bright], errors[bright], size, lamp)
     away = np.abs((everything - everything.mean()) - (of_bright - of_bright.mean())).max()
     if away <= DISAGREE * np.hypot(error, its_error):
         return everything, error

@@ -1,7 +1,8 @@
 """What lamps look like before any tile is seen: brighter somewhere near the middle, and smooth.
 
 Shapes are written as the logarithm of light in Legendre polynomials of y and x over the tile. Lamps
-darken towards the rim by a law with a few numbers; all else is expected to be small.
+darken towards the rim by a law with a few numbers: a `Lamp` has found these, and expects all else
+to be small; `AnyLamp` leaves them open, and expects less.
 """
 
 from functools import cache
@@ -17,6 +18,10 @@ SPREAD = np.array([0.2, 0.2, 0.12, 0.25, 0.2, 0.5, 0.07, 0.07])
 """How much lamps differ in these."""
 FREEDOM = (0.005, 0.005, 0.003, 0.003, 0.0015, 0.0015)
 """Spread that each term may have besides, by its degree (the last one for all higher degrees)."""
+LOOSE = 6.0
+"""The same spreads of `AnyLamp`, as multiples of these."""
+LAMPS = 600
+"""Lamps that are made up for it."""
 SIZE = 24
 """Places along each side of a tile where shapes are turned into terms."""
 LEAST = 0.1
@@ -96,6 +101,11 @@ def _from_places(degree: int) -> Floats:
     return np.asarray(np.linalg.pinv(with_constant)[1:])
 
 
+def _freedom(degree: int) -> Floats:
+    """`FREEDOM` of each term."""
+    return np.array([FREEDOM[min(i + j, len(FREEDOM)) - 1] for i, j in powers(degree)])
+
+
 class Lamp:
     """Terms that are expected of a field, if its lamp is near given numbers.
 
@@ -121,8 +131,8 @@ class Lamp:
         steps = STEP * np.eye(len(numbers))
         changes = [light_of(numbers + step, size).ravel() - here for step in steps]
         slopes = back @ np.transpose(changes) / STEP
-        free = [FREEDOM[min(i + j, len(FREEDOM)) - 1] ** 2 for i, j in powers(degree)]
-        self.known: Floats = np.linalg.inv(slopes * SPREAD**2 @ slopes.T + np.diag(free))
+        spread = slopes * SPREAD**2 @ slopes.T + np.diag(_freedom(degree) ** 2)
+        self.known: Floats = np.linalg.inv(spread)
         self._own: Floats = back @ here
         self._gain: Floats = (slopes * SPREAD**2).T @ self.known
         self.terms: Floats = self._own + slopes @ (USUAL - numbers)
@@ -140,3 +150,37 @@ class Lamp:
         table = np.zeros((self.degree + 1, self.degree + 1))
         table[tuple(np.transpose(powers(self.degree)))] = self._own
         return np.asarray(light_of(self.numbers, size) - y @ table @ x.T)
+
+
+class AnyLamp:
+    """Terms that are expected of a field of which not even the lamp's numbers can be told.
+
+    As a `Lamp`, but about an even light, with the second moments that many random lamps have: it
+    does not follow the field, and so cannot follow the outline of a specimen either.
+
+    Examples
+    --------
+    >>> AnyLamp(2).known.shape
+    (5, 5)
+    """
+
+    __slots__ = ("degree", "known", "terms")
+
+    def __init__(self, degree: int) -> None:
+        self.degree = degree
+        self.known: Floats = _known_of_any(degree)
+        self.terms: Floats = np.zeros(len(self.known))
+
+    def beyond(self, size: tuple[int, ...]) -> Floats:
+        """Nothing, at each pixel."""
+        return np.zeros(size)
+
+
+@cache
+def _known_of_any(degree: int) -> Floats:
+    """Inverse of the second moments of the terms of random lamps."""
+    numbers = np.random.default_rng(0).normal(USUAL, SPREAD, (LAMPS, len(USUAL)))
+    shapes = np.array([light_of(lamp, (SIZE, SIZE)).ravel() for lamp in numbers])
+    drawn = shapes @ _from_places(degree).T
+    moments = drawn.T @ drawn / LAMPS + np.diag((LOOSE * _freedom(degree)) ** 2)
+    return np.asarray(np.linalg.inv(moments))

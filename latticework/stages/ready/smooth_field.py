@@ -15,12 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from latticework.stages.ready.likely_lamps import Lamp, polynomials, powers, terms
+from latticework.stages.ready.likely_lamps import AnyLamp, Lamp, polynomials, powers, terms
 
 Floats = npt.NDArray[np.float64]
 
-DEGREE = 6
-"""Of the polynomials that the field is made of."""
 PLAN = ((4.0, 6), (1.0, 5), (0.3, 5), (0.1, 5))
 """Which pieces of a tile count: squared spreads from its level at half weight, and rounds."""
 LEAST_SPREAD = 0.02
@@ -37,7 +35,7 @@ FREEDOM = 4.0
 class _State:
     """What is known of the field and of each tile."""
 
-    lamp: Lamp
+    lamp: Lamp | AnyLamp
     """What is expected of the field."""
     shared: Floats
     """Terms of the field."""
@@ -58,12 +56,7 @@ class _State:
 
 
 def smooth_field(
-    pieces: Floats,
-    errors: Floats,
-    size: tuple[int, ...],
-    degree: int = DEGREE,
-    *,
-    steady: float = STEADY,
+    pieces: Floats, errors: Floats, size: tuple[int, ...], lamp: Lamp | AnyLamp
 ) -> tuple[Floats, float]:
     """Logarithm of the field at each pixel, and how far off it may be.
 
@@ -75,11 +68,8 @@ def smooth_field(
         Standard errors of these; infinite where unknown.
     size
         Pixels of a tile, (y, x).
-    degree
-        Of the polynomials that the field is made of.
-    steady
-        How much all pieces may be too bright or too dark together, since the camera's offset is not
-        what it was said to be: standard deviation, as a multiple of the error of a dark piece.
+    lamp
+        What is expected of the field before, and of which degree its polynomials are.
 
     Returns
     -------
@@ -91,27 +81,29 @@ def smooth_field(
     -----
     A model with effects of tiles of which the variances are estimated by expectation maximisation
     (Laird and Ware, "Random-effects models for longitudinal data", 1982), weights that bound what
-    single pieces do (Holland and Welsch, "Robust regression using iteratively reweighted
-    least-squares", 1977), and a `Lamp` as what is expected before, of which the numbers follow the
-    field. What all pieces have besides the lamp's light is found along with the field: it bends
-    dark tiles more than bright ones. Whether all of a tile counts, or only the pieces near its most
-    frequent brightness, is decided by which says the field best. All pieces are judged relative to
-    the field, none chosen by their brightness, which would prefer those under the brighter lamp.
+    single pieces do (Holland and Welsch, "Robust regression using iteratively reweighted least-
+    squares", 1977), and a `Lamp` as what is expected before, of which the numbers follow the field
+    (those of `AnyLamp` do not). What all pieces have besides the lamp's light is found along with
+    the field: it bends dark tiles more than bright ones. Whether all of a tile counts, or only the
+    pieces near its most frequent brightness, is decided by which says the field best. All pieces
+    are judged relative to the field, none chosen by their brightness, which would prefer those
+    under the brighter lamp.
 
     Examples
     --------
     >>> x = np.linspace(-1, 1, 12)
     >>> pieces = np.exp(-0.3 * x**2) * np.arange(100, 109)[:, None, None] * np.ones((9, 12, 12))
-    >>> field, error = smooth_field(pieces, np.ones_like(pieces), (24, 24))
+    >>> field, error = smooth_field(pieces, np.ones_like(pieces), (24, 24), Lamp(6))
     >>> round(float(field[0, 12] - field[0, 0]), 1)
     0.3
     """
+    degree = lamp.degree
     seen = (np.isfinite(errors) & (pieces > 0)).any(axis=(1, 2))
     base = terms(pieces.shape[1:], degree)
     bright, noise = (part[seen].reshape(int(seen.sum()), len(base)) for part in (pieces, errors))
-    best: tuple[float, Floats, Lamp | None] = (np.inf, np.zeros(base.shape[1]), None)
+    best: tuple[float, Floats, Lamp | AnyLamp | None] = (np.inf, np.zeros(base.shape[1]), None)
     if seen.any():
-        state = _start(bright, noise, degree, steady)
+        state = _start(bright, noise, lamp)
         for width, rounds in PLAN:
             for _ in range(rounds):
                 known = _round(state, bright, noise, base, pieces.shape[1:], width)
@@ -129,8 +121,8 @@ def smooth_field(
     return (field if best[2] is None else field + best[2].beyond(size)), best[0]
 
 
-def _start(pieces: Floats, errors: Floats, degree: int, steady: float) -> _State:
-    tiles, lamp = len(pieces), Lamp(degree)
+def _start(pieces: Floats, errors: Floats, lamp: Lamp | AnyLamp) -> _State:
+    tiles = len(pieces)
     unknown = ~np.isfinite(errors)
     level = np.nanmedian(np.where(unknown, np.nan, pieces), axis=1)
     typical = np.nanmedian(np.where(unknown, np.nan, errors), axis=1)
@@ -141,9 +133,9 @@ def _start(pieces: Floats, errors: Floats, degree: int, steady: float) -> _State
         level=np.maximum(level, 1e-6),
         spread=np.full(tiles, 0.3),
         rough=np.ones(tiles),
-        usual=np.full(degree, 0.05**2),
+        usual=np.full(lamp.degree, 0.05**2),
         glow=0.0,
-        doubt=steady * float(np.percentile(typical, 10)),
+        doubt=STEADY * float(np.percentile(typical, 10)),
     )
 
 
@@ -236,7 +228,8 @@ def _terms(
     state.rough[tell], state.own[tell], state.usual = rough, own, usual
     state.shared = state.shared + change[:-1]
     state.glow += float(change[-1])
-    state.lamp = state.lamp.near(state.shared)
+    if isinstance(state.lamp, Lamp):
+        state.lamp = state.lamp.near(state.shared)
     return np.asarray(np.linalg.inv(known)[:-1, :-1])
 
 
