@@ -119,7 +119,7 @@ def test_a_field_that_cannot_be_divided_by_is_refused(value):
 @pytest.mark.parametrize(
     ("grid", "most", "usual"),
     [
-        ({"y": 3, "x": 4}, 0.16, 0.045),  # the outline of the brain looks like a lamp
+        ({"y": 3, "x": 4}, 0.2, 0.045),  # the outline of the brain looks like a lamp
         ({"y": 4, "x": 5}, 0.05, 0.015),  # and in more tiles it does not
     ],
 )

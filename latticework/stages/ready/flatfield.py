@@ -23,8 +23,10 @@ Floats = npt.NDArray[np.float32]
 
 DEGREE = 6
 """Of the polynomials that the field is made of."""
-SURE = 0.06
-"""Standard error of the worst pixel up to which the lamp's numbers can be told from the tiles."""
+SURE, UNSURE = 0.02, 0.06
+"""Standard errors of the worst pixel up to which a lamp's numbers are told, and may be told."""
+BETTER = 0.8
+"""Between these, share of the error that there is without them, below which they are told."""
 MOST_PIECES = 16
 """Pieces along each side of a tile that the field is fitted to."""
 BRIGHT = 0.2
@@ -241,7 +243,7 @@ def _field_and_error(
     """As `field_of`, and its standard error where it is known least.
 
     With few tiles, the outline of their specimen passes for a lamp that follows it. So a lamp's
-    numbers are found only if they can be told; else no more is expected than a lamp of any kind.
+    numbers count only if they can be told; else no more is expected than a lamp of any kind.
     """
     usual, its_errors = coarse(reduced, errors)
     pieces, noise = usual, its_errors
@@ -250,7 +252,9 @@ def _field_and_error(
     degree = degree or DEGREE
     logarithm, error = _field(pieces, noise, size, Lamp(degree))
     if error > SURE:
-        logarithm, error = _field(usual, its_errors, size, AnyLamp(degree))
+        of_any, its_error = _field(usual, its_errors, size, AnyLamp(degree))
+        if error > min(UNSURE, BETTER * its_error):
+            logarithm, error = of_any, its_error
     full = np.exp(logarithm)
     return np.asarray(full / full.mean(), dtype=np.float32), error
 
