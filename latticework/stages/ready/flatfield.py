@@ -50,11 +50,12 @@ def estimate_flatfield(
     """The share of light that each pixel of a tile gets, from many tiles of one acquisition.
 
     Each tile is reduced to the brightness of ``blocks x blocks`` pieces. A field that all tiles
-    share is fitted to them: that of a likely lamp, and a polynomial as far as the tiles say
-    otherwise. Bright cells count little, except where they lie on nothing; tiles count by how
-    little their specimen has slopes of its own, empty ones by how far above the dark they are. Dark
-    tiles that disagree with the bright ones do not count. Tiles are read one dask chunk at a time,
-    and only the pieces are kept (12 kB per tile and channel).
+    share is fitted to them: that of a likely lamp (of any lamp, where the tiles do not tell which),
+    and a polynomial as far as the tiles say otherwise. Bright cells count little, except where they
+    lie on nothing; tiles count by how little their specimen has slopes of its own, empty ones by
+    how far above the dark they are. Dark tiles that disagree with the bright ones do not count.
+    Tiles are read one dask chunk at a time, and only the pieces are kept (12 kB per tile and
+    channel).
 
     That tiles share a smooth multiplicative field is the model of CIDRE (Smith et al., 2015) and
     BaSiC (Peng et al., 2017); the notes of `smooth_field` say where the rest comes from.
@@ -77,7 +78,7 @@ def estimate_flatfield(
     Returns
     -------
     float32 DataArray with dims ``y x`` (``c y x``), mean 1 (in each channel). Ones, where no tile
-    holds anything. ``attrs["expected_error"]`` says how far off the worst pixel probably is, as a
+    holds anything. ``attrs["expected_error"]`` says roughly how far off the worst pixel is, as a
     share of the light (a list, one for each channel, if there is ``c``): 0.03 is 3 %; 1.0 means
     that the tiles tell nothing.
 

@@ -156,7 +156,8 @@ class AnyLamp:
     """Terms that are expected of a field of which not even the lamp's numbers can be told.
 
     As a `Lamp`, but about an even light, with the second moments that many random lamps have: it
-    does not follow the field, and so cannot follow the outline of a specimen either.
+    does not follow the field, and so cannot follow the outline of a specimen either. It has no
+    `near`.
 
     Examples
     --------
