@@ -15,14 +15,24 @@ from latticework.stages.ready.labelled import (
     like,
     to_dtype,
 )
-from latticework.stages.ready.smooth_field import DEGREE, smooth_field
+from latticework.stages.ready.likely_lamps import AnyLamp, Lamp
+from latticework.stages.ready.smooth_field import smooth_field
+from latticework.stages.ready.telling_pieces import telling_pieces
 
 Floats = npt.NDArray[np.float32]
 
+DEGREE = 6
+"""Of the polynomials that the field is made of."""
+SURE, UNSURE = 0.02, 0.06
+"""Standard errors of the worst pixel up to which a lamp's numbers are told, and may be told."""
+BETTER = 0.8
+"""Between these, share of the error that there is without them, below which they are told."""
 MOST_PIECES = 16
 """Pieces along each side of a tile that the field is fitted to."""
 BRIGHT = 0.2
 """Level of a tile, as a share of that of the brightest, from which on it surely holds light."""
+FAR = 2.0
+"""Standard errors that the worst pixel is off by, usually, or less."""
 DISAGREE = 4.0
 """Standard errors by which fields differ that are not the same."""
 LEAST_BELOW = 6.0
@@ -40,11 +50,12 @@ def estimate_flatfield(
     """The share of light that each pixel of a tile gets, from many tiles of one acquisition.
 
     Each tile is reduced to the brightness of ``blocks x blocks`` pieces. A field that all tiles
-    share is fitted to them: a polynomial that is likely for a lamp, as far as the tiles do not say
-    otherwise. Bright cells count little; tiles count by how little their specimen has slopes of its
-    own, empty ones by how far above the dark they are. Dark tiles that disagree with the bright
-    ones do not count. Tiles are read one dask chunk at a time, and only the pieces are kept (8 kB
-    per tile and channel).
+    share is fitted to them: that of a likely lamp (of any lamp, where the tiles do not tell which),
+    and a polynomial as far as the tiles say otherwise. Bright cells count little, except where they
+    lie on nothing; tiles count by how little their specimen has slopes of its own, empty ones by
+    how far above the dark they are. Dark tiles that disagree with the bright ones do not count.
+    Tiles are read one dask chunk at a time, and only the pieces are kept (12 kB per tile and
+    channel).
 
     That tiles share a smooth multiplicative field is the model of CIDRE (Smith et al., 2015) and
     BaSiC (Peng et al., 2017); the notes of `smooth_field` say where the rest comes from.
@@ -67,12 +78,14 @@ def estimate_flatfield(
     Returns
     -------
     float32 DataArray with dims ``y x`` (``c y x``), mean 1 (in each channel). Ones, where no tile
-    holds anything.
+    holds anything. ``attrs["expected_error"]`` says roughly how far off the worst pixel is, as a
+    share of the light (a list, one for each channel, if there is ``c``): 0.03 is 3 %; 1.0 means
+    that the tiles tell nothing.
 
     Raises
     ------
     StageError
-        If there are no tiles.
+        If there are no tiles, or if they have a single pixel, or are masks (bool).
 
     Examples
     --------
@@ -85,27 +98,61 @@ def estimate_flatfield(
     stack = labelled(tiles, first=("tile",))
     if not stack.sizes["tile"]:
         raise StageError("a flat-field cannot be estimated from no tiles")
+    _check_measurable(stack)
     count = min(max_tiles, stack.sizes["tile"])
     chosen = np.unique(np.linspace(0, stack.sizes["tile"] - 1, count).round().astype(int))
     size = (stack.sizes["y"], stack.sizes["x"])
     grid = (min(blocks, size[0]), min(blocks, size[1]))
     reduced = np.stack(
-        [block_medians(tile, grid) for _, tile in each_tile(stack, chosen, most_planes=8)]
+        [block_levels(tile, grid) for _, tile in each_tile(stack, chosen, most_planes=8)]
     )
     dark = np.float32(0) + _dark(offset, stack)
     if dark.ndim:
         planes = np.broadcast_to(dark, (reduced.shape[2], *size))
         dark = block_medians(xr.DataArray(planes, dims=("c", "y", "x")), grid)[0]
-    medians, errors = reduced[:, 0] - dark, reduced[:, 1]
-    fields = [
-        field_of(medians[:, channel], errors[:, channel], size, degree)
-        for channel in range(medians.shape[1])
+    medians, errors, means = reduced[:, 0] - dark, reduced[:, 1], reduced[:, 2] - dark
+    found = [
+        _field_and_error(medians[:, k], errors[:, k], size, degree, means[:, k])
+        for k in range(medians.shape[1])
     ]
-    coords = {dim: stack.coords[dim] for dim in ("c", "y", "x") if dim in stack.coords}
-    if "c" in stack.dims:
-        return xr.DataArray(np.stack(fields), dims=("c", "y", "x"), coords=coords, name="flatfield")
-    coords.pop("c", None)
-    return xr.DataArray(fields[0], dims=("y", "x"), coords=coords, name="flatfield")
+    fields = [field for field, _ in found]
+    several = "c" in stack.dims
+    dims = ("c", "y", "x") if several else ("y", "x")
+    coords = {dim: stack.coords[dim] for dim in dims if dim in stack.coords}
+    expected = [min(FAR * error, 1.0) for _, error in found]
+    return xr.DataArray(
+        np.stack(fields) if several else fields[0],
+        dims=dims,
+        coords=coords,
+        name="flatfield",
+        attrs={"expected_error": expected if several else expected[0]},
+    )
+
+
+def _check_measurable(stack: xr.DataArray) -> None:
+    """Refuse tiles that cannot show how light differs from pixel to pixel."""
+    if stack.dtype.kind not in "iuf":
+        raise StageError(
+            f"tiles of {stack.dtype} do not say how bright a pixel is: a flat-field is estimated "
+            "from integers or floats, as the camera counted them, not from masks"
+        )
+    if stack.sizes["y"] * stack.sizes["x"] < 2:
+        raise StageError(
+            f"a flat-field cannot be estimated from tiles of {stack.sizes['y']} x "
+            f"{stack.sizes['x']} pixels (y x): give whole tiles, with dims tile y x"
+        )
+
+
+def _check_light(light: Floats) -> None:
+    """Refuse a flat-field that pixels cannot be divided by."""
+    wrong = ~(np.isfinite(light) & (light > 0))
+    if wrong.any():
+        place = tuple(int(index) for index in np.argwhere(wrong)[0])
+        raise StageError(
+            f"a flat-field has finite numbers above 0 only, but {int(wrong.sum())} of its "
+            f"{light.size} pixels have not: the first, at {place}, is {light[place]}; take the "
+            "dark-field out of a reference image, and fill in its missing pixels"
+        )
 
 
 def _dark(offset: float | Pixels, tile: xr.DataArray) -> npt.NDArray[Any]:
@@ -127,9 +174,14 @@ def _edges(size: int, pieces: int) -> npt.NDArray[np.int64]:
 
 
 def block_medians(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
-    """Brightness of the pieces of a tile and its standard errors, float32 (2, c, *grid).
+    """Usual brightness of the pieces of a tile and its standard errors, float32 (2, c, *grid)."""
+    return block_levels(tile, grid)[:2]
 
-    The brightness is the mean of the middle half of the pixels: as little moved by cells as a
+
+def block_levels(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
+    """Of the pieces of a tile: usual brightness, standard errors and mean, float32 (3, c, *grid).
+
+    The usual brightness is the mean of the middle half of the pixels: as little moved by cells as a
     median, and not rounded to whole counts as that is.
     """
     size = (tile.sizes["y"], tile.sizes["x"])
@@ -149,16 +201,21 @@ def block_medians(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
     low = pieces[..., round(0.16 * (count - 1))].astype(np.float32)
     errors = 1.2533 * (median - low + 0.3) / np.sqrt(count)
     bright = pieces[..., count // 4 : count - count // 4].mean(axis=-1, dtype=np.float32)
+    mean = pieces.mean(axis=-1, dtype=np.float32)
     # Noise that was cut off at zero has a median, but no mean.
     cut = low == 0
     bright, errors = np.where(cut, median, bright), np.where(cut, errors + median, errors)
     # Nothing but zeros is a missing tile, NaN a masked one.
     masked = np.isnan(pieces[..., -1])
-    return np.where(masked, 0.0, np.stack([bright, errors])).astype(np.float32)
+    return np.where(masked, 0.0, np.stack([bright, errors, mean])).astype(np.float32)
 
 
 def field_of(
-    reduced: Floats, errors: Floats, size: tuple[int, ...], degree: int | None = None
+    reduced: Floats,
+    errors: Floats,
+    size: tuple[int, ...],
+    degree: int | None = None,
+    means: Floats | None = None,
 ) -> Floats:
     """Field of one channel at full size, from (tile, *grid) brightness and its errors.
 
@@ -171,29 +228,58 @@ def field_of(
         Pixels of a tile, (y, x).
     degree
         As for `estimate_flatfield`.
+    means
+        Of all pixels of the pieces, without the camera's offset; they help with cells on nothing.
     """
-    full = np.exp(_field(*coarse(reduced, errors), size, degree or DEGREE))
-    return np.asarray(full / full.mean(), dtype=np.float32)
+    return _field_and_error(reduced, errors, size, degree, means)[0]
+
+
+def _field_and_error(
+    reduced: Floats,
+    errors: Floats,
+    size: tuple[int, ...],
+    degree: int | None,
+    means: Floats | None,
+) -> tuple[Floats, float]:
+    """As `field_of`, and its standard error where it is known least.
+
+    With few tiles, the outline of their specimen passes for a lamp that follows it. So a lamp's
+    numbers count only if they can be told; else no more is expected than a lamp of any kind.
+    """
+    usual, its_errors = coarse(reduced, errors)
+    pieces, noise = usual, its_errors
+    if means is not None:
+        pieces, noise = telling_pieces(usual, its_errors, *coarse(means, errors))
+    degree = degree or DEGREE
+    logarithm, error = _field(pieces, noise, size, Lamp(degree))
+    if error > SURE:
+        of_any, its_error = _field(usual, its_errors, size, AnyLamp(degree))
+        if error > min(UNSURE, BETTER * its_error):
+            logarithm, error = of_any, its_error
+    full = np.exp(logarithm)
+    return np.asarray(full / full.mean(), dtype=np.float32), error
 
 
 def _field(
     pieces: npt.NDArray[np.float64],
     errors: npt.NDArray[np.float64],
     size: tuple[int, ...],
-    degree: int,
-) -> npt.NDArray[np.float64]:
-    """Logarithm of the field of all tiles, or of the bright ones, if dark ones disagree."""
-    everything, error = smooth_field(pieces, errors, size, degree)
+    lamp: Lamp | AnyLamp,
+) -> tuple[npt.NDArray[np.float64], float]:
+    """Logarithm of the field and its error: of all tiles, or bright ones, if dark disagree."""
+    everything, error = smooth_field(pieces, errors, size, lamp)
     known = np.isfinite(errors)
     count = np.maximum(known.sum(axis=(1, 2)), 1)
     level = np.where(known, pieces, 0.0).sum(axis=(1, 2)) / count
     bright = level > BRIGHT * np.percentile(level, 95)
     if bright.all() or not bright.any():
-        return everything
+        return everything, error
     # A wrong offset, or a glow that is not the lamp's, would pass for the field in dark tiles.
-    of_bright, its_error = smooth_field(pieces[bright], errors[bright], size, degree)
+    of_bright, its_error = smooth_field(pieces[bright], errors[bright], size, lamp)
     away = np.abs((everything - everything.mean()) - (of_bright - of_bright.mean())).max()
-    return of_bright if away > DISAGREE * np.hypot(error, its_error) else everything
+    if away <= DISAGREE * np.hypot(error, its_error):
+        return everything, error
+    return of_bright, its_error
 
 
 def coarse(
@@ -242,7 +328,8 @@ def correct_flatfield(
     Raises
     ------
     StageError
-        If the flat-field's or the dark-field's shape is not the tile's.
+        If the flat-field's or the dark-field's shape is not the tile's, or if the flat-field has
+        pixels that are NaN, infinite, 0 or negative.
 
     Examples
     --------
@@ -266,12 +353,13 @@ def correct_flatfield(
         )
     order = [dim for dim in ("c", "y", "x") if dim in field.dims]
     light = np.asarray(field.transpose(*order).data, dtype=np.float32)
+    _check_light(light)
     if "z" in pixels.dims:
         light = light[..., None, :, :]
     dark = _dark(offset if darkfield is None else darkfield, pixels)
     if "z" in pixels.dims and dark.ndim == 3:
         dark = dark[:, None]
-    # A pixel without light has no brightness to restore; it stays near 0, not infinite.
+    # Of hardly any light, there is no brightness to restore.
     corrected = (np.asarray(pixels.data, dtype=np.float32) - dark) / np.maximum(
         light, np.float32(1e-3)
     )

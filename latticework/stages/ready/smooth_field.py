@@ -15,18 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from latticework.stages.ready.likely_lamps import likely_lamps, polynomials, powers, terms
+from latticework.stages.ready.likely_lamps import AnyLamp, Lamp, polynomials, powers, terms
 
 Floats = npt.NDArray[np.float64]
 
-DEGREE = 6
-"""Of the polynomials that the field is made of."""
 PLAN = ((4.0, 6), (1.0, 5), (0.3, 5), (0.1, 5))
 """Which pieces of a tile count: squared spreads from its level at half weight, and rounds."""
 LEAST_SPREAD = 0.02
 """Spread of the pieces of a tile below which it counts no more."""
 LEAST_ERRORS = 4.0
 """Standard errors that a tile must be above the dark to tell something."""
+STEADY = 0.7
+"""Standard errors of a piece of the darkest tiles by which the camera's offset may be wrong."""
 FREEDOM = 4.0
 """Of Student's distribution of how much specimens of tiles differ from the field."""
 
@@ -35,6 +35,8 @@ FREEDOM = 4.0
 class _State:
     """What is known of the field and of each tile."""
 
+    lamp: Lamp | AnyLamp
+    """What is expected of the field."""
     shared: Floats
     """Terms of the field."""
     own: Floats
@@ -47,10 +49,14 @@ class _State:
     """Each tile's variance of own terms, as a multiple of the usual one."""
     usual: Floats
     """Variance of tiles' own terms, by degree."""
+    glow: float
+    """Brightness that all pieces have besides what the lamp gives them."""
+    doubt: float
+    """How much that may be."""
 
 
 def smooth_field(
-    pieces: Floats, errors: Floats, size: tuple[int, ...], degree: int = DEGREE
+    pieces: Floats, errors: Floats, size: tuple[int, ...], lamp: Lamp | AnyLamp
 ) -> tuple[Floats, float]:
     """Logarithm of the field at each pixel, and how far off it may be.
 
@@ -62,8 +68,8 @@ def smooth_field(
         Standard errors of these; infinite where unknown.
     size
         Pixels of a tile, (y, x).
-    degree
-        Of the polynomials that the field is made of.
+    lamp
+        What is expected of the field before, and of which degree its polynomials are.
 
     Returns
     -------
@@ -75,66 +81,79 @@ def smooth_field(
     -----
     A model with effects of tiles of which the variances are estimated by expectation maximisation
     (Laird and Ware, "Random-effects models for longitudinal data", 1982), weights that bound what
-    single pieces do (Holland and Welsch, "Robust regression using iteratively reweighted
-    least-squares", 1977), and `likely_lamps` as what is expected before. Whether all of a tile
-    counts, or only the pieces near its most frequent brightness, is decided by which says the
-    field best. All pieces are judged relative to the field, none chosen by their brightness, which
-    would prefer those under the brighter lamp.
+    single pieces do (Holland and Welsch, "Robust regression using iteratively reweighted least-
+    squares", 1977), and a `Lamp` as what is expected before, of which the numbers follow the field
+    (those of `AnyLamp` do not). What all pieces have besides the lamp's light is found along with
+    the field: it bends dark tiles more than bright ones. Whether all of a tile counts, or only the
+    pieces near its most frequent brightness, is decided by which says the field best. All pieces
+    are judged relative to the field, none chosen by their brightness, which would prefer those
+    under the brighter lamp.
 
     Examples
     --------
     >>> x = np.linspace(-1, 1, 12)
     >>> pieces = np.exp(-0.3 * x**2) * np.arange(100, 109)[:, None, None] * np.ones((9, 12, 12))
-    >>> field, error = smooth_field(pieces, np.ones_like(pieces), (24, 24))
+    >>> field, error = smooth_field(pieces, np.ones_like(pieces), (24, 24), Lamp(6))
     >>> round(float(field[0, 12] - field[0, 0]), 1)
     0.3
     """
+    degree = lamp.degree
     seen = (np.isfinite(errors) & (pieces > 0)).any(axis=(1, 2))
     base = terms(pieces.shape[1:], degree)
-    expected: Floats = np.asarray(np.linalg.inv(likely_lamps(degree)), dtype=np.float64)
     bright, noise = (part[seen].reshape(int(seen.sum()), len(base)) for part in (pieces, errors))
-    best: tuple[float, Floats] = (np.inf, np.zeros(base.shape[1]))
+    best: tuple[float, Floats, Lamp | AnyLamp | None] = (np.inf, np.zeros(base.shape[1]), None)
     if seen.any():
-        state = _start(bright, noise, base.shape[1], degree)
+        state = _start(bright, noise, lamp)
         for width, rounds in PLAN:
             for _ in range(rounds):
-                known = _round(state, bright, noise, base, expected, width)
+                known = _round(state, bright, noise, base, pieces.shape[1:], width)
                 if known is None:
                     break
             if known is None:
                 break
-            doubt = float(np.sqrt(((base @ np.linalg.inv(known)) * base).sum(axis=1).max()))
+            doubt = float(np.sqrt(((base @ known) * base).sum(axis=1).max()))
             if doubt < best[0]:
-                best = doubt, state.shared
+                best = doubt, state.shared, state.lamp
     table = np.zeros((degree + 1, degree + 1))
     table[tuple(np.transpose(powers(degree)))] = best[1]
     y, x = (polynomials(n, degree) for n in size)
-    return np.asarray(y @ table @ x.T), best[0]
+    field = np.asarray(y @ table @ x.T)
+    return (field if best[2] is None else field + best[2].beyond(size)), best[0]
 
 
-def _start(pieces: Floats, errors: Floats, count: int, degree: int) -> _State:
+def _start(pieces: Floats, errors: Floats, lamp: Lamp | AnyLamp) -> _State:
     tiles = len(pieces)
-    level = np.nanmedian(np.where(np.isfinite(errors), pieces, np.nan), axis=1)
+    unknown = ~np.isfinite(errors)
+    level = np.nanmedian(np.where(unknown, np.nan, pieces), axis=1)
+    typical = np.nanmedian(np.where(unknown, np.nan, errors), axis=1)
     return _State(
-        shared=np.zeros(count),
-        own=np.zeros((tiles, count)),
+        lamp=lamp,
+        shared=lamp.terms,
+        own=np.zeros((tiles, len(lamp.terms))),
         level=np.maximum(level, 1e-6),
         spread=np.full(tiles, 0.3),
         rough=np.ones(tiles),
-        usual=np.full(degree, 0.05**2),
+        usual=np.full(lamp.degree, 0.05**2),
+        glow=0.0,
+        doubt=STEADY * float(np.percentile(typical, 10)),
     )
 
 
 def _round(
-    state: _State, pieces: Floats, errors: Floats, base: Floats, expected: Floats, width: float
+    state: _State,
+    pieces: Floats,
+    errors: Floats,
+    base: Floats,
+    shape: tuple[int, ...],
+    width: float,
 ) -> Floats | None:
     """Improve all that is known once; how well the field is known, as the inverse of a covariance.
 
     None, if no tile tells anything.
     """
     # Relative to what is shared only: an edge of the specimen stays an edge, and counts little.
-    light = np.exp(base @ state.shared)
-    even, noise = pieces / light, errors / light
+    light = np.exp(base @ state.shared + state.lamp.beyond(shape).ravel())
+    even, noise = (pieces - state.glow) / light, errors / light
     _levels(state, even, noise, width)
     sharp = 1 / np.sqrt((1 / noise**2).sum(axis=1))
     tell = state.level > LEAST_ERRORS * sharp
@@ -150,7 +169,12 @@ def _round(
     normal = (weight @ squares).reshape(-1, count, count)
     normal -= mean[:, :, None] * (mean / total[:, None])[:, None, :]
     right = (weight * (rest - ((weight * rest).sum(axis=1) / total)[:, None])) @ base
-    return _terms(state, tell, normal, right, expected)
+    return _terms(state, tell, normal, right, _terms_of(1 / light, base))
+
+
+def _terms_of(values: Floats, base: Floats) -> Floats:
+    """The terms of a picture."""
+    return np.asarray(np.linalg.lstsq(base, values - values.mean(), rcond=None)[0])
 
 
 def _levels(state: _State, even: Floats, noise: Floats, width: float) -> None:
@@ -174,21 +198,27 @@ def _terms(
     tell: npt.NDArray[np.bool_],
     normal: Floats,
     right: Floats,
-    expected: Floats,
+    even: Floats,
 ) -> Floats:
-    """The field's terms and the tiles' own, from the normal equations of each tile."""
-    count = normal.shape[1]
-    degree = len(state.usual)
+    """The field's terms and the tiles' own, from the normal equations of each tile.
+
+    `even` has the terms of what is evenly bright, as it looks when seen relative to the field.
+    """
+    count, degree = normal.shape[1], len(state.usual)
     of = np.array([i + j for i, j in powers(degree)]) - 1
     rough, usual = state.rough[tell], state.usual
+    # A glow adds the more to a tile's own terms, the darker it is.
+    of_glow = even / state.level[tell, None]
     for _ in range(2):
         prior = 1 / (rough[:, None] * usual[of])
         spare = np.linalg.inv(normal + np.eye(count) * prior[:, None, :])
         taken = normal @ spare
-        known = np.asarray((normal - taken @ normal).sum(axis=0) + expected)
-        shown = (right - (taken @ right[:, :, None])[:, :, 0]).sum(axis=0)
-        change = np.linalg.solve(known, shown - expected @ state.shared)
-        own = (spare @ (right - normal @ change)[:, :, None])[:, :, 0]
+        told = normal - taken @ normal
+        shown = right - (taken @ right[:, :, None])[:, :, 0]
+        known, wanted = _all_tiles(state, told, shown, of_glow)
+        change = np.linalg.solve(known, wanted)
+        seen = change[:-1] + of_glow * change[-1]
+        own = (spare @ (right[:, :, None] - normal @ seen[:, :, None]))[:, :, 0]
         squares = own**2 + np.einsum("tkk->tk", spare)
         rough = (FREEDOM + (squares / usual[of]).sum(axis=1)) / (FREEDOM + count)
         ratio = squares / rough[:, None]
@@ -196,5 +226,25 @@ def _terms(
             [(ratio[:, of == d].sum() + 1e-4) / (ratio[:, of == d].size + 1) for d in range(degree)]
         )
     state.rough[tell], state.own[tell], state.usual = rough, own, usual
-    state.shared = state.shared + change
-    return known
+    state.shared = state.shared + change[:-1]
+    state.glow += float(change[-1])
+    if isinstance(state.lamp, Lamp):
+        state.lamp = state.lamp.near(state.shared)
+    return np.asarray(np.linalg.inv(known)[:-1, :-1])
+
+
+def _all_tiles(
+    state: _State, told: Floats, shown: Floats, of_glow: Floats
+) -> tuple[Floats, Floats]:
+    """Normal equations of what the field's terms, and last the glow, change by."""
+    count = told.shape[1]
+    pulled = (told @ of_glow[:, :, None])[:, :, 0]
+    sure = 1 / max(state.doubt, 1e-9 * float(state.level.max())) ** 2
+    known = np.empty((count + 1, count + 1))
+    known[:-1, :-1] = told.sum(axis=0) + state.lamp.known
+    known[-1, :-1] = known[:-1, -1] = pulled.sum(axis=0)
+    known[-1, -1] = (pulled * of_glow).sum() + sure
+    wanted = np.empty(count + 1)
+    wanted[:-1] = shown.sum(axis=0) - state.lamp.known @ (state.shared - state.lamp.terms)
+    wanted[-1] = (shown * of_glow).sum() - sure * state.glow
+    return known, wanted
