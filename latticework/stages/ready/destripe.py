@@ -86,8 +86,8 @@ def destripe(
     kind
         ``"multiplicative"`` for shadows, which take a share of the light, or ``"additive"``.
     width_px
-        The widest single shadows, in pixels across at half their depth; other stripes are looked
-        for up to 0.4 of it. What is wider belongs to the specimen.
+        The widest single shadows, in pixels across at half their depth. Stripes that are everywhere
+        are taken out at all wavelengths, others up to 0.4 of this width.
     offset
         Counts of the camera in the dark; matters for multiplicative stripes only.
     angle_deg
@@ -370,7 +370,7 @@ def _everywhere(
 ) -> list[Floats]:
     """Profiles of planes that belong together, as they are most likely where all is striped."""
     factors = kind == "multiplicative"
-    dense = [everywhere(profile, width_px) for profile in profiles]
+    dense = [everywhere(p, width_px, s) for p, s in zip(profiles, shadows, strict=True)]
     if not any(dense):
         return profiles
     fits = [

@@ -43,7 +43,7 @@ DENSE = 0.4
 """Share of `width_px` up to which regular and single stripes are looked for."""
 SURE = 1e-5
 """Variance at each scale with which single stripes are looked for."""
-LEFT = 0.1
+LEFT = 0.25
 """Share of the energy of fine lines that these have to leave."""
 SHORTER = 3
 """The first wave that counts for how strong stripes are; what longer ones have more than is to be
@@ -70,26 +70,32 @@ class _Likely:
     """How much less that is, by line, than without stripes, from wave `FIRST` on."""
 
 
-def everywhere(profile: Floats, width_px: float) -> bool:
+def everywhere(profile: Floats, width_px: float, shadows: Floats) -> bool:
     """Whether of stripes that were found more are left than regular and single ones.
+
+    `shadows` are soft ones, which may be part of the profile.
 
     Examples
     --------
     >>> at = np.arange(256)
-    >>> everywhere(0.1 * np.cos(at), 40.0), everywhere(-0.1 * (at // 4 == 20), 40.0)
+    >>> none = np.zeros(256)
+    >>> everywhere(0.1 * np.cos(at), 40.0, none), everywhere(-0.1 * (at // 4 == 20), 40.0, none)
     (False, False)
-    >>> everywhere(np.random.default_rng(0).normal(0, 0.1, 256), 40.0)
+    >>> everywhere(np.random.default_rng(0).normal(0, 0.1, 256), 40.0, none)
     True
     """
     narrow = DENSE * width_px
     sigmas = scales(profile.size, narrow)
     none = np.zeros((2, profile.size))
-    rest = profile - _alternating(profile)
-    rest = rest - regular_stripes(rest, [none], narrow)
-    sure = np.full(profile.size, SURE)
-    rest = rest - single_stripes(rest, [sure] * len(sigmas), sigmas, narrow)
-    fine = [sum(float((b**2).mean()) for b in bands(p, sigmas)) for p in (rest, profile)]
-    return fine[0] > LEFT * fine[1]
+    sure = [np.full(profile.size, SURE)] * len(sigmas)
+    left = []
+    for shadow in (none[0], shadows):
+        rest = profile - shadow
+        rest = rest - _alternating(rest)
+        rest = rest - regular_stripes(rest, [none], narrow)
+        rest = rest - single_stripes(rest, sure, sigmas, narrow)
+        left.append(sum(float((band**2).mean()) for band in bands(rest, sigmas)))
+    return min(left) > LEFT * sum(float((band**2).mean()) for band in bands(profile, sigmas))
 
 
 def likely_part(
