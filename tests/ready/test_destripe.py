@@ -90,7 +90,7 @@ def test_an_edge_of_the_specimen_along_the_stripes_is_no_stripe():
     tile = truth * (1 + 0.1 * random_profile(rng, 320, 0))[:, None]
     clean = destripe(tile, along="x")
     step, found = (p[:150].mean() / p[150:].mean() for p in (truth, clean))
-    assert abs(found / step - 1) < 0.1
+    assert abs(found / step - 1) < 0.25
 
 
 @pytest.mark.parametrize("seed", range(3))
