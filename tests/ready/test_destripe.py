@@ -75,6 +75,24 @@ def test_random_stripes_are_reduced_ten_times_where_the_specimen_leaves_some_gro
     assert np.corrcoef(clean.ravel(), truth.ravel())[0, 1] > 0.998
 
 
+@pytest.mark.parametrize("width", [0, 1.5, 3])
+def test_random_stripes_of_all_widths_are_reduced_ten_times_over_an_even_ground(width):
+    rng = np.random.default_rng(1)
+    truth = nuclei(rng)
+    tile = truth * np.maximum(1 + 0.15 * random_profile(rng, 320, width), 0.2)[:, None]
+    assert reduction(truth, tile, destripe(tile, along="x")) > 20
+
+
+def test_an_edge_of_the_specimen_along_the_stripes_is_no_stripe():
+    rng = np.random.default_rng(12)
+    truth = tissue(rng)
+    truth[:150] *= 0.1
+    tile = truth * (1 + 0.1 * random_profile(rng, 320, 0))[:, None]
+    clean = destripe(tile, along="x")
+    step, found = (p[:150].mean() / p[150:].mean() for p in (truth, clean))
+    assert abs(found / step - 1) < 0.25
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_single_shadows_are_reduced_ten_times(seed):
     rng = np.random.default_rng(seed)

@@ -11,7 +11,8 @@ from place to place. So blocks of a line are asked whether they agree::
 
 Soft shadows are fitted first (`stripe_shadows`, `stripe_levels`), then the profile of the rest
 across the stripes is found (`stripe_profile`), and what of it is certain (`stripe_evidence`). The
-shadows are kept where lines then differ less.
+shadows are kept where lines then differ less. Where stripes are everywhere, how strong fine ones
+are tells what is to be expected of wide ones (`stripe_spectrum`).
 """
 
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from latticework.stages.ready.stripe_evidence import certain_part, flatter
 from latticework.stages.ready.stripe_levels import better_of, fit_levels
 from latticework.stages.ready.stripe_profile import Fit, bands, errors, fit_profile, scales
 from latticework.stages.ready.stripe_shadows import certain_shadows
+from latticework.stages.ready.stripe_spectrum import everywhere, likely_part
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -84,8 +86,8 @@ def destripe(
     kind
         ``"multiplicative"`` for shadows, which take a share of the light, or ``"additive"``.
     width_px
-        The widest single shadows, in pixels across at half their depth; other stripes are looked
-        for up to 0.4 of it. What is wider belongs to the specimen.
+        The widest single shadows, in pixels across at half their depth. Stripes that are everywhere
+        are taken out at all wavelengths, others up to 0.4 of this width.
     offset
         Counts of the camera in the dark; matters for multiplicative stripes only.
     angle_deg
@@ -310,6 +312,7 @@ def _stack(means: list[Singles], kind: str, width_px: float) -> list[Floats]:
             )
             if flatter(with_them, without):
                 profiles[k] = others[k]
+    profiles = _everywhere(means, levels, profiles, shadows, kind, width_px)
     if kind == "multiplicative":
         return profiles
     return [profile * level for profile, level in zip(profiles, levels, strict=True)]
@@ -357,17 +360,54 @@ def _shadows(means: list[Singles], levels: list[float], kind: str, width_px: flo
     return found
 
 
+def _everywhere(
+    means: list[Singles],
+    levels: list[float],
+    profiles: list[Floats],
+    shadows: list[Floats],
+    kind: str,
+    width_px: float,
+) -> list[Floats]:
+    """Profiles of planes that belong together, as they are most likely where all is striped."""
+    factors = kind == "multiplicative"
+    dense = [everywhere(p, width_px, s) for p, s in zip(profiles, shadows, strict=True)]
+    if not any(dense):
+        return profiles
+    fits = [
+        _far_fit(mean, kind, level, profile, ROUNDS[-1], width_px)
+        for mean, level, profile in zip(means, levels, profiles, strict=True)
+    ]
+    if len(fits) >= POOLED_PLANES and all(dense):
+        whole, every = _together(fits)
+        shadow = np.mean(shadows, axis=0)
+        shared = likely_part(whole, width_px, shadows=shadow, factors=factors, planes=every)
+        if shared.any():
+            rest = [replace(fit, profile=fit.profile - shared) for fit in fits]
+            return [shared + certain_part(fit, DENSE * width_px, factors=factors) for fit in rest]
+    found = list(profiles)
+    for k in np.flatnonzero(dense):
+        likely = likely_part(fits[k], width_px, shadows=shadows[k], factors=factors)
+        if likely.any():
+            found[k] = likely
+    return found
+
+
+def _together(fits: list[Fit]) -> tuple[Fit, list[Floats]]:
+    """What planes have in common, and the profile of each."""
+    every = [fit.profile for fit in fits]
+    blocks = np.mean([fit.parts for fit in fits], axis=0)
+    contrast = float(np.mean([fit.contrast for fit in fits]))
+    seen = np.mean([fit.seen for fit in fits], axis=0)
+    return Fit(np.mean(every, axis=0), blocks, contrast, seen), every
+
+
 def _certain(
     fits: list[Fit], width_px: float, part: Callable[..., Floats], *, factors: bool
 ) -> list[Floats]:
     """The certain part of each plane's profile, after that of what all planes have in common."""
     shared = np.zeros_like(fits[0].profile)
     if len(fits) >= POOLED_PLANES:
-        every = [fit.profile for fit in fits]
-        blocks = np.mean([fit.parts for fit in fits], axis=0)
-        contrast = float(np.mean([fit.contrast for fit in fits]))
-        seen = np.mean([fit.seen for fit in fits], axis=0)
-        whole = Fit(np.mean(every, axis=0), blocks, contrast, seen)
+        whole, every = _together(fits)
         shared = part(whole, width_px, factors=factors, planes=every)
     rest = [replace(fit, profile=fit.profile - shared) for fit in fits]
     return [shared + part(fit, width_px, factors=factors) for fit in rest]

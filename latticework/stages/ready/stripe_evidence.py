@@ -50,6 +50,10 @@ FINER = 4
 """Steps of the spectrum, per step that the number of lines gives."""
 MOST_SINGLE = 0.25
 """Share of lines up to which stripes can be single ones."""
+SKEW = (0.5, 0.8)
+"""Skewness from which on stripes are dips (or ridges), and for certain."""
+BRIGHTER = 0.75
+"""Share of lines that are not brighter than those without dips."""
 
 
 def certain_part(
@@ -74,8 +78,34 @@ def certain_part(
     careful = [variance + more for variance, more in zip(error, least, strict=True)]
     single = single_stripes(rest, careful, sigmas, width_px)
     dense = regular + gated(rest - single, error, least, sigmas, width_px)
-    level = float(np.log(np.exp(dense).mean())) if factors else float(dense.mean())
-    return single + dense - level
+    return single + dense - level_of(dense, factors=factors)
+
+
+def level_of(profile: Floats, *, factors: bool) -> float:
+    """The level of lines without a stripe, of a profile of stripes that are everywhere.
+
+    Their mean; but that of brighter lines where stripes are dips rather than ridges, as shadows
+    are. Of a profile that is not one of logarithms of `factors`, that of darker lines where they
+    are ridges.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> bool(abs(level_of(rng.normal(0.2, 0.1, 400), factors=False) - 0.2) < 0.02)
+    True
+    >>> level_of(np.log(np.where(np.arange(300) % 4, 1.0, 0.7)), factors=True)
+    0.0
+    """
+    values = np.exp(profile) if factors else profile
+    mean = float(values.mean())
+    away = values - mean
+    skew = float((away**3).mean() / max(float((away**2).mean()) ** 1.5, 1e-30))
+    share = float(_ramp(abs(skew), SKEW))
+    if skew > 0:
+        share = 0.0 if factors else share
+    other = float(np.quantile(values, BRIGHTER if skew < 0 else 1 - BRIGHTER))
+    level = (1 - share) * mean + share * other
+    return float(np.log(level)) if factors else level
 
 
 def flatter(first: Floats, second: Floats) -> bool:
