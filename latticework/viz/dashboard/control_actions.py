@@ -245,8 +245,10 @@ def last_commands(project: "Project", most: int = 20) -> list[Told]:
         (most,),
     )
     return [
-        Told(at, str(command), _short(arguments), _answered(answer))
-        for at, command, arguments, answer in rows
+        Told(at, str(command), said, "" if (found := _answered(answer)) in said.split() else found)
+        for at, command, said, answer in (
+            (at, command, _short(arguments), answer) for at, command, arguments, answer in rows
+        )
     ]
 
 

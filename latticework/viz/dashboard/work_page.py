@@ -15,6 +15,7 @@ from latticework.viz.dashboard.changing_data import send
 from latticework.viz.dashboard.feed import Snapshot
 from latticework.viz.dashboard.figures import new_figure, series
 from latticework.viz.dashboard.look import widget_style
+from latticework.viz.dashboard.overview import RATE, rate_matters
 from latticework.viz.dashboard.page import Page, Visit, set_text
 from latticework.viz.dashboard.parts import moment, panel, table, unit_link
 from latticework.viz.dashboard.work_data import StageWork, Work, work_of
@@ -189,7 +190,7 @@ def stages_panel(visit: Visit, snapshot: Snapshot, work: Work) -> str:
     ]
     head = ["stage", ">per minute now", ">to do", ">time left", ">measured", ">median", ">90 %"]
     head += [">longest", ">memory, median", ">most"]
-    note = f"durations and memory of attempts since {moment(work.since)} UTC"
+    note = f"rates: {RATE}; durations and memory: of attempts since {moment(work.since)} UTC"
     return panel("Stages", table(head, rows, empty="no stages"), note=note)
 
 
@@ -198,12 +199,23 @@ def _stage_row(visit: Visit, number: int, stage: StageWork, pace: StagePace | No
     name = f"<i class='key' style='background:{colour}'></i>{escaped(stage.name, 60)}"
     now = ["", "", ""]
     if pace is not None:
-        rate = "" if pace.per_minute is None else f"{pace.per_minute:,.3g}"
-        left = time_left(pace.time_left_s) if pace.backlog else "done"
-        now = [rate, f"{pace.backlog:,}", left]
+        rate = f"{pace.per_minute:,.3g}" if rate_matters(pace) else ""
+        now = [rate, f"{pace.backlog:,}", _left(visit, pace)]
     took = [seconds(one) if isfinite(one) else "" for one in stage.quantiles_s]
     memory = [size(one) if isfinite(one) else "" for one in stage.memory_bytes]
     return [name, *now, f"{stage.complete:,}", *took, *memory]
+
+
+def _left(visit: Visit, pace: StagePace) -> str:
+    """When a stage is done, or that it is, or what keeps it from that."""
+    stuck = ""
+    if pace.stuck:
+        where = visit.link("lattice-failures", stage=pace.name)
+        stuck = f"<a class='bad' href='{where}'>{pace.stuck:,} failed or blocked</a>"
+    if pace.backlog:
+        left = time_left(pace.time_left_s)
+        return f"{left}, {stuck}" if stuck else left
+    return stuck or "done"
 
 
 def workers_panel(work: Work) -> str:
