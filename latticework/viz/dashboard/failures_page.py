@@ -250,7 +250,7 @@ def group_html(visit: Visit, snapshot: Snapshot, group: Group) -> str:
     told.append(plural(group.attempts, "attempt"))
     stages, hosts = _named(group.stages), _named(group.hosts)
     when = moment(group.first)
-    if group.last > group.first:
+    if moment(group.last) != when:
         when += f" to {moment(group.last)}"
     lines = [f"<p class='faint'>in {stages}{', on ' + hosts if hosts else ''}; {when} UTC</p>"]
     if group.tiles:

@@ -20,7 +20,7 @@ from latticework.viz.states import bar_order, state_colours
 ALARMING = ("units failed", "stage paused itself", "node set aside", "pool refused", "worker lost")
 """Kinds of events that are bad news."""
 SHOWN_EVENTS = 12
-RATE = f"over the last {words.seconds(RATE_WINDOW_S)}, or since the first unit where that is less"
+RATE = f"over the last {RATE_WINDOW_S / 60:.0f} minutes, or since the first unit where that is less"
 """What a rate is taken of."""
 SOON_S = 86400.0
 """Seconds until the disk is full that are worth a word."""
@@ -205,7 +205,7 @@ def remarks_html(snapshot: Snapshot) -> str:
     if following is not None:
         lines += [(text, True) for text, _ in following.troubles]
         if following.n_held:
-            lines.append((f"{following.n_held:,} files are not finished yet", False))
+            lines.append((f"{words.plural(following.n_held, 'file')} not finished yet", False))
     return "".join(
         f"<p class='{'bad' if bad else 'faint'}'>{escaped(text, 400)}</p>" for text, bad in lines
     )

@@ -132,7 +132,7 @@ def neighbours_map(visit: Visit, unit: Unit, around: Sequence[Neighbour], stage:
 
 def _neighbour(visit: Visit, unit: Unit, one: Neighbour | None, stage: str) -> str:
     if one is None:
-        return f"<td class='here'>{short_name(unit.tile.name, NEIGHBOUR)}</td>"
+        return f"<td class='here'>{short_name(unit.tile.name, NEIGHBOUR - 2)}</td>"
     if one.id < 0:
         return "<td class='none'>–</td>"
     where = link_to(visit, unit, one.id, None if stage == SOURCE else stage)
