@@ -107,7 +107,7 @@ class LatticeMap(Page):
 
     def _forget_axes(self, snapshot: Snapshot) -> None:
         """Planes of lattices that have another shape now begin anew, at the same places."""
-        for stage in (*snapshot.stages, *snapshot.pictured):
+        for stage in (*snapshot.pictured, *snapshot.stages):
             self._usual_axes(stage.key, stage)
 
     def _usual_axes(self, key: str, stage: StageNow) -> MapAxes:
