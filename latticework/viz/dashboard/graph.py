@@ -14,6 +14,8 @@ WIDTH, HEIGHT = 168, 58
 """Pixels of a box."""
 ACROSS, DOWN = 54, 18
 """Pixels between boxes."""
+SMALLEST = 0.65
+"""To what part of its size it shrinks where there is little room; then it is scrolled."""
 EDGE = 6
 """Pixels around all of it."""
 
@@ -102,7 +104,8 @@ def graph_svg(
     return (
         f'<svg role="img" aria-label="the pipeline as a graph" width="{width:.0f}" '
         f'height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'style="font:12px system-ui,sans-serif;display:block">{"".join(lines + boxes)}</svg>'
+        f'style="font:12px system-ui,sans-serif;display:block;height:auto;max-width:100%;'
+        f'min-width:{SMALLEST * width:.0f}px">{"".join(lines + boxes)}</svg>'
     )
 
 
