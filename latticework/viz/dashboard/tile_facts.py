@@ -261,7 +261,13 @@ def _told(row: Mapping[Hashable, Any]) -> AttemptTold:
 
 
 def _known(n_bytes: float | None, outcome: object) -> float | None:
-    """Bytes that were counted; of an attempt that failed nothing is told, which is no zero."""
+    """Bytes that were counted; of an attempt that failed nothing is told, which is no zero.
+
+    Examples
+    --------
+    >>> _known(0.0, "exception"), _known(0.0, "complete"), _known(7.0, "exception")
+    (None, 0.0, 7.0)
+    """
     return n_bytes if n_bytes or outcome == "complete" else None
 
 
