@@ -23,6 +23,23 @@ def plain(text: object, limit: int = 200) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def shortened(text: object, limit: int) -> str:
+    """`text` on one line of at most `limit` characters; of a longer one its begin and its end.
+
+    Names of files differ in the numbers at their ends, so more is left of that.
+
+    Examples
+    --------
+    >>> shortened("C3-BrainSection0009.tif", 15), shortened("z0_y3_x0", 15)
+    ('C3-Br…n0009.tif', 'z0_y3_x0')
+    """
+    line = plain(text, 4000)
+    if len(line) <= limit:
+        return line
+    begin = max(0, limit - 1) * 2 // 5
+    return f"{line[:begin]}…{line[len(line) - (limit - 1 - begin) :]}"
+
+
 def seconds(value: float | None) -> str:
     """A duration.
 

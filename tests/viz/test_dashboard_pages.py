@@ -84,7 +84,7 @@ def test_a_tile_named_as_a_script_is_shown_and_does_nothing(browser, running):
         assert not seen.page.evaluate("deepAll('script').some(s => s.textContent == 'alert(1)')")
         seen.page.go(running.url("lattice-failures"))
         seen.ready()
-        seen.wait_text("<script>alert(#)</script> is out of focus")
+        seen.wait_text("<script>alert(1)</script> is out of focus")
         assert not seen.page.evaluate("deepAll('script').some(s => /alert/.test(s.textContent))")
 
 
@@ -111,8 +111,8 @@ def test_planes_have_pages_too(browser, running):
 def test_failures_are_grouped_and_mended_ones_told_apart(browser, running):
     with looked_at(browser, running.url("lattice-failures")) as seen:
         seen.wait_text("2 failed now", "1 failed, then complete", "5 failed attempts")
-        seen.wait_text("ValueError: tile z#_y#_x# is out of focus: sharpness #")
-        seen.wait_text("RuntimeError: the disk was busy for # ms", "1 complete since")
+        seen.wait_text("ValueError: tile z0_y1_x0 is out of focus: sharpness 0.001", "in spots, on")
+        seen.wait_text("RuntimeError: the disk was busy for 3 ms", "1 complete since")
         seen.click("deepShown('summary')[0]")
         seen.wait_text("raise ValueError(")
         seen.link("spots z0_y1_x0")
@@ -127,12 +127,15 @@ def test_the_work_page_shows_rates_durations_workers_and_slow_units(browser, run
         seen.wait_text("Stages", "clean", "measured", "Workers", "Slowest units")
         seen.page.wait_for("deepShown('canvas').length >= 3")
         seen.button("10 min")
-        seen.wait_text("done")
+        seen.wait_text("done", "2 failed", "2 blocked", "rates: over the last 10 minutes")
 
 
 @pytest.mark.slow
 def test_a_wrong_token_is_answered_slowly_and_never_shuts_the_right_one_out(browser, running):
     token = control_token(running.project.path)
+    with looked_at(browser, running.url("lattice-control", do="retry", states="failed")) as seen:
+        seen.wait_text("Locked", "Asked for: retry all failed units", "cortex.lw --token")
+        assert "Pause the project" not in seen.text
     with looked_at(browser, running.url("lattice-control", token="of-a-link")) as seen:
         seen.wait_text("Locked", "That is not the token of this project")
         assert "Pause the project" not in seen.text
@@ -214,7 +217,7 @@ def test_a_link_fills_in_what_is_to_be_cancelled(browser, running):
     running.project.retry("spots", 1)
     link = running.url("lattice-control", token=token, do="cancel", stage="spots", tile=1)
     with looked_at(browser, link) as seen:
-        seen.agree("Cancel 1 unit of 'spots' at 1 that wait or run?")
+        seen.agree("Cancel 1 unit of 'spots' at 1 that waits or runs?")
         seen.wait_text("1 unit of 'spots' at 1 cancelled")
         running.wait(lambda n: n["spots"].get("cancelled") == 1)
         seen.button("Resume")

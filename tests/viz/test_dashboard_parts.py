@@ -1,7 +1,9 @@
 """What the pages stand on: tallies of failures, work over time, data of figures, control."""
 
+import re
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 import latticework as lw
 from latticework.errors import LatticeworkError
 from latticework.lattice.states import State
+from latticework.project.following import Following
 from latticework.viz.dashboard import control_actions as actions
 from latticework.viz.dashboard.changing_data import send
 from latticework.viz.dashboard.control_page import carried_out, made_of
@@ -20,10 +23,13 @@ from latticework.viz.dashboard.failure_groups import failures
 from latticework.viz.dashboard.failure_tally import FailureTally, same_message
 from latticework.viz.dashboard.failures_page import MOST_BARS, _bars
 from latticework.viz.dashboard.feed import ProjectFeed
+from latticework.viz.dashboard.map_previews import best_pictured
 from latticework.viz.dashboard.naming import read_labels, unit_of
+from latticework.viz.dashboard.overview import rate_matters, run_state
 from latticework.viz.dashboard.recent import ATTEMPT
 from latticework.viz.dashboard.tile_pictures import MOST_PX, projected
 from latticework.viz.dashboard.work_data import work_of
+from latticework.viz.dashboard.work_page import time_left_of
 
 
 @pytest.fixture
@@ -75,7 +81,7 @@ def with_states(snapshot, states):
 
 def test_failures_are_grouped_by_message_and_read_on(project):
     now = time.time()
-    errors = [(1, "tile 3 is dark (0.1)"), (2, "tile 14 is dark (0.25)"), (3, "no such file")]
+    errors = [(1, "tile 3 is dark (0.1)"), (2, "tile 14 is dark (0.25)"), (3, "no such file 17")]
     write_attempts(
         project,
         [
@@ -97,6 +103,7 @@ def test_failures_are_grouped_by_message_and_read_on(project):
     found = failures(snapshot, tally, feed.recent.rows)
     dark, file, lost = found.groups
     assert dark.message == "ValueError: tile # is dark (#)"
+    assert file.message == "ValueError: no such file 17"  # all are equal: nothing is left out
     assert (dark.attempts, dict(dark.hosts)) == (3, {"node1": 2, "node2": 1})
     assert (dark.first, dark.last) == (now - 50, now - 30)
     assert (file.mended, lost.kind) == (1, "worker lost")
@@ -159,6 +166,41 @@ def test_planes_share_bars_where_there_are_very_many():
     assert len(many["n"]) <= MOST_BARS
     assert many["n"].sum() == 3
     assert many["label"][-1] <= 1_000_000
+
+
+# -------------------------------------------------------------------- what there is to look at
+
+
+def test_previews_are_offered_of_what_has_some_and_begin_with_what_was_made_last(project):
+    project.add(lambda tile: {"mean": float(tile.mean())}, name="record", after="clean")
+    project.add(np.mean, name="all", after="clean", reads=lw.all_tiles())
+    snapshot = ProjectFeed(project.path).look()
+    assert [one.name for one in snapshot.pictured][:1] == ["source"]
+    assert best_pictured(snapshot) == "source"  # nothing is made yet
+
+
+def test_a_run_without_anything_to_do_says_what_it_waits_for(project):
+    snapshot = replace(ProjectFeed(project.path).look(), running=True)
+    assert run_state(snapshot) == "running"
+    done = with_states(snapshot, dict.fromkeys(range(12), State.COMPLETE))
+    paces = tuple(replace(pace, backlog=0) for pace in snapshot.gauge.stages)
+    done = replace(done, gauge=replace(snapshot.gauge, stages=paces))
+    assert run_state(done) == "waiting for work"
+    more = replace(done, following=Following(going_on=True, held=(), n_held=0, notes=()))
+    assert run_state(more) == "waiting for tiles"
+    assert run_state(replace(done, running=False)) == "not running"
+
+
+def test_stages_that_are_over_have_no_rate_and_failed_units_are_not_done(project):
+    snapshot = ProjectFeed(project.path).look()
+    pace = replace(snapshot.gauge.stages[0], backlog=0, stuck=2, per_minute=7.0)
+    assert not rate_matters(pace)
+    assert rate_matters(replace(pace, backlog=1))
+    broken = with_states(snapshot, {0: State.FAILED, 1: State.BLOCKED}).stages[0]
+    visit = SimpleNamespace(link=lambda page, **_: page)
+    said = re.sub("<[^>]*>", "", time_left_of(visit, pace, broken))
+    assert said == "1 failed, 1 blocked"
+    assert time_left_of(visit, pace, snapshot.stages[0]) == "done"
 
 
 # -------------------------------------------------------------------- work
@@ -303,6 +345,8 @@ def test_actions_say_what_they_would_do_and_do_that(project):
     assert project.settings.paused_stages == ("clean",)
     assert (project.settings.priority.axis, project.settings.priority.preview) == ("tile_z", 3)
     told = actions.last_commands(project)
+    assert (told[-1].command, told[-1].answer) == ("add", "")  # it would repeat the name
+    assert "clean" in told[-1].arguments
     assert [one.command for one in told[:4]] == ["prioritise", "pause", "retry", "cancel"]
     assert told[3].answer == "8"
     assert "clean" in told[3].arguments

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from latticework import Lattice, create
+from latticework import Lattice, all_tiles, create
 from latticework.lattice.states import State
 from latticework.viz.dashboard import serving
 from latticework.viz.dashboard.feed import StageNow
@@ -211,7 +211,8 @@ def test_previews_lie_where_tiles_are_and_say_their_state(tmp_path, browser, loc
     project.cancel("squares", y=1, x=1)
     project.run(local_client, progress="none")
     with PageServer(project.path) as server:
-        for name in ("invert", "squares"):
+        project.add(np.mean, name="mean", after=stage, reads=all_tiles())
+        for name in ("invert", "squares", "mean"):  # there are none of a mean: of squares then
             with browser.open(address(server, view="previews", stage=name)) as page:
                 page.wait_for(f"{COLUMNS.format('colour')}.some(c => c.length == 12)")
                 page.wait_for(f"{COLUMNS.format('image')}.length == 3")

@@ -18,7 +18,7 @@ from latticework.viz.dashboard.map_figure import MapFigure
 from latticework.viz.dashboard.map_hover import pointed_at, pointed_html
 from latticework.viz.dashboard.map_legend import legend_html
 from latticework.viz.dashboard.map_mosaic import can_show, wanted_mosaic
-from latticework.viz.dashboard.map_painting import Painter
+from latticework.viz.dashboard.map_painting import Painter, cell_words
 from latticework.viz.dashboard.map_scene import Pane, Sight, one_pane
 from latticework.viz.dashboard.map_troubles import failed_places, troubles_html
 from tests.viz.test_map_image import stage
@@ -122,14 +122,45 @@ def test_planes_are_chosen_by_steps_and_dims_change_places():
 
 def test_views_are_chosen_and_stages_where_there_is_a_choice():
     told = []
-    views = ViewControls(
-        Choice("combined", "clean"), ["clean", "spots"], ["combined", "stage"], told.append
-    )
+    views = ViewControls(Choice("combined", "clean"), ["clean", "spots"], [], told.append)
+    assert "previews" not in views._view.labels
     assert not views._stage.visible
     views._view.active = 1
     assert views._stage.visible
     views._stage.value = "spots"
     assert told[-1] == Choice("stage", "spots")
+    views.offer(["clean", "spots"], ["source", "clean"])  # there are previews by now
+    views._view.active = views._view.labels.index("previews")
+    assert views._pictured.visible
+    assert not views._stage.visible
+    assert [name for name, _ in views._pictured.options] == ["source", "clean"]
+    views._pictured.value = "source"
+    assert told[-1] == Choice("previews", "spots", "source")
+
+
+def test_words_in_cells_are_whole_or_letters_stand_for_them(painting):
+    scene = painting[0].scene
+    names = [EVIL, "detect_spots"]
+    stages = [
+        dataclasses.replace(s, name=n) for s, n in zip(scene.panes[0].stages, names, strict=True)
+    ]
+    scene = dataclasses.replace(
+        scene, panes=(dataclasses.replace(scene.panes[0], stages=tuple(stages)),)
+    )
+    for wide in range(24, 200, 8):
+        said = cell_words(scene, wide, wide)
+        assert not any("…" in text for text in said)
+        assert all(len(row) * 6.4 <= wide for text in said for row in text.split("\n"))
+    assert "detect_\nspots\nfailed" in cell_words(scene, 72, 72)
+    assert "D-F" in cell_words(scene, 72, 20)
+
+
+def test_axes_say_nothing_until_they_can_say_what_is_so(painting):
+    told, look = painting
+    figure = MapFigure(told.scene, look, "light")
+    assert all(axis.ticker.ticks == [] for axis in figure.figure.axis)
+    figure.put(told, look, in_um=False)
+    assert list(figure.figure.xaxis[0].major_label_overrides.values()) == ["0", "1", "2", "3"]
 
 
 def test_previews_are_asked_for_what_is_in_view_as_fine_as_the_screen():

@@ -9,7 +9,7 @@ import pytest
 import latticework as lw
 from latticework.lattice import Lattice
 from latticework.lattice.states import State
-from latticework.viz.dashboard.graph import places
+from latticework.viz.dashboard.graph import ACROSS, DOWN, EDGE, HEIGHT, WIDTH, places, wire
 from latticework.viz.dashboard.look import PALETTES
 from latticework.viz.states import state_colours
 from tests.viz.looking import looked_at
@@ -103,3 +103,16 @@ def test_stages_stand_right_of_what_they_read():
         assert all(found[parent].column < found[name].column for parent in above)
     taken = [(place.column, place.row) for place in found.values()]
     assert len(set(taken)) == len(taken)
+
+
+def test_lines_of_the_graph_keep_clear_of_boxes():
+    parents = {"source": (), "a": ("source",), "b": ("a",), "c": ("a", "source"), "d": ("b",)}
+    parents |= {"e": ("source", "d", "c"), "f": ("a", "e"), "g": ("source", "f")}
+    where = places(parents)
+    for name, above in parents.items():
+        for parent in above:
+            points = wire(where, parent, name)
+            for place in where.values():
+                x, y = EDGE + place.column * (WIDTH + ACROSS), EDGE + place.row * (HEIGHT + DOWN)
+                inner = [py for px, py in points[1:-1] if x <= px <= x + WIDTH]
+                assert not [py for py in inner if y <= py <= y + HEIGHT], (parent, name)

@@ -134,7 +134,8 @@ def cancel(project: "Project", selection: Selection) -> Action:
         done = there.cancel(selection.stages, id, **labels)
         return f"{plural(done, 'unit')}{_of(selection)} cancelled"
 
-    return Action(f"Cancel {plural(n, 'unit')}{_of(selection)} that wait or run?", do)
+    doing = "that waits or runs" if n == 1 else "that wait or run"
+    return Action(f"Cancel {plural(n, 'unit')}{_of(selection)} {doing}?", do)
 
 
 def pause(stage: str | None) -> Action:
@@ -186,9 +187,10 @@ def prioritise(lattice: "Lattice", order: str, axis: str, preview: str, region: 
             )
         every = int(preview)
     by_plane = order == "planes"
+    share = "every tile" if every == 1 else f"one of every {every} tiles"
     words = [f"plane by plane along {plain(axis, 40)}" if by_plane else "as they were acquired"]
     if every:
-        words.insert(0, f"one of every {every} tiles")
+        words.insert(0, share)
     if region.strip():
         words.insert(0, f"{plain(region, 80)}")
 
@@ -247,9 +249,16 @@ def last_commands(project: "Project", most: int = 20) -> list[Told]:
         (most,),
     )
     return [
-        Told(at, str(command), _short(arguments), _answered(answer))
-        for at, command, arguments, answer in rows
+        Told(at, str(command), said, _news(_answered(answer), said))
+        for at, command, said, answer in (
+            (at, command, _short(arguments), answer) for at, command, arguments, answer in rows
+        )
     ]
+
+
+def _news(answer: str, said: str) -> str:
+    """An answer, unless it only repeats a word of what was asked."""
+    return "" if answer in said.split() and not answer.isdigit() else answer
 
 
 def _answered(text: str) -> str:

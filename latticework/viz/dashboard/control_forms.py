@@ -12,6 +12,7 @@ from latticework.viz.dashboard import control_actions as actions
 from latticework.viz.dashboard.control_actions import ALL, RETRIED, Maker, Selection
 from latticework.viz.dashboard.feed import Snapshot, StageNow
 from latticework.viz.dashboard.look import widget_style
+from latticework.viz.dashboard.overview import run_state
 from latticework.viz.dashboard.page import Visit, set_text
 from latticework.viz.dashboard.parts import badge, button, state_bar
 from latticework.viz.folding import axis_name
@@ -220,7 +221,7 @@ class Forms:
         if self._pause.label != label:
             self._pause.label = label
         self._stop.disabled = not snapshot.running
-        state = "paused" if settings.paused else "running" if snapshot.running else "nobody runs it"
+        state = run_state(snapshot)
         mark = "bad" if settings.paused else "good" if snapshot.running else ""
         trouble = f"<p class='bad'>{escaped(snapshot.outage, 300)}</p>" if snapshot.outage else ""
         set_text(self._about, f"<p>{badge(state, mark)}</p>{trouble}")

@@ -1,6 +1,7 @@
 """The page that steers a project: only with its token, each action asked once and recorded."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from latticework.viz.dashboard.look import widget_style
 from latticework.viz.dashboard.page import Page, Visit, set_text
 from latticework.viz.dashboard.parts import button, moment, panel, table
 from latticework.viz.html import escaped
+from latticework.viz.words import plain
 
 if TYPE_CHECKING:
     from latticework.project.project import Project
@@ -75,9 +77,13 @@ class ControlPage(Page):
         self._password.on_change("value", lambda _name, _old, new: self._entered(new))
         self._memory.listen_to(self._password)
         self._wrong = self.html(margin=0)
+        asked = asked_for(self.visit.arguments)
+        told = f"<p>Asked for: <b>{escaped(asked, 200)}</b></p>" if asked else ""
         hint = (
-            "<h2>Locked</h2><p>Steering needs the project's token: the text in the file "
-            f"<b>{FILE}</b> in its folder, which only its owner can read.</p>"
+            f"<h2>Locked</h2>{told}<p>Steering needs the project's token. To see it, type "
+            f"<b>latticework dashboard {escaped(self.visit.shown.path.name, 80)} --token</b> in a "
+            f"terminal where the project's folder is, or look into its file <b>{FILE}</b>, which "
+            "only its owner can read.</p>"
         )
         go = button("Unlock", lambda: self._entered(self._password.value), kind="primary")
         self._lock = self._panel(
@@ -228,6 +234,26 @@ class ControlPage(Page):
         ]
         head = ["time (UTC)", "command", "~of what", "answer"]
         set_text(self._commands, panel("Last commands", table(head, rows), note="by anybody"))
+
+
+def asked_for(arguments: Mapping[str, str]) -> str:
+    """What an address asks to have done, in words; empty if nothing.
+
+    Examples
+    --------
+    >>> asked_for({"do": "retry", "stage": "clean", "tile": "12"})
+    "retry tile 12 of 'clean'"
+    >>> asked_for({"do": "retry", "states": "failed"}), asked_for({"stage": "clean"})
+    ('retry all failed units', '')
+    """
+    deed = arguments.get("do", "")
+    if deed not in ("retry", "cancel"):
+        return ""
+    where = arguments.get("tile", "") or arguments.get("where", "")
+    states = arguments.get("states", "")
+    what = f"tile {plain(where, 60)}" if where else " ".join(filter(None, ["all", states, "units"]))
+    stage = arguments.get("stage", "")
+    return f"{deed} {plain(what, 100)}" + (f" of {plain(stage, 60)!r}" if stage else "")
 
 
 class LockedError(ProjectError):

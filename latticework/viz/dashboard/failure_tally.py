@@ -149,6 +149,7 @@ class FailureTally:
         self._group_of_error: dict[int, int] = {}
         self._groups: dict[str, int] = {}
         self._texts: list[str] = []
+        self._whole: dict[int, str | None] = {}
         self.groups = np.zeros(0, np.int32)
         """The group of each row."""
         self.hosts: dict[int, str] = {}
@@ -194,7 +195,11 @@ class FailureTally:
             if not rows:
                 return
             for number, kind, message in rows:
-                self._group_of_error[number] = self._called(f"{kind}: {same_message(message)}")
+                group = self._called(f"{kind}: {same_message(message)}")
+                self._group_of_error[number] = group
+                whole = plain(f"{kind}: {message}", 300)
+                if self._whole.setdefault(group, whole) != whole:
+                    self._whole[group] = None
             self._error_seen = int(rows[-1][0])
 
     def _group(self, outcome: int, error: int) -> int:
@@ -210,8 +215,8 @@ class FailureTally:
         return self._groups[text]
 
     def text(self, group: int) -> str:
-        """The message of a group."""
-        return self._texts[group]
+        """The message of a group: as it is if all are equal, else without what differs."""
+        return self._whole.get(group) or self._texts[group]
 
 
 _TALLIES: "weakref.WeakKeyDictionary[Project, FailureTally]" = weakref.WeakKeyDictionary()

@@ -1,6 +1,7 @@
 """The page of what has failed: grouped by message, kind, host, plane and time."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -249,7 +250,8 @@ def summary(visit: Visit, snapshot: Snapshot, found: Failures) -> str:
     told = {} if stage is None else {"stage": stage}
     if found.failed:
         where = visit.link("lattice-control", do="retry", states="failed", **told)
-        link = f"<p><a href='{where}'>retry all {found.failed:,}…</a></p>"
+        units = "the failed unit" if found.failed == 1 else f"all {found.failed:,} failed units"
+        link = f"<p><a href='{where}'>retry {units}…</a></p>"
     elif not found.attempts and not problems:
         link = "<p class='good'>Nothing has ever failed here.</p>"
     for tile, problem in islice(problems.items(), MOST_PROBLEMS):
@@ -274,12 +276,11 @@ def group_html(visit: Visit, snapshot: Snapshot, group: Group) -> str:
     if group.mended:
         told.append(f"<span class='good'>{group.mended:,} complete since</span>")
     told.append(plural(group.attempts, "attempt"))
-    stages = ", ".join(f"{escaped(name, 40)} ({n:,})" for name, n in group.stages)
-    hosts = ", ".join(f"{escaped(name, 40)} ({n:,})" for name, n in group.hosts)
+    stages, hosts = _named(group.stages), _named(group.hosts)
     when = moment(group.first)
-    if group.last > group.first:
+    if moment(group.last) != when:
         when += f" to {moment(group.last)}"
-    lines = [f"<p class='faint'>{stages}{' on ' + hosts if hosts else ''}; {when} UTC</p>"]
+    lines = [f"<p class='faint'>in {stages}{', on ' + hosts if hosts else ''}; {when} UTC</p>"]
     if group.tiles:
         links = [unit_link(visit, snapshot, stage, unit) for stage, unit in group.tiles]
         more = group.units - len(links)
@@ -290,6 +291,19 @@ def group_html(visit: Visit, snapshot: Snapshot, group: Group) -> str:
         f"<div class='row'>{kind}<span>{' · '.join(told)}</span></div>"
         f"<p class='message'>{message}</p>{''.join(lines)}"
     )
+
+
+def _named(pairs: Sequence[tuple[str, int]]) -> str:
+    """Names, with how many attempts each has where there are several.
+
+    Examples
+    --------
+    >>> _named([("clean", 3)]), _named([("clean", 3), ("spots", 1)])
+    ('clean', 'clean (3 attempts), spots (1 attempt)')
+    """
+    if len(pairs) == 1:
+        return escaped(pairs[0][0], 40)
+    return ", ".join(f"{escaped(name, 40)} ({plural(n, 'attempt')})" for name, n in pairs)
 
 
 def kinds_panel(found: Failures) -> str:

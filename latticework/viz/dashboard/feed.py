@@ -23,7 +23,9 @@ from latticework.project.following import Following, read_following
 from latticework.project.gauging import free_bytes
 from latticework.project.keeping_up import KeepingUp, keeping_up
 from latticework.project.outage import read_outage
+from latticework.project.pipeline import SOURCE
 from latticework.project.pool_facts import PoolFacts, read_pools
+from latticework.project.preview_rules import layout_of
 from latticework.project.settings import Settings
 from latticework.stages.lattices import TILES
 from latticework.stages.paths import status_folder
@@ -68,6 +70,8 @@ class StageNow:
     """Grows whenever its states have changed."""
     makes: str | None = None
     """``"array"``, ``"table"``, ``"record"``, ``"files"`` or ``"nothing"``; None while unknown."""
+    pictured: bool = False
+    """Whether there are previews of what it makes, that can lie on a map of y and x."""
 
     @property
     def by_state(self) -> dict[State, int]:
@@ -136,6 +140,14 @@ class Snapshot:
     """What happened last, the latest first."""
     trouble: str = ""
     """Why the project cannot be looked at now; empty if it can."""
+    source: StageNow | None = None
+    """The tiles of the acquisition as if they were a stage's, for their previews."""
+
+    @property
+    def pictured(self) -> tuple[StageNow, ...]:
+        """The acquisition and the stages of which there are previews."""
+        known = self.stages if self.source is None else (self.source, *self.stages)
+        return tuple(stage for stage in known if stage.pictured)
 
     def stage(self, name: str) -> StageNow | None:
         """The stage of this name, if there is one."""
@@ -258,6 +270,11 @@ class ProjectFeed:
             stages = self._from_journal(project, same=same)
         else:
             stages = old.stages
+        source = (
+            old.source
+            if old is not None and stages is old.stages
+            else self._stage(project, project.pipeline[SOURCE], None)
+        )
         if running:
             stages = self._from_files(stages)
         self._structure = structure
@@ -283,6 +300,7 @@ class ProjectFeed:
             outage=read_outage(self.path) if running else "",
             following=read_following(self.path) if running else None,
             events=self._see_events(project),
+            source=source,
         )
         self.trouble = ""
         return self._snapshot
@@ -330,9 +348,9 @@ class ProjectFeed:
         self._files = {}
         # states that are the same on another lattice are to be drawn anew all the same
         known = {stage.name: stage for stage in old.stages} if same and old is not None else {}
-        return tuple(self._stage(node, known.get(node.name)) for node in pipeline)
+        return tuple(self._stage(project, node, known.get(node.name)) for node in pipeline)
 
-    def _stage(self, node: "Node", known: StageNow | None) -> StageNow:
+    def _stage(self, project: "Project", node: "Node", known: StageNow | None) -> StageNow:
         states = np.asarray(on_grid(node.lattice, node.units.state[node.lattice.ids], 0), np.uint8)
         unchanged = (
             known is not None
@@ -350,6 +368,7 @@ class ProjectFeed:
             counts=_counts(states, node.lattice),
             version=known.version if unchanged and known is not None else self._next_version(),
             makes=None if node.output is None else node.output.kind,
+            pictured=has_map(node.lattice) and layout_of(project.settings, node) is not None,
         )
 
     def _from_files(self, stages: tuple[StageNow, ...]) -> tuple[StageNow, ...]:
@@ -417,6 +436,11 @@ class ProjectFeed:
 def _outline(stages: tuple[StageNow, ...]) -> tuple[tuple[int, str], ...]:
     """Which stages there are: what they read, how, and what they make may still change."""
     return tuple((stage.number, stage.name) for stage in stages)
+
+
+def has_map(lattice: Lattice) -> bool:
+    """Whether a lattice has planes of y and x, on which pictures of its tiles can lie."""
+    return {"tile_y", "tile_x"} <= set(lattice.dims)
 
 
 def _counts(states: np.ndarray, lattice: Lattice) -> tuple[int, ...]:

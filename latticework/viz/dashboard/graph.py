@@ -14,6 +14,8 @@ WIDTH, HEIGHT = 168, 58
 """Pixels of a box."""
 ACROSS, DOWN = 54, 18
 """Pixels between boxes."""
+SMALLEST = 0.65
+"""To what part of its size it shrinks where there is little room; then it is scrolled."""
 EDGE = 6
 """Pixels around all of it."""
 
@@ -88,18 +90,22 @@ def graph_svg(
     rows = 1 + max(place.row for place in where.values())
     width = 2 * EDGE + columns * WIDTH + (columns - 1) * ACROSS
     height = 2 * EDGE + rows * HEIGHT + (rows - 1) * DOWN
-    lines = [
-        _line(where[parent], where[stage.name])
+    wires = [
+        wire(where, parent, stage.name)
         for stage in stages
         for parent in stage.parents
         if parent in where
     ]
+    lowest = max((y for points in wires for _, y in points), default=0.0)
+    height = max(height, lowest + EDGE)
+    lines = [_line(points) for points in wires]
     boxes = [_source(where[SOURCE], tiles)]
     boxes += [_box(where[s.name], s, notes.get(s.name, ""), link(s.name)) for s in stages]
     return (
         f'<svg role="img" aria-label="the pipeline as a graph" width="{width:.0f}" '
         f'height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'style="font:12px system-ui,sans-serif;display:block">{"".join(lines + boxes)}</svg>'
+        f'style="font:12px system-ui,sans-serif;display:block;height:auto;max-width:100%;'
+        f'min-width:{SMALLEST * width:.0f}px">{"".join(lines + boxes)}</svg>'
     )
 
 
@@ -107,14 +113,53 @@ def _corner(place: Place) -> tuple[float, float]:
     return EDGE + place.column * (WIDTH + ACROSS), EDGE + place.row * (HEIGHT + DOWN)
 
 
-def _line(begin: Place, end: Place) -> str:
-    x0, y0 = _corner(begin)
-    x1, y1 = _corner(end)
-    x0, y0, y1 = x0 + WIDTH, y0 + HEIGHT / 2, y1 + HEIGHT / 2
-    bend = max(ACROSS / 2, (x1 - x0) / 2)
+def wire(where: Mapping[str, Place], parent: str, child: str) -> list[tuple[float, float]]:
+    """The points that the line from a parent to a child goes through, in pixels.
+
+    A line that skips columns keeps clear of the boxes in them: it goes through the gap beside them
+    that is nearest to its way.
+
+    Examples
+    --------
+    >>> where = places({"source": (), "light": ("source",), "even": ("source", "light")})
+    >>> wire(where, "light", "even")
+    [(396, 35.0), (450, 35.0)]
+    >>> wire(where, "source", "even")
+    [(174, 35.0), (228, 73.0), (396, 73.0), (450, 35.0)]
+    """
+    begin, end = where[parent], where[child]
+    (x0, y0), (x1, y1) = _corner(begin), _corner(end)
+    points = [(x0 + WIDTH, y0 + HEIGHT / 2)]
+    last = points[0][1]
+    for column in range(begin.column + 1, end.column):
+        rows = [place.row for place in where.values() if place.column == column]
+        share = (column - begin.column) / (end.column - begin.column)
+        straight = points[0][1] + share * (y1 + HEIGHT / 2 - points[0][1])
+        last = min(_gaps(rows), key=lambda y: (abs(y - straight) + abs(y - last) / 2, -y))
+        x, _ = _corner(Place(column, 0))
+        points += [(x, last), (x + WIDTH, last)]
+    return [*points, (x1, y1 + HEIGHT / 2)]
+
+
+def _gaps(rows: Sequence[float]) -> list[float]:
+    """Heights in a column at which a line is clear of the boxes there."""
+    tops = [_corner(Place(0, row))[1] for row in rows]
+    below = [top + HEIGHT + DOWN / 2 for top in tops]
+    above = [top - DOWN / 2 for top in tops if top - DOWN / 2 > EDGE / 2]
+    free = [y for y in (*above, *below) if all(not top < y < top + HEIGHT for top in tops)]
+    return sorted(set(free))
+
+
+def _line(points: Sequence[tuple[float, float]]) -> str:
+    """A smooth line through points: bent from one column to the next, straight beside a box."""
+    (x, y), *others = points
+    path = f"M{x:.0f} {y:.1f}"
+    for x1, y1 in others:
+        bend = (x1 - x) / 2
+        path += f" C{x + bend:.0f} {y:.1f} {x1 - bend:.0f} {y1:.1f} {x1:.0f} {y1:.1f}"
+        x, y = x1, y1
     return (
-        f'<path d="M{x0:.0f} {y0:.1f} C{x0 + bend:.0f} {y0:.1f} {x1 - bend:.0f} {y1:.1f} '
-        f'{x1:.0f} {y1:.1f}" fill="none" stroke="var(--faint)" stroke-opacity=".55" '
+        f'<path d="{path}" fill="none" stroke="var(--faint)" stroke-opacity=".7" '
         'stroke-width="1.5"/>'
     )
 

@@ -16,6 +16,7 @@ from bokeh.models import (
 )
 
 from latticework.lattice.lattice import Lattice
+from latticework.project.pipeline import SOURCE
 from latticework.viz.dashboard.look import asset, widget_style
 from latticework.viz.dashboard.map_axes import MapAxes
 from latticework.viz.folding import axis_name
@@ -42,7 +43,9 @@ class Choice:
     view: str
     """One of `VIEWS`."""
     stage: str
-    """Name of the stage, for the views that show one."""
+    """Name of the stage, for the view that shows one."""
+    pictured: str = ""
+    """Of what previews are shown: a stage, or the acquisition (``"source"``)."""
     in_um: bool = False
     """Whether axes show micrometres."""
     solved: bool = False
@@ -58,8 +61,8 @@ class ViewControls:
         What is chosen at first.
     stages
         Names of the stages.
-    views
-        Views that can be chosen.
+    pictured
+        Names of what there are previews of; without any that view is not offered.
     then
         Called with what is chosen whenever that changes.
     """
@@ -68,74 +71,94 @@ class ViewControls:
         self,
         choice: Choice,
         stages: list[str],
-        views: list[str],
+        pictured: list[str],
         then: Callable[[Choice], None],
     ) -> None:
-        self.choice, self._views, self._then = choice, views, then
-        self._view = RadioButtonGroup(
-            labels=[VIEWS[view] for view in views],
-            active=views.index(choice.view),
-            stylesheets=map_style(),
-            margin=(0, 14, 0, 0),
-        )
-        self._stage = Select(
-            value=choice.stage,
-            options=[(name, plain(name, 60)) for name in stages],
-            width=190,
-            stylesheets=map_style(),
-            margin=(0, 14, 0, 0),
-        )
-        self._units = RadioButtonGroup(
-            labels=["labels", "µm"],
-            active=int(choice.in_um),
-            stylesheets=map_style(),
-            margin=(0, 14, 0, 0),
-        )
-        self._places = RadioButtonGroup(
-            labels=["nominal places", "solved"],
-            active=int(choice.solved),
-            stylesheets=map_style(),
-            margin=(0, 14, 0, 0),
-        )
+        self.choice, self._then = choice, then
         self._setting = False
-        self._can_solve = PLACES in stages
-        self._view.on_change("active", self._changed)
-        self._places.on_change("active", self._changed)
-        self._stage.on_change("value", self._changed)
-        self._units.on_change("active", self._changed)
-        self._show()
+        self._view = _buttons([], 0)
+        self._stage = _select(choice.stage, 190)
+        self._pictured = _select(choice.pictured, 190)
+        self._units = _buttons(["labels", "µm"], int(choice.in_um))
+        self._places = _buttons(["nominal places", "solved"], int(choice.solved))
+        for widget in (self._view, self._units, self._places):
+            widget.on_change("active", self._changed)
+        for widget in (self._stage, self._pictured):
+            widget.on_change("value", self._changed)
+        self.offer(stages, pictured)
 
     @property
     def parts(self) -> list[UIElement]:
         """Its widgets."""
-        return [self._view, self._stage, self._units, self._places]
+        return [self._view, self._stage, self._pictured, self._units, self._places]
 
-    def offer(self, stages: list[str], choice: Choice) -> None:
-        """Offer other stages, with another choice where the stage that was chosen has gone."""
+    def offer(self, stages: list[str], pictured: list[str]) -> None:
+        """Have these to choose from; what was chosen stays, if it is still there."""
         self._can_solve = PLACES in stages
+        self._views = [view for view in VIEWS if pictured or view != PREVIEWS]
+        choice = replace(
+            self.choice,
+            view=self.choice.view if self.choice.view in self._views else COMBINED,
+            stage=self.choice.stage if self.choice.stage in stages else "".join(stages[:1]),
+            pictured=self.choice.pictured
+            if self.choice.pictured in pictured
+            else "".join(pictured[-1:]),
+        )
         self._setting = True
-        self.choice = choice
-        self._stage.update(options=[(n, plain(n, 60)) for n in stages], value=choice.stage)
+        labels = [VIEWS[view] for view in self._views]
+        if self._view.labels != labels:
+            self._view.labels = labels
+        for select, names in ((self._stage, stages), (self._pictured, pictured)):
+            options = [(name, _called(name)) for name in names]
+            if select.options != options:
+                select.options = options
         self._setting = False
-        self._show()
+        self._take(choice)
 
     def _changed(self, _name: str, _old: object, _new: object) -> None:
         if self._setting:
             return
-        self.choice = replace(
-            self.choice,
+        before = self.choice
+        choice = replace(
+            before,
             view=self._views[self._view.active or 0],
             stage=str(self._stage.value),
+            pictured=str(self._pictured.value),
             in_um=self._units.active == 1,
             solved=self._places.active == 1,
         )
-        self._show()
-        self._then(self.choice)
+        if (before.view, choice.view) == (STAGE, PREVIEWS) and (
+            choice.stage in (name for name, _ in self._pictured.options)
+        ):
+            choice = replace(choice, pictured=choice.stage)
+        self._take(choice)
+        self._then(choice)
 
-    def _show(self) -> None:
-        self._stage.visible = self.choice.view in (STAGE, PREVIEWS)
-        self._units.visible = self.choice.view != ALL
-        self._places.visible = self.choice.view == PREVIEWS and self._can_solve
+    def _take(self, choice: Choice) -> None:
+        """Have the widgets show a choice."""
+        self.choice = choice
+        self._setting = True
+        self._view.active = self._views.index(choice.view)
+        self._stage.value, self._pictured.value = choice.stage, choice.pictured
+        self._setting = False
+        self._stage.visible = choice.view == STAGE
+        self._pictured.visible = choice.view == PREVIEWS
+        self._units.visible = choice.view != ALL
+        self._places.visible = choice.view == PREVIEWS and self._can_solve
+
+
+def _called(name: str) -> str:
+    return "acquisition" if name == SOURCE else plain(name, 60)
+
+
+def _buttons(labels: list[str], active: int) -> RadioButtonGroup:
+    return RadioButtonGroup(
+        labels=labels, active=active, stylesheets=map_style(), margin=(0, 14, 0, 0)
+    )
+
+
+def _select(value: str, width: int) -> Select:
+    return Select(value=value, width=width, stylesheets=map_style(), margin=(0, 14, 0, 0))
 
 
 class PlaneControls:

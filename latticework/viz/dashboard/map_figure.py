@@ -40,6 +40,10 @@ TALL = """:host{height:calc(100vh - 164px)!important;flex-basis:auto!important;m
 """As high as the window, less what is above."""
 
 
+USUAL_PX = (900.0, 560.0)
+"""About how wide and high the picture is, as long as the browser has not said so."""
+
+
 class MapEye(DataModel):  # type: ignore[misc]
     """What the browser tells of the map: what is in view, and where the pointer is."""
 
@@ -120,6 +124,7 @@ class MapFigure:
         made.outline_line_color = None
         made.axis.visible = single
         made.axis.minor_tick_line_color = None
+        made.axis.ticker = FixedTicker(ticks=[])  # until it is known what the cells are called
         made.styles = {"border-radius": "8px", "border": f"1px solid {PALETTES[self.theme].line}"}
         if not self.scene.is_strip:
             made.stylesheets = [InlineStyleSheet(css=TALL)]
@@ -308,8 +313,10 @@ class MapFigure:
                     "text": [plain(pane.title, 40) for pane in panes],
                 },
             )
-        if len(panes) == 1 and self.sight is not None:
-            self._label_axes(painting, self.sight, in_um=in_um)
+        if len(panes) == 1:
+            width, height = painting.scene.extent
+            all_of_it = Sight(0.0, width, 0.0, height, *USUAL_PX)
+            self._label_axes(painting, self.sight or all_of_it, in_um=in_um)
 
     def put_mosaic(self, mosaic: Mosaic | None, painting: Painting, colours: Colours) -> None:
         """Draw a mosaic of previews, and the states of its tiles around them."""

@@ -14,6 +14,7 @@ from latticework.lattice.lattice import Lattice
 from latticework.viz.dashboard.map_axes import step_um
 from latticework.viz.dashboard.map_scene import Pane, Sight
 from latticework.viz.dashboard.map_ticks import origin_um
+from latticework.viz.words import plural
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -133,7 +134,8 @@ def ask_mosaic(project: "Project", pane: Pane, wanted: Wanted) -> Mosaic:
     (x0, x1), (y0, y1) = _in_picture(pane, np.array([left, right]), np.array([top, bottom]))
     missing = int(picture.attrs["missing"])
     shown, tiles = int(picture.attrs["shown"]), int(picture.attrs["tiles"])
-    note = f"{shown:,} of {tiles:,} tiles in view have a preview"
+    have = "has" if shown == 1 else "have"
+    note = f"{shown:,} of {plural(tiles, 'tile')} in view {have} a preview"
     return Mosaic(
         wanted,
         greys(picture),
@@ -144,7 +146,7 @@ def ask_mosaic(project: "Project", pane: Pane, wanted: Wanted) -> Mosaic:
         cells,
         boxes,
         missing,
-        note + (f", {missing:,} are being made" if missing else ""),
+        note + (f", {missing:,} {'is' if missing == 1 else 'are'} being made" if missing else ""),
     )
 
 

@@ -11,6 +11,7 @@ from bokeh.models import UIElement
 from latticework.errors import LatticeworkError
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.states import State
+from latticework.project.pipeline import SOURCE
 from latticework.stages.lattices import TILES
 from latticework.viz.dashboard.feed import Snapshot, StageNow
 from latticework.viz.dashboard.map_axes import MapAxes, asked_for
@@ -34,7 +35,7 @@ from latticework.viz.dashboard.map_hover import (
 )
 from latticework.viz.dashboard.map_legend import legend_html
 from latticework.viz.dashboard.map_painting import Painter, Painting
-from latticework.viz.dashboard.map_previews import PreviewKeeper
+from latticework.viz.dashboard.map_previews import PreviewKeeper, best_pictured
 from latticework.viz.dashboard.map_scene import Pane, Scene, one_pane, side_by_side
 from latticework.viz.dashboard.map_troubles import troubles_html
 from latticework.viz.dashboard.page import Page, Visit, set_text
@@ -79,10 +80,11 @@ class LatticeMap(Page):
     def build(self, snapshot: Snapshot) -> UIElement:
         """See `Page.build`."""
         self._snapshot, self._structure = snapshot, snapshot.structure
-        names = [stage.name for stage in snapshot.stages]
-        self._choice = self._first_choice(names)
         self._forget_axes(snapshot)
-        self._views = ViewControls(self._choice, names, list(VIEWS), self._chosen)
+        self._figure, self._controls, self._pointed = None, None, None
+        first = self._first_choice(snapshot) if self._choice is None else self._choice
+        self._views = ViewControls(first, *_offered(snapshot), self._chosen)
+        self._choice = self._views.choice
         self._top = row(*self._views.parts, margin=(0, 0, 8, 0))
         self._planes = column(sizing_mode="stretch_width", margin=0)
         self._holder = column(sizing_mode="stretch_width", margin=0)
@@ -97,20 +99,22 @@ class LatticeMap(Page):
         body = row(self._holder, side, sizing_mode="stretch_width", margin=0)
         return column(self._top, self._planes, body, sizing_mode="stretch_width", margin=0)
 
-    def _first_choice(self, names: list[str]) -> Choice:
-        """What the address asks for, or what was chosen before stages changed."""
+    def _first_choice(self, snapshot: Snapshot) -> Choice:
+        """What the address asks for, or what there is most to see of."""
         asked = self.visit.arguments
-        if self._choice is not None:
-            stage = self._choice.stage if self._choice.stage in names else "".join(names[:1])
-            return replace(self._choice, stage=stage)
+        names, pictured = _offered(snapshot)
         stage = asked.get("stage", "")
-        view = asked.get("view", STAGE if stage in names else COMBINED)
-        view = view if view in VIEWS else COMBINED
-        return Choice(view, stage if stage in names else "".join(names[:1]))
+        usual = COMBINED if names else PREVIEWS
+        view = asked.get("view", STAGE if stage in names else usual)
+        return Choice(
+            view if view in VIEWS else usual,
+            stage,
+            stage if stage in pictured else best_pictured(snapshot),
+        )
 
     def _forget_axes(self, snapshot: Snapshot) -> None:
         """Planes of lattices that have grown or changed stand at the same labels."""
-        for stage in snapshot.stages:
+        for stage in (*snapshot.pictured, *snapshot.stages):
             self._usual_axes(stage.key, stage)
 
     def _usual_axes(self, key: str, stage: StageNow) -> MapAxes:
@@ -130,6 +134,8 @@ class LatticeMap(Page):
         choice = self._choice
         stages = tuple(stage for stage in snapshot.stages if stage.states.size)
         assert choice is not None
+        if choice.view == PREVIEWS:
+            return self._of_previews(snapshot, choice.pictured)
         if not stages:
             return Scene(()), self._states
         if choice.view == ALL:
@@ -146,9 +152,16 @@ class LatticeMap(Page):
             return self._combined(stages, mine)
         stage = next((stage for stage in stages if stage.name == choice.stage), stages[0])
         pane = Pane(stage.name, self._axes[stage.key], stage.lattice, (stage,))
-        if choice.view == PREVIEWS:
-            return replace(one_pane(pane), pictures=True), self._beneath
         return one_pane(pane), self._states
+
+    def _of_previews(self, snapshot: Snapshot, name: str) -> tuple[Scene, Colours]:
+        """Pictures of the tiles, over their states."""
+        stage = next((one for one in snapshot.pictured if one.name == name), None)
+        if stage is None:
+            return Scene(()), self._states
+        title = "Acquisition" if stage.name == SOURCE else stage.name
+        pane = Pane(title, self._axes[stage.key], stage.lattice, (stage,))
+        return replace(one_pane(pane), pictures=True), self._beneath
 
     def _combined(
         self, stages: tuple[StageNow, ...], mine: tuple[StageNow, ...]
@@ -160,7 +173,7 @@ class LatticeMap(Page):
             made = Combination(found)
             self._combination = found, made, combined_look(made, self.visit.theme)
         _, combination, colours = self._combination
-        pane = Pane("furthest stage of each tile", self._axes[TILES], mine[0].lattice, mine)
+        pane = Pane("Furthest stage of each tile", self._axes[TILES], mine[0].lattice, mine)
         return one_pane(pane, combination), colours
 
     # ---------------------------------------------------------------- painting
@@ -171,13 +184,12 @@ class LatticeMap(Page):
         if snapshot.structure != self._structure:
             self._structure = snapshot.structure
             self._restructure(snapshot)
+        self._views.offer(*_offered(snapshot))
+        self._choice = self._views.choice
         self._refresh()
 
     def _restructure(self, snapshot: Snapshot) -> None:
         """Stages or tiles have come, gone or changed: what is chosen and in view stays."""
-        names = [stage.name for stage in snapshot.stages]
-        self._choice = self._first_choice(names)
-        self._views.offer(names, self._choice)
         self._forget_axes(snapshot)
         self._reasons = {}
         self._point(None)
@@ -226,7 +238,7 @@ class LatticeMap(Page):
             self._painted, self._done = painting, wanted
             self._put_previews(figure, painting)
             title = " ".join(pane.title for pane in painting.scene.panes[:1])
-            title = title if len(painting.scene.panes) == 1 else "all stages"
+            title = title if len(painting.scene.panes) == 1 else "All stages"
             looks = self._states if colours is self._beneath else colours
             note = self._note() if painting.scene.pictures else ""
             set_text(self._legend, _panel(legend_html(painting, looks, title=title, note=note)))
@@ -302,7 +314,7 @@ class LatticeMap(Page):
         snapshot = self._snapshot
         if snapshot is None or self._controls is None:
             return
-        for stage in snapshot.stages:
+        for stage in (*snapshot.stages, *snapshot.pictured):
             if stage.lattice is self._controls.lattice:
                 self._axes[stage.key] = axes
         self._refresh()
@@ -381,12 +393,18 @@ class LatticeMap(Page):
         choice = self._choice
         if choice is None:
             return ""
-        told = {"view": choice.view, "stage": choice.stage}
+        stage = choice.pictured if choice.view == PREVIEWS else choice.stage
+        told = {"view": choice.view, "stage": stage}
         axes = None if self._controls is None else self._controls.axes
         lattice = None if self._controls is None else self._controls.lattice
         if axes is not None and lattice is not None:
             told |= {other: str(lattice.labels[other][axes.place(other)]) for other in axes.others}
         return self.visit.link("lattice-map", **{**told, dim: label})
+
+
+def _offered(snapshot: Snapshot) -> tuple[list[str], list[str]]:
+    """Names of the stages, and of what there are previews of."""
+    return [one.name for one in snapshot.stages], [one.name for one in snapshot.pictured]
 
 
 def _panel(content: str) -> str:

@@ -1,5 +1,6 @@
 """From a scene to what is drawn: images, outlines, words. NumPy only, in a thread."""
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +26,8 @@ LETTER_PX = 24
 """Cells at least this large have a letter."""
 WORD_PX = 64
 """Cells at least this wide have a word."""
+GLYPH_PX, ROW_PX = 6.4, 15.5
+"""Width of a letter and height of a line in them, at most: fonts differ."""
 LINE_PX = 6
 """Cells at least this large are set apart by lines."""
 MOST_WORDS = 1500
@@ -220,7 +223,7 @@ def words_in(
         rows, columns = _cells_in(pane, sight)
         if len(rows) * len(columns) > MOST_WORDS:
             continue
-        said = cell_words(scene, wide)
+        said = cell_words(scene, wide, high)
         if scene.pictures:
             said[State.COMPLETE] = ""  # its picture says so
         part = plane[rows.start : rows.stop, columns.start : columns.stop]
@@ -236,9 +239,9 @@ def words_in(
     return words
 
 
-def cell_words(scene: Scene, wide: float) -> list[str]:
-    """What cells so many pixels wide say, by their codes."""
-    room = int(wide / 7.5)
+def cell_words(scene: Scene, wide: float, high: float) -> list[str]:
+    """What cells so many pixels wide and high say, by their codes; nothing is cut off."""
+    room, lines = int((wide - 4) / GLYPH_PX), int(high / ROW_PX)
     if scene.combination is None:
         told = [state.label if wide >= WORD_PX else LETTERS[state] for state in State]
         return [
@@ -248,11 +251,38 @@ def cell_words(scene: Scene, wide: float) -> list[str]:
     short = short_names(names)
     said = ["", "–"]
     for one in scene.combination.standings[2:]:
-        if wide >= WORD_PX:
-            said.append(f"{plain(names[one.stage], room)}\n{plain(one.state.label, room)}")
-        else:
+        text = in_lines(names[one.stage], room, lines - 1) if wide >= WORD_PX else None
+        if text is None or len(one.state.label) > room:
             said.append(f"{short[one.stage]}-{LETTERS[one.state]}")
+        else:
+            said.append(f"{text}\n{one.state.label}")
     return said
+
+
+def in_lines(name: str, room: int, lines: int) -> str | None:
+    r"""A name in lines that have room for so many letters, broken where its words end.
+
+    Returns
+    -------
+    str or None
+        None where it does not fit.
+
+    Examples
+    --------
+    >>> in_lines("detect_spots", 12, 2), in_lines("detect_spots", 10, 2)
+    ('detect_spots', 'detect_\nspots')
+    >>> print(in_lines("detect_spots", 5, 2))
+    None
+    """
+    rows = [""]
+    for word in re.findall(r"[^\s_.-]*[\s_.-]*", plain(name, 60)):
+        if len((rows[-1] + word).rstrip()) <= room:
+            rows[-1] += word
+        else:
+            rows.append(word)
+    rows = [row.rstrip() for row in rows if row.strip()]
+    fits = len(rows) <= lines and all(len(row) <= room for row in rows)
+    return "\n".join(rows) if fits else None
 
 
 def lines_in(

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from latticework.errors import LatticeworkError
+from latticework.lattice.states import State
+from latticework.viz.dashboard.feed import Snapshot
 from latticework.viz.dashboard.map_mosaic import (
     Mosaic,
     Wanted,
@@ -19,6 +21,16 @@ from latticework.viz.dashboard.page import Visit
 
 AGAIN_S = 2.0
 """Seconds after which previews are looked for again: tiles have changed, or some are missing."""
+
+
+def best_pictured(snapshot: Snapshot) -> str:
+    """Of what previews show most at first: the last stage that has made some, else the tiles.
+
+    Empty where there are previews of nothing.
+    """
+    pictured = [one.name for one in snapshot.pictured]
+    made = [one.name for one in snapshot.pictured if one.count(State.COMPLETE)]
+    return made[-1] if made else "".join(pictured[:1])
 
 
 class PreviewKeeper:

@@ -11,6 +11,7 @@ from latticework.viz.dashboard.map_colours import Colours
 from latticework.viz.dashboard.map_hover import Pointed, pointed_at
 from latticework.viz.dashboard.map_legend import state_key
 from latticework.viz.dashboard.map_painting import Painting
+from latticework.viz.dashboard.parts import short_name
 from latticework.viz.folding import axis_name
 from latticework.viz.html import escaped
 
@@ -85,10 +86,10 @@ def troubles_html(
         found = pointed_at(painting, *cell)
         if found.shown is not None:
             name, _, state = found.shown
-            what = f"{escaped(name, 24)} {state.label}" if several else state.label
+            what = f"{short_name(name, 14)} {state.label}" if several else state.label
             rows.append(
-                "<tr><td style='width:100%;overflow-wrap:anywhere'>"
-                f"<a href='{link(found)}'>{escaped(found.name, 60)}</a></td>"
+                "<tr><td class='nowrap' style='width:100%'>"
+                f"<a href='{link(found)}'>{short_name(found.name, 15 if several else 24)}</a></td>"
                 f"<td class='nowrap'>{state_key(state, colours)}{what}</td></tr>"
             )
     here = f"<h2>Not well on this plane</h2><table>{''.join(rows)}</table>" if rows else ""

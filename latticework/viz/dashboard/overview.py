@@ -1,6 +1,5 @@
 """The first page: how each stage stands, who works, what is wrong, and the pipeline as a graph."""
 
-import time
 from collections.abc import Mapping
 
 from bokeh.layouts import column, row
@@ -12,7 +11,8 @@ from latticework.viz import words
 from latticework.viz.dashboard.feed import Happened, Snapshot, StageNow
 from latticework.viz.dashboard.graph import graph_svg
 from latticework.viz.dashboard.page import Page, set_text
-from latticework.viz.dashboard.parts import badge, facts, panel, square, state_bar, table
+from latticework.viz.dashboard.parts import badge, facts, moment, panel, square, state_bar, table
+from latticework.viz.dashboard.recent import RATE_WINDOW_S
 from latticework.viz.html import escaped
 from latticework.viz.keeping_up import alarming, arrivals_line, disk_line, per_minute, verdict
 from latticework.viz.states import bar_order, state_colours
@@ -20,6 +20,8 @@ from latticework.viz.states import bar_order, state_colours
 ALARMING = ("units failed", "stage paused itself", "node set aside", "pool refused", "worker lost")
 """Kinds of events that are bad news."""
 SHOWN_EVENTS = 12
+RATE = f"over the last {RATE_WINDOW_S / 60:.0f} minutes, or since the first unit where that is less"
+"""What a rate is taken of."""
 SOON_S = 86400.0
 """Seconds until the disk is full that are worth a word."""
 TOLD = (State.RUNNING, State.QUEUED, State.STALE, State.FAILED, State.BLOCKED, State.CANCELLED)
@@ -69,7 +71,8 @@ class Overview(Page):
         gauge = "<th>keeps up</th>" if live else ""
         head = (
             "<tr><th>stage</th><th style='width:32%'>units by state</th><th class='n'>complete</th>"
-            f"<th class='n'>rate</th><th class='n'>time left</th>{gauge}<th></th></tr>"
+            f"<th class='n' title='{RATE}'>rate</th><th class='n'>time left</th>"
+            f"{gauge}<th></th></tr>"
         )
         body = f"<div class='scroll'><table>{head}{rows}</table></div>"
         return panel("Stages", body + legend_html(snapshot.stages))
@@ -77,7 +80,7 @@ class Overview(Page):
     def _stage_row(self, stage: StageNow, pace: StagePace | None, note: str, *, live: bool) -> str:
         done = stage.count(State.COMPLETE)
         link = self.visit.link("lattice-map", stage=stage.name)
-        rate = "" if pace is None or not pace.per_minute else per_minute(pace.per_minute)
+        rate = "" if pace is None or not rate_matters(pace) else per_minute(pace.per_minute)
         left = ""
         if pace is not None and pace.backlog and pace.time_left_s is not None:
             left = words.time_left(pace.time_left_s)
@@ -111,7 +114,7 @@ class Overview(Page):
             len(snapshot.lattice),
             lambda name: self.visit.link("lattice-map", stage=name),
         )
-        return panel("Pipeline", f"<div class='scroll'>{svg}</div>")
+        return panel("Pipeline", f"<div class='scroll hint'>{svg}</div>")
 
 
 def stage_notes(snapshot: Snapshot) -> dict[str, str]:
@@ -145,13 +148,32 @@ def facts_html(snapshot: Snapshot) -> str:
     return f"<div class='panel'>{facts(told)}{remarks_html(snapshot)}</div>"
 
 
+def rate_matters(pace: StagePace) -> bool:
+    """Whether a stage has a rate that says something: it has units to do, or gets more."""
+    return bool(pace.per_minute) and bool(pace.backlog or pace.needed_per_minute)
+
+
 def run_state(snapshot: Snapshot) -> str:
     """Whether it runs, in a word."""
     if snapshot.outage:
         return "cannot write"
     if snapshot.settings.paused:
         return "paused"
-    return "running" if snapshot.running else "not running"
+    if not snapshot.running:
+        return "not running"
+    return "running" if has_work(snapshot) else waits_for(snapshot)
+
+
+def has_work(snapshot: Snapshot) -> bool:
+    """Whether anything is left that can be done now, or waits for its turn."""
+    gauge = snapshot.gauge
+    return gauge is None or any(stage.backlog for stage in gauge.stages)
+
+
+def waits_for(snapshot: Snapshot) -> str:
+    """What a run waits for that has nothing to do."""
+    more_come = snapshot.following is not None and snapshot.following.going_on
+    return "waiting for tiles" if more_come else "waiting for work"
 
 
 def time_left(snapshot: Snapshot) -> str:
@@ -186,7 +208,7 @@ def remarks_html(snapshot: Snapshot) -> str:
     if following is not None:
         lines += [(text, True) for text, _ in following.troubles]
         if following.n_held:
-            lines.append((f"{following.n_held:,} files are not finished yet", False))
+            lines.append((f"{words.plural(following.n_held, 'file')} not finished yet", False))
     return "".join(
         f"<p class='{'bad' if bad else 'faint'}'>{escaped(text, 400)}</p>" for text, bad in lines
     )
@@ -224,7 +246,7 @@ def events_html(events: tuple[Happened, ...]) -> str:
     """The last events."""
     rows = "".join(map(event_row, events[:SHOWN_EVENTS]))
     body = f"<table>{rows}</table>" if rows else "<p class='faint'>Nothing has happened yet.</p>"
-    return panel("What happened", body)
+    return panel("What happened", body, note="times in UTC" if rows else "")
 
 
 def event_row(event: Happened) -> str:
@@ -234,10 +256,3 @@ def event_row(event: Happened) -> str:
         f"<tr><td class='nowrap faint'>{moment(event.at)}</td>"
         f"<td class='{kind}'>{escaped(event.message, 240)}</td></tr>"
     )
-
-
-def moment(at: float) -> str:
-    """A time of day, with the date if it is not today's."""
-    then = time.localtime(at)
-    today = time.localtime()[:3] == then[:3]
-    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M", then)

@@ -15,7 +15,7 @@ from latticework.lattice.states import State
 from latticework.viz.dashboard.look import widget_style
 from latticework.viz.html import escaped
 from latticework.viz.states import counted, counts_text
-from latticework.viz.words import plain
+from latticework.viz.words import plain, shortened
 
 if TYPE_CHECKING:
     from latticework.viz.dashboard.feed import Snapshot
@@ -129,6 +129,20 @@ def state_bar(counts: Mapping[State, int]) -> str:
         if state is not State.WAITING
     )
     return f"<div class='bar' role='img' aria-label='{escaped(counts_text(counts))}'>{parts}</div>"
+
+
+def short_name(name: object, limit: int) -> str:
+    """A name, in the middle shortened where it is long, with the whole of it where the mouse is.
+
+    Examples
+    --------
+    >>> short_name("C3-BrainSection0009.tif", 15)
+    "<span title='C3-BrainSection0009.tif'>C3-Br…n0009.tif</span>"
+    >>> short_name("z0_y3_x0", 15)
+    'z0_y3_x0'
+    """
+    whole, short = escaped(name, 400), escaped(shortened(name, limit), limit)
+    return whole if short == whole else f"<span title='{whole}'>{short}</span>"
 
 
 def moment(at: float | None, *, now: float | None = None) -> str:

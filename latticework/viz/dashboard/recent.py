@@ -7,6 +7,8 @@ from latticework.project.flow import Flow
 
 MOST = 100_000
 """Attempts that are kept."""
+RATE_WINDOW_S = 600.0
+"""Seconds over which rates are taken."""
 AT_ONCE = 20_000
 """Attempts that are read at once, so that no look takes long."""
 ATTEMPT = np.dtype(
@@ -39,7 +41,7 @@ class RecentAttempts:
         Seconds over which rates are taken.
     """
 
-    def __init__(self, window_s: float = 600.0) -> None:
+    def __init__(self, window_s: float = RATE_WINDOW_S) -> None:
         self.window_s = window_s
         self.rows = np.zeros(0, ATTEMPT)
         """The last attempts, in their order."""

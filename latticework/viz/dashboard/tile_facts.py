@@ -249,8 +249,8 @@ def _told(row: Mapping[Hashable, Any]) -> AttemptTold:
         duration_s=number("duration_s"),
         cpu_s=number("cpu_s"),
         memory=number("peak_memory_bytes"),
-        read=number("bytes_read"),
-        written=number("bytes_written"),
+        read=_known(number("bytes_read"), row["outcome"]),
+        written=_known(number("bytes_written"), row["outcome"]),
         worker=str(row["worker"] or "") if isinstance(row["worker"], str) else "",
         host=row["host"] if isinstance(row["host"], str) else "",
         exit_code=None if code is None else int(code),
@@ -258,6 +258,17 @@ def _told(row: Mapping[Hashable, Any]) -> AttemptTold:
         traceback=row["traceback"] if isinstance(row["traceback"], str) else "",
         logs=tuple((name, Path(path)) for name, path in logs if isinstance(path, str)),
     )
+
+
+def _known(n_bytes: float | None, outcome: object) -> float | None:
+    """Bytes that were counted; of an attempt that failed nothing is told, which is no zero.
+
+    Examples
+    --------
+    >>> _known(0.0, "exception"), _known(0.0, "complete"), _known(7.0, "exception")
+    (None, 0.0, 7.0)
+    """
+    return n_bytes if n_bytes or outcome == "complete" else None
 
 
 def origin_of(project: "Project", unit: Unit, stage: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from latticework.viz.dashboard.parts import (
     facts,
     moment,
     panel,
+    short_name,
     state_mark,
     table,
     text_block,
@@ -31,12 +32,14 @@ from latticework.viz.dashboard.tile_facts import (
 from latticework.viz.dashboard.tile_pictures import Shown
 from latticework.viz.folding import axis_name
 from latticework.viz.html import escaped
-from latticework.viz.words import length, plural, seconds, size
+from latticework.viz.words import length, plural, seconds, shortened, size
 
 CAN_RETRY = (State.FAILED, State.CANCELLED, State.COMPLETE, State.STALE)
 """States of units that can be made again."""
 MOST_NAMED = 8
 """Failed units of a stage that are named where no tile was asked for."""
+NEIGHBOUR, ALONG = 14, 18
+"""Letters of names of neighbours that are shown: around it, and along other axes."""
 _ARROWS = {-1: "\N{MINUS SIGN}", 1: "+"}
 
 
@@ -129,14 +132,15 @@ def neighbours_map(visit: Visit, unit: Unit, around: Sequence[Neighbour], stage:
 
 def _neighbour(visit: Visit, unit: Unit, one: Neighbour | None, stage: str) -> str:
     if one is None:
-        return f"<td class='here'>{escaped(unit.tile.name, 40)}</td>"
+        return f"<td class='here'>{short_name(unit.tile.name, NEIGHBOUR - 2)}</td>"
     if one.id < 0:
         return "<td class='none'>–</td>"
     where = link_to(visit, unit, one.id, None if stage == SOURCE else stage)
-    name = escaped(unit.lattice.tile(one.id).name, 40)
+    name = unit.lattice.tile(one.id).name
     return (
-        f"<td style='border-left:5px solid var(--{one.state.label})'>"
-        f"<a href='{where}' title='{name}: {one.state.label}'>{name}</a></td>"
+        f"<td style='border-left:5px solid var(--{one.state.label})' "
+        f"title='{escaped(name)}: {one.state.label}'>"
+        f"<a href='{where}'>{escaped(shortened(name, NEIGHBOUR), NEIGHBOUR)}</a></td>"
     )
 
 
@@ -155,9 +159,11 @@ def _along(
             parts.append(f"<span class='faint'>{sign} none</span>")
             continue
         where = link_to(visit, unit, one.id, None if stage == SOURCE else stage)
-        name = escaped(unit.lattice.tile(one.id).name, 40)
+        whole = unit.lattice.tile(one.id).name
+        name = escaped(shortened(whole, ALONG), ALONG)
         key = f"<i class='key' style='background:var(--{one.state.label})'></i>"
-        parts.append(f"{sign} {key}<a href='{where}' title='{one.state.label}'>{name}</a>")
+        about = f"{escaped(whole)}: {one.state.label}"
+        parts.append(f"{sign} {key}<a href='{where}' title='{about}'>{name}</a>")
     return " &nbsp; ".join(parts)
 
 

@@ -10,11 +10,13 @@ from bokeh.models import ColumnDataSource, CustomJSTickFormatter, RadioButtonGro
 from bokeh.plotting import figure
 
 from latticework.errors import LatticeworkError
+from latticework.lattice.states import BROKEN
 from latticework.project.keeping_up import StagePace
 from latticework.viz.dashboard.changing_data import send
-from latticework.viz.dashboard.feed import Snapshot
+from latticework.viz.dashboard.feed import Snapshot, StageNow
 from latticework.viz.dashboard.figures import new_figure, series
 from latticework.viz.dashboard.look import widget_style
+from latticework.viz.dashboard.overview import RATE, rate_matters
 from latticework.viz.dashboard.page import Page, Visit, set_text
 from latticework.viz.dashboard.parts import moment, panel, table, unit_link
 from latticework.viz.dashboard.work_data import StageWork, Work, work_of
@@ -183,26 +185,38 @@ def stages_panel(visit: Visit, snapshot: Snapshot, work: Work) -> str:
     gauge = snapshot.gauge
     paces = {} if gauge is None else {pace.name: pace for pace in gauge.stages}
     rows = [
-        _stage_row(visit, number, stage, paces.get(stage.name))
+        _stage_row(visit, snapshot, number, stage, paces.get(stage.name))
         for number, stage in enumerate(work.stages)
     ]
     head = ["stage", ">per minute now", ">to do", ">time left", ">measured", ">median", ">90 %"]
     head += [">longest", ">memory, median", ">most"]
-    note = f"durations and memory of attempts since {moment(work.since)} UTC"
+    note = f"rates: {RATE}; durations and memory: of attempts since {moment(work.since)} UTC"
     return panel("Stages", table(head, rows, empty="no stages"), note=note)
 
 
-def _stage_row(visit: Visit, number: int, stage: StageWork, pace: StagePace | None) -> list[str]:
+def _stage_row(
+    visit: Visit, snapshot: Snapshot, number: int, stage: StageWork, pace: StagePace | None
+) -> list[str]:
     colour = series(visit.theme, number)
     name = f"<i class='key' style='background:{colour}'></i>{escaped(stage.name, 60)}"
     now = ["", "", ""]
     if pace is not None:
-        rate = "" if pace.per_minute is None else f"{pace.per_minute:,.3g}"
-        left = time_left(pace.time_left_s) if pace.backlog else "done"
-        now = [rate, f"{pace.backlog:,}", left]
+        rate = f"{pace.per_minute:,.3g}" if rate_matters(pace) else ""
+        now = [rate, f"{pace.backlog:,}", time_left_of(visit, pace, snapshot.stage(stage.name))]
     took = [seconds(one) if isfinite(one) else "" for one in stage.quantiles_s]
     memory = [size(one) if isfinite(one) else "" for one in stage.memory_bytes]
     return [name, *now, f"{stage.complete:,}", *took, *memory]
+
+
+def time_left_of(visit: Visit, pace: StagePace, stage: StageNow | None) -> str:
+    """When a stage is done, or that it is, or which units keep it from that."""
+    broken = [] if stage is None else [one for one in BROKEN if stage.count(one)]
+    told = [time_left(pace.time_left_s)] if pace.backlog else []
+    if stage is not None and broken:
+        where = visit.link("lattice-failures", stage=stage.name)
+        counts = ", ".join(f"{stage.count(one):,} {one.label}" for one in broken)
+        told.append(f"<a class='bad' href='{where}'>{counts}</a>")
+    return ", ".join(told) or "done"
 
 
 def workers_panel(work: Work) -> str:
