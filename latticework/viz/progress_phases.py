@@ -39,7 +39,9 @@ class PhasedProgress:
     ...         progress.finish(f"{stage} is done")
     latticework: 1 stage, 4 of 4 units left
     comparing
+    pairs: 4/4 (100 %), done
     fusing
+    volume: 4/4 (100 %), done
     volume is done
     """
 
