@@ -27,10 +27,15 @@ def stitched_html(done: "Stitched") -> str:
     --------
     >>> import tempfile
     >>> import latticework as lw
-    >>> from latticework.stitch import stitch
+    >>> from latticework.stitch import Stitched, fuse, place, register
+    >>> from latticework.stitch.account import account_of
+    >>> from latticework.stitch.report_facts import Findings
     >>> tiles, truth = lw.simulate({"y": 2, "x": 2}, tile_shape={"y": 96, "x": 96}, seed=2)
-    >>> done = stitch(tiles, tempfile.mkdtemp() + "/brain.ome.zarr", progress="none")
-    >>> page = stitched_html(done)
+    >>> found, folder = place(tiles, register(tiles)), tempfile.mkdtemp()
+    >>> image = fuse(found.lattice, folder + "/brain.ome.zarr").path
+    >>> project = lw.create(folder + "/brain.lw", tiles)
+    >>> account = account_of(Findings("brain", tiles, found, image=image))
+    >>> page = stitched_html(Stitched(project, image, found, None, None, None, account))
     >>> "data:image/png" in page, "4 of 4 links are trusted" in page
     (True, True)
     """
