@@ -26,7 +26,6 @@ from latticework.cli.working import (
     WORKERS,
     Spoken,
     one_place,
-    several,
     where,
 )
 from latticework.errors import LatticeError
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from latticework.viz.progress import Kind
 
 MOST_LISTED = 10
-"""Tiles that could not be read that are named."""
+"""Failures that are named."""
 CHOICE = click.Choice(["auto", "yes", "no"])
 BLENDS = ("cosine", "content", "average", "maximum", "first", "none")
 
@@ -216,9 +215,9 @@ def reach_of(tiles: "Lattice", given: "float | dict[str, float] | None") -> list
 
 
 def tell(done: "Stitched", folder: Path) -> None:
-    """Say what came of it, and end with the exit code."""
-    placement, name = done.placement, quote(str(folder))
-    for line in lines_of(done):
+    """Say what came of it, in the words of the report, and end with the exit code."""
+    name = quote(str(folder))
+    for line in done.account.lines:
         click.echo(line)
     if not done:
         for failed in done.summary.failures[:MOST_LISTED]:
@@ -229,28 +228,10 @@ def tell(done: "Stitched", folder: Path) -> None:
             f"To stitch around a tile: {called()} withdraw {name} y=1 x=2, and the same again"
         )
         sys.exit(FAILED)
-    lattice = done.project.lattice
-    for id, problem in list(lattice.problems.items())[:MOST_LISTED]:
-        click.echo(f"Left out: {lattice.tile(id).name}: {problem}")
-    alone = int((placement.tiles.placed_by == "stage model").sum())
-    if alone:
-        click.echo(
-            f"{several(alone)} placed by the model of the stage, since no overlap tells better"
-        )
     click.echo(f"Volume: {done.image}")
     if done.report is not None:
         click.echo(f"Report: {done.report}")
     click.echo(f"Every step: {called()} status {name}")
-
-
-def lines_of(done: "Stitched") -> list[str]:
-    """What was found of places and light."""
-    placement, levels = done.placement, done.levels
-    even = bool(len(levels)) and bool(levels["even"].iloc[0])
-    levelled = bool(len(levels)) and bool((levels["gain"] != 1).any())
-    light = "taken out" if even else "left as it is"
-    gains = "levelled" if levelled else "left as they are"
-    return [repr(placement).strip("<>"), f"Uneven light: {light}; gains: {gains}"]
 
 
 __all__ = ["stitch"]

@@ -115,8 +115,9 @@ class Placement:
         residual = "no loops that could contradict each other"
         if len(looped):
             residual = f"residual {np.sqrt(np.square(looped.residual_px).mean()):.2f} px"
-        groups = self.tiles.group.nunique()
-        several = "groups" if groups != 1 else "group"
+        sizes = self.tiles.loc[self.tiles.placed_by != "stage model", "group"].value_counts()
+        groups = int((sizes > 1).sum())
+        apart = f", links join the others to {groups:,} groups" if groups > 1 else ""
         bent = ""
         if self.warps is not None and self.points is not None:
             bent = (
@@ -139,8 +140,7 @@ class Placement:
             )
         return (
             f"<Placement of {n:,} tiles by {len(trusted):,} of {len(self.links):,} links, "
-            f"{residual}; {alone:,} by the stage model alone, {groups:,} {several}"
-            f"{bent}{doubt}>"
+            f"{residual}; {alone:,} by the stage model alone{apart}{bent}{doubt}>"
         )
 
 

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticework.stitch import report_page as page
+from latticework.stitch.account import BESIDES, FIRST, Account, account_of
 from latticework.stitch.report_facts import Findings, findings_in
-from latticework.stitch.report_grid import grid_in_words, grid_left
 from latticework.stitch.report_light import light_section
 from latticework.stitch.report_links import links_section, numbers_section, seams_section
 from latticework.stitch.report_views import BeforeAfter, Volume, before_and_after
-from latticework.stitch.report_words import in_px, remarks, verdict, warnings
+from latticework.stitch.report_words import in_px
 from latticework.viz.html import escaped
 from latticework.viz.lattice_facts import lattice_facts, lattice_title
 from latticework.viz.pictures import contrasted
-from latticework.viz.words import plural, seconds, size
+from latticework.viz.words import plural, size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,9 @@ def write_report(project: "Project", path: Path | str) -> Path:
     return write_page(findings_in(project, target.stem), target)
 
 
-def write_page(found: Findings, path: Path, *, now: datetime | None = None) -> Path:
+def write_page(
+    found: Findings, path: Path, *, now: datetime | None = None, account: Account | None = None
+) -> Path:
     """Write the page and the tables of what was found.
 
     Parameters
@@ -78,6 +80,8 @@ def write_page(found: Findings, path: Path, *, now: datetime | None = None) -> P
         Of the page; the tables lie beside it.
     now
         When it is written.
+    account
+        The same in words, where it is known.
 
     Examples
     --------
@@ -96,7 +100,8 @@ def write_page(found: Findings, path: Path, *, now: datetime | None = None) -> P
     names = {what: f"{path.stem}.{what}.csv" for what in ("links", "tiles")}
     for what, rows in (("links", links_table(found)), ("tiles", tiles_table(found))):
         _publish(path.with_name(names[what]), rows.to_csv(index=False, float_format="%.6g"))
-    text = page_of(found, names["links"], names["tiles"], now or datetime.now().astimezone())
+    now = now or datetime.now().astimezone()
+    text = page_of(found, names["links"], names["tiles"], now, account)
     _publish(path, text)
     return path
 
@@ -111,7 +116,9 @@ def _publish(path: Path, text: str) -> None:
 # -------------------------------------------------------------------- the page
 
 
-def page_of(found: Findings, links: str, tiles: str, now: datetime) -> str:
+def page_of(
+    found: Findings, links: str, tiles: str, now: datetime, account: Account | None = None
+) -> str:
     """The page as text.
 
     Parameters
@@ -122,11 +129,14 @@ def page_of(found: Findings, links: str, tiles: str, now: datetime) -> str:
         Names of the tables beside the page.
     now
         When it is written.
+    account
+        The same in words, where it is known.
     """
     both = before_and_after(found)
+    account = account_of(found, both) if account is None else account
     return page.document(
         f"{found.name}: stitching",
-        _head(found, grid_in_words(found, grid_left(both)), now),
+        _head(found, account, now),
         _overview(found, both),
         links_section(found),
         seams_section(found),
@@ -137,11 +147,9 @@ def page_of(found: Findings, links: str, tiles: str, now: datetime) -> str:
     )
 
 
-def _head(found: Findings, seen: Sequence[str], now: datetime) -> str:
-    """The verdict, the numbers, and what to look at; `seen` is what the volume itself shows."""
-    notes = [*warnings(found), *seen]
-    judged = verdict(found, notes)
-    lattice = found.nominal
+def _head(found: Findings, account: Account, now: datetime) -> str:
+    """The verdict, the numbers, and what to look at."""
+    judged, lattice = account.judged, found.nominal
     said = (
         f'<div class="over">latticework · report of a stitching · {now:%d %B %Y, %H:%M}</div>'
         f"<h1>{escaped(found.name)}</h1>"
@@ -167,14 +175,15 @@ def _head(found: Findings, seen: Sequence[str], now: datetime) -> str:
             "a gain for each tile, against steps in brightness",
         ),
     ]
-    return said + page.figures(numbers) + _notes(found, notes, judged.mood) + _nav() + _facts(found)
+    return said + page.figures(numbers) + _notes(account) + _nav() + _facts(found, account)
 
 
-def _notes(found: Findings, notes: Sequence[str], mood: str) -> str:
+def _notes(account: Account) -> str:
     parts = []
+    grave = "notes bad-box" if account.judged.mood == "bad" else "notes"
     for title, lines, kind in (
-        ("Look at this first", notes, "notes bad-box" if mood == "bad" else "notes"),
-        ("Good to know", remarks(found), "notes quiet"),
+        (FIRST, account.notes, grave),
+        (BESIDES, account.remarks, "notes quiet"),
     ):
         if lines:
             items = "".join(f"<li>{escaped(line, 900)}</li>" for line in lines)
@@ -190,7 +199,7 @@ def _nav() -> str:
     return "<nav>" + "".join(f'<a href="#{id}">{text}</a>' for id, text in parts) + "</nav>"
 
 
-def _facts(found: Findings) -> str:
+def _facts(found: Findings, account: Account) -> str:
     known = dict(lattice_facts(found.nominal))
     rows = [("tiles", lattice_title(found.nominal))]
     rows += [(name, known[name]) for name in ("pixels", "channels", "step") if name in known]
@@ -202,8 +211,8 @@ def _facts(found: Findings) -> str:
         rows += [("size on disk", size(_bytes_of(found.image)))]
     else:
         rows.append(("volume", "there is none"))
-    if found.took_s is not None:
-        rows.append(("took", f"{seconds(found.took_s)} (starting up and pauses not counted)"))
+    if account.took:
+        rows.append(("took", account.took))
     return page.facts(rows)
 
 

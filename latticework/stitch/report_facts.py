@@ -251,7 +251,7 @@ def findings_in(project: "Project", name: str) -> Findings:
         Of the volume.
     """
     from latticework.stitch.pairs import reach_px
-    from latticework.stitch.stitching import placement_in
+    from latticework.stitch.pipeline import placement_in
 
     placement = placement_in(project)
     params = _params(project, "pairs")

@@ -66,8 +66,15 @@ class BeforeAfter:
     """All of the volume, where the others show a part."""
 
 
-def before_and_after(found: Findings) -> BeforeAfter:
+def before_and_after(found: Findings, *, before: bool = True) -> BeforeAfter:
     """Pictures of as many tiles as can be looked at, before and after.
+
+    Parameters
+    ----------
+    found
+        What was found.
+    before
+        Whether tiles are read, for the picture before.
 
     Examples
     --------
@@ -95,7 +102,7 @@ def before_and_after(found: Findings) -> BeforeAfter:
         for of in boxes
     )
     return BeforeAfter(
-        _mosaic(found, rows),
+        _mosaic(found, rows) if before else None,
         after,
         (outlines[0], outlines[1]),
         n_tiles=len(rows),
@@ -233,6 +240,15 @@ class Volume:
         scale = dict(zip(self.dims, self._level(0)[1], strict=True))
         return {dim: size for dim, size in scale.items() if dim != "c"}
 
+    @property
+    def box_um(self) -> BoxUm:
+        """Where all of it lies."""
+        _, scale, origin = self._level(0)
+        y, x = self.dims.index("y"), self.dims.index("x")
+        low = [origin[k] - 0.5 * scale[k] for k in (y, x)]
+        high = [at + self.shape[k] * scale[k] for at, k in zip(low, (y, x), strict=True)]
+        return (low[0], low[1], high[0], high[1])
+
     def _level(self, number: int) -> tuple[Any, Sequence[float], Sequence[float]]:
         """Array, size of its pixels and place of the first, along all dims."""
         of = self._about["datasets"][number]
@@ -242,8 +258,15 @@ class Volume:
             origin = list(change.get("translation", origin))
         return self._group[of["path"]], scale, origin
 
-    def view(self, box_um: BoxUm, z_um: float | None = None, channel: int = 0) -> View:
-        """One plane of a part of it, with about `SIDE_PX` pixels along its longer side.
+    def view(
+        self,
+        box_um: BoxUm,
+        z_um: float | None = None,
+        channel: int = 0,
+        *,
+        side_px: int = SIDE_PX,
+    ) -> View:
+        """One plane of a part of it.
 
         Parameters
         ----------
@@ -253,8 +276,10 @@ class Volume:
             Height of the plane; the middle one if not given.
         channel
             Number of the channel.
+        side_px
+            Pixels along the longer side of the picture, about.
         """
-        target = max(box_um[2] - box_um[0], box_um[3] - box_um[1]) / SIDE_PX
+        target = max(box_um[2] - box_um[0], box_um[3] - box_um[1]) / side_px
         y = self.dims.index("y")
         levels = [self._level(k) for k in range(len(self._about["datasets"]))]
         level = next((of for of in levels if of[1][y] >= 0.7 * target), levels[-1])

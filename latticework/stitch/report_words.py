@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
     """In a sentence or two."""
 
 
-def names_in_words(names: Sequence[str], most: int = SHOWN_NAMES) -> str:
+def names_in_words(names: Sequence[str], most: int = SHOWN_NAMES, limit: int = 60) -> str:
     """Some names, and how many more there are.
 
     Examples
@@ -41,7 +41,7 @@ def names_in_words(names: Sequence[str], most: int = SHOWN_NAMES) -> str:
     >>> names_in_words(["a", "b", "c"], 2)
     'a, b and 1 more'
     """
-    shown = ", ".join(plain(name, 60) for name in names[:most])
+    shown = ", ".join(plain(name, limit) for name in names[:most])
     more = len(names) - most
     return f"{shown} and {more:,} more" if more > 0 else shown
 
@@ -121,9 +121,13 @@ def _unreadable(found: Findings) -> list[str]:
     problems = found.nominal.problems
     if not problems:
         return []
-    names = [found.name_of(id) for id in problems]
+    names = [f"{found.name_of(id)} ({plain(why, 160)})" for id, why in problems.items()]
+    n = len(names)
     return [
-        f"{plural(len(names), 'tile')} could not be read and left holes: {names_in_words(names)}."
+        (
+            f"{plural(n, 'tile')} could not be read and left {'a hole' if n == 1 else 'holes'}: "
+            f"{names_in_words(names, limit=240)}."
+        )
     ]
 
 
@@ -215,7 +219,8 @@ def _beyond(found: Findings) -> list[str]:
     return [
         (
             f"{plural(n, 'trusted link')} {'lies' if n == 1 else 'lie'} at the end of what was "
-            f"searched ({reach} px): others may lie beyond it. Stitch again with a larger reach=."
+            f"searched ({reach} px): others may lie beyond it. Stitch again with a larger "
+            "reach (reach=, --reach)."
         )
     ]
 

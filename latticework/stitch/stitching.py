@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -44,9 +44,9 @@ from latticework.stitch.pipeline import (
     prepare,
     taken,
 )
-from latticework.stitch.placement import Placement
 from latticework.stitch.resampling import Interpolation
 from latticework.stitch.settings import Choice, Settings, across_of, fusing_of, light_of
+from latticework.stitch.stitched import Stitched
 from latticework.stitch.tiles import overlapping
 from latticework.stitch.views import check_views
 from latticework.stitch.volumes import check_density
@@ -65,32 +65,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from latticework.project.summary import RunSummary
-
-
-@dataclass(frozen=True)
-class Stitched:
-    """What `stitch` made."""
-
-    project: Project
-    """With every step: states, attempts, tables."""
-    image: Path | None
-    """The volume, an OME-Zarr image; None if it could not be made whole."""
-    placement: Placement
-    """Where the tiles lie, and which links say so."""
-    levels: "pd.DataFrame"
-    """Gains by tile, and whether the flat-field was used; see
-    `latticework.stitch.seams.level_tiles`."""
-    report: Path | None
-    """A page with pictures of all that."""
-    summary: "RunSummary"
-    """Of the run that made the volume."""
-
-    def __bool__(self) -> bool:
-        return self.image is not None
-
-    def __repr__(self) -> str:
-        where = "no volume: see why with project.why()" if self.image is None else str(self.image)
-        return f"<Stitched {where}\n  {self.placement!r}\n  project {self.project.path}>"
+    from latticework.stitch.account import Account
+    from latticework.stitch.report_facts import Findings
 
 
 def stitch(
@@ -217,13 +193,16 @@ def stitch(
                 made = _run(opened, place, MAKING, shown)
                 complete = plan_of(image) == plan.key
         page = beside(image, ".html") if complete and report else None
+        found, account = _judged(opened, image)
         if page is not None and (made.attempts or not page.exists()):
-            from latticework.stitch.report import write_report
+            from latticework.stitch.report import write_page
 
             shown.name_now("Writing the report")
-            page = write_report(opened, page)
-    placement, levels = placement_in(opened), opened["levels"].data
-    return Stitched(opened, image if complete else None, placement, levels, page, made)
+            page = write_page(found, page, account=account)
+        shown.untimed()  # the account says how long it took
+    made_of = image if complete else None
+    levels = opened["levels"].data
+    return Stitched(opened, made_of, found.placement, levels, page, made, account, channel)
 
 
 def check_lattice(lattice: Lattice, settings: Settings) -> None:
@@ -357,6 +336,15 @@ def _corrections(project: Project, settings: Settings, links: Any) -> list[dict[
     return corrected_rows(links, measured)
 
 
+def _judged(project: Project, image: Path) -> "tuple[Findings, Account]":
+    """What was found, and the same in words."""
+    from latticework.stitch.account import account_of
+    from latticework.stitch.report_facts import findings_in
+
+    found = findings_in(project, beside(image, "").name)
+    return found, account_of(found)
+
+
 def beside(image: Path, ending: str) -> Path:
     """A path beside an image, with another ending.
 
@@ -448,7 +436,7 @@ def _begin(progress: PhasedProgress, project: Project) -> None:
 
 def _run(project: Project, place: Place, stages: Stages, progress: PhasedProgress) -> "RunSummary":
     there = [name for name in stages if name in project.stages]
-    progress.phase(next(words for names, words in PHASES.items() if names[0] == stages[0]))
+    progress.phase(PHASES[stages])
     summary = project.run(place.of(project, there), stages=there, progress=progress)
     if summary.interrupted:
         raise KeyboardInterrupt

@@ -16,6 +16,8 @@ MOST_SAID = 2000
 class LineProgress(ShownProgress):
     """One line per stage that changed, at most every `every_s` seconds; a sign of life each minute.
 
+    Of a job with several phases, what changed is shown at the end of each, too.
+
     Parameters
     ----------
     file
@@ -49,7 +51,7 @@ class LineProgress(ShownProgress):
         self._last_round = 0.0
         self._shown: dict[str, str] = {}
         self._shown_gauge: list[str] = []
-        self._greeted = False
+        self._greeted = self._phased = False
 
     def _print(self, *lines: str) -> None:
         file = sys.stdout if self._file is None else self._file
@@ -62,6 +64,11 @@ class LineProgress(ShownProgress):
         self._print(plain(text, MOST_SAID))
 
     def _phase(self) -> None:
+        if self._phased:
+            self._show_changed(done=True)
+        else:  # what was done before the first phase is no news
+            self._shown = {name: _counts(stage) for name, stage in self.stages.items()}
+        self._phased = True
         self._print(self.phase_line)
 
     def _begin(self) -> None:
@@ -83,14 +90,20 @@ class LineProgress(ShownProgress):
                 return
             self._greet()
         waited = self._clock() - self._last_round
-        if waited < self._every_s:
-            return
+        if waited >= self._every_s:
+            self._show_changed(alive=waited >= 6 * self._every_s and self._every_s > 0)
+
+    def _show_changed(self, *, alive: bool = False, done: bool = False) -> None:
+        """A line for each stage that has changed.
+
+        With `alive` also for those that are not finished; with `done` for none of which no unit is.
+        """
         fresh = {name: _counts(stage) for name, stage in self.stages.items() if stage.counts}
-        alive = waited >= 6 * self._every_s and self._every_s > 0
         lines = [
             _line(self.stages[name])
             for name, text in fresh.items()
-            if text != self._shown.get(name) or (alive and self.stages[name].remaining)
+            if (text != self._shown.get(name) or (alive and self.stages[name].remaining))
+            and not (done and not self.stages[name].complete + self.stages[name].failed)
         ]
         if self.gauge_lines != self._shown_gauge:
             self._shown_gauge = self.gauge_lines
@@ -103,6 +116,8 @@ class LineProgress(ShownProgress):
         if summary is None:
             for stage in self.stages.values():
                 self._print(f"{plain(stage.name, 40)}: {counts_text(stage.counts)}")
+        elif self._phased:
+            self._show_changed(done=True)
         self._print(*self._closing(summary))
 
 

@@ -1,5 +1,6 @@
 """One display over several runs that are one job: bars stay, and each phase has a name."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass, replace
@@ -38,7 +39,9 @@ class PhasedProgress:
     ...         progress.finish(f"{stage} is done")
     latticework: 1 stage, 4 of 4 units left
     comparing
+    pairs: 4/4 (100 %), done
     fusing
+    volume: 4/4 (100 %), done
     volume is done
     """
 
@@ -50,8 +53,9 @@ class PhasedProgress:
     ) -> None:
         self._shown = make_progress(progress)
         self._clock, self._began = clock, clock()
-        self._phase = ""
+        self._phase = self._link = ""
         self._started = False
+        self._timed = True
         self._last: object | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -91,6 +95,16 @@ class PhasedProgress:
         """A line for whoever watches."""
         self._shown.say(text)
 
+    def dashboard(self, link: str) -> None:
+        """The pages are at this address; said once, and again only if it is another one."""
+        if link != self._link:
+            self._link = link
+            getattr(self._shown, "dashboard", lambda at: self._shown.say(f"dashboard: {at}"))(link)
+
+    def untimed(self) -> None:
+        """How long all took is said elsewhere, and so not at the end of the display."""
+        self._timed = False
+
     def finish(self, summary: object | None = None) -> None:
         """A run has ended; the display goes on."""
         self._last = summary
@@ -110,7 +124,8 @@ class PhasedProgress:
         summary = self._last
         if is_dataclass(summary) and not isinstance(summary, type) and hasattr(summary, "closing"):
             whole: Any = summary
-            summary = replace(whole, duration_s=self._clock() - self._began)
+            took_s = self._clock() - self._began if self._timed else math.nan
+            summary = replace(whole, duration_s=took_s)
         self._shown.finish(summary)
 
 

@@ -1,5 +1,6 @@
 """What a run came to, in a few lines or as HTML."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -120,7 +121,7 @@ def closing_lines(
     title
         What was run.
     duration_s
-        Seconds that it took.
+        Seconds that it took; NaN if that is said elsewhere.
     interrupted
         Whether it was stopped before its end.
     failed
@@ -139,7 +140,8 @@ def closing_lines(
     verb = "interrupted" if interrupted else "ended"
     said = counts_text(totals) if any(totals.values()) else "nothing to do"
     again = "; run again to go on" if interrupted else ""
-    lines = [f"{plain(title, 80)} {verb} after {seconds(duration_s)}: {said}{again}"]
+    after = f" after {seconds(duration_s)}" if math.isfinite(duration_s) else ""
+    lines = [f"{plain(title, 80)} {verb}{after}: {said}{again}"]
     if totals.get(State.FAILED):
         see = f"To see why: {plain(failed)}; more is in" if failed else "To see more:"
         lines.append(f"{see} the summary that run() returns")

@@ -8,6 +8,8 @@ import zarr
 import latticework as lw
 from latticework.cli.stitching import BLENDS
 from latticework.stitch import blending
+from latticework.stitch.stitching import PHASES
+from tests.stitch.test_report import words_of
 from tests.stitch.test_stitching import SIZE, STEP, scene_of, tiles_of
 
 PLACES = ("--pattern", "y{y:d}_x{x:d}.tif", "--overlap", str(SIZE - STEP))
@@ -25,8 +27,21 @@ def folder(tmp_path):
 
 def test_one_line_makes_a_volume_and_a_report_and_tells_where(typed, folder, tmp_path, scheduler):
     out = tmp_path / "brain.ome.zarr"
-    said = typed("stitch", folder, out, *PLACES, *scheduler)
+    said = typed("stitch", folder, out, *PLACES, *scheduler, "--progress", "lines")
     assert "7 of 7 links" in said
+    assert said.count("dashboard:") <= 1
+    phases = [said.index(f"\n{words}\n") for words in PHASES.values()]
+    assert phases == sorted(phases)
+    assert phases[0] < said.index("\npairs: 6/6 (100 %), done\n") < phases[1]
+    assert phases[1] < said.index("\nplaces: 1/1 (100 %), done\n") < phases[2]
+    assert phases[2] < said.index("\nimage: 1/1 (100 %), done\n")
+    words = words_of((tmp_path / "brain.html").read_text())
+    told = said[said.index(" ended: ") :].splitlines()[1:]
+    judged, *rest = told[: next(k for k, line in enumerate(told) if line.startswith("Volume"))]
+    for text in (*judged.split(": ", 1), *(line.removeprefix("  - ") for line in rest)):
+        kind, _, after = text.partition(": ")
+        assert (after if kind in ("Light", "Took") else text.removesuffix(":")) in words
+    assert said.count(" after ") == 0  # the time is said once, as on the page
     assert f"Volume: {out}" in said
     assert f"Report: {tmp_path / 'brain.html'}" in said
     assert "<html" in (tmp_path / "brain.html").read_text()[:500]
@@ -51,7 +66,7 @@ def test_a_torn_file_ends_with_its_name_and_what_to_do(typed, folder, tmp_path, 
     words = ("stitch", folder, tmp_path / "brain.ome.zarr", *PLACES, "--no-report", *scheduler)
     assert "y1_x1.tif" in typed(*words, code=2)
     said = typed(*words, "--errors", "mark")
-    assert "Left out: y1_x1.tif" in said
+    assert "1 tile could not be read and left a hole: y1_x1.tif (" in said
 
 
 def test_the_blends_are_those_of_the_library():

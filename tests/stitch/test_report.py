@@ -120,6 +120,7 @@ def test_tiles_that_no_link_reaches_are_named_with_the_reason(plain):
     assert found.alone["why"].tolist() == ["4 links: nothing in common"]
     assert verdict(found).mood == "look"
     assert any("y1_x1" in note and "stage" in note for note in warnings(found))
+    assert repr(found.placement).endswith("1 by the stage model alone>")  # and no group by itself
     assert "Tiles that the stage alone placed (1)" in words_of(text_of(found))
 
 
@@ -131,6 +132,8 @@ def test_groups_that_links_do_not_join_are_counted(plain):
     found = Findings("brain", plain.nominal, place(plain.nominal, links))
     assert found.groups == [6, 3]
     assert any("2 groups (6, 3 tiles)" in note for note in warnings(found))
+    assert "links join the others to 2 groups" in repr(found.placement)
+    assert "group" not in repr(plain.placement)
 
 
 def test_an_axis_of_which_hardly_a_link_is_trusted_is_doubted(plain):
@@ -154,7 +157,9 @@ def test_links_at_the_end_of_the_reach_are_pointed_out(plain):
 def test_tiles_that_cannot_be_read_come_first():
     lattice = simulated({"y": 2, "x": 3}, seed=5).replace(problems={2: "the file is <cut> short"})
     found = made_up(lattice, wrong=0)
-    assert warnings(found)[0] == "1 tile could not be read and left holes: y0_x2."
+    assert warnings(found)[0] == (
+        "1 tile could not be read and left a hole: y0_x2 (the file is <cut> short)."
+    )
     assert verdict(found).mood == "look"
 
 

@@ -1,13 +1,19 @@
 """From tiles to a volume in one call, through a project."""
 
+import base64
+import io
+import re
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import zarr
+from PIL import Image
 from scipy import ndimage
 
 import latticework as lw
@@ -15,6 +21,7 @@ from latticework.lattice import Lattice
 from latticework.stitch import fuse, place, register, stitch
 from latticework.stitch.block_units import plan_of
 from latticework.stitch.seams import level_tiles
+from tests.viz.test_notebook_reprs import harmless
 
 SIZE, STEP = 160, 128
 
@@ -202,6 +209,32 @@ def test_channels_are_placed_by_one_and_fused_each(whole):
 
 
 @pytest.mark.slow
+def test_a_notebook_shows_the_volume_with_the_words_of_the_report(whole):
+    tiles, _ = tiles_of(scene_of((2, 2)), (2, 2), noise=4)
+    evil = "<script>alert(1)</script>"
+    done = whole(tiles, f"{evil.replace('/', ' ')}.ome.zarr")
+    page = done._repr_html_()
+    harmless(page)
+    assert 'src="data:image/png' in page
+    assert "4 of 4 links are trusted" in page
+    assert "&lt;script&gt;" in page  # where the volume is
+    picture = base64.b64decode(re.search(r"base64,([^\"]+)", page)[1])
+    assert np.ptp(np.asarray(Image.open(io.BytesIO(picture))).astype(int)) > 200
+    for text in (*done.account.light, done.account.took, str(done.project.path)):
+        assert text.replace("<", "&lt;").replace(">", "&gt;") in page
+    assert done.account.judged.text in repr(done)
+    noted = replace(done, account=replace(done.account, notes=(f"a note {evil}",)))
+    harmless(noted._repr_html_())
+    assert "a note &lt;script&gt;" in noted._repr_html_()
+    shutil.rmtree(done.image)
+    page = done._repr_html_()
+    harmless(page)
+    assert "<img" not in page
+    assert "not there any more" in page
+    assert "no volume" in repr(replace(done, image=None))
+    assert "see why" in replace(done, image=None)._repr_html_()
+
+
 def test_a_tile_that_was_marked_unreadable_is_a_hole(whole, tmp_path):
     import tifffile
 

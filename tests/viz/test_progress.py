@@ -390,6 +390,29 @@ def test_several_runs_of_one_job_are_one_display():
     assert "ended after 60" in text or "ended after 1 min" in text
 
 
+def test_each_phase_of_a_quick_job_ends_with_its_counts_and_the_pages_are_told_once():
+    file = io.StringIO()
+    shown = LineProgress(file=file, clock=lambda: 0.0)  # no time passes
+    with PhasedProgress(shown, clock=lambda: 0.0) as progress:
+        for phase, stage in (("first", "pairs"), ("last", "volume")):
+            progress.phase(phase)
+            progress.start({stage: 2})
+            progress.dashboard("http://127.0.0.1:8787/lattice")
+            progress.update(stage, {State.RUNNING: 2})
+            progress.update(stage, {State.COMPLETE: 2})
+            progress.finish(RunSummary("brain.lw", {stage: {State.COMPLETE: 2}}, duration_s=1.0))
+        progress.untimed()
+    assert file.getvalue().splitlines() == [
+        "dashboard: http://127.0.0.1:8787/lattice",
+        "latticework: 1 stage, 2 of 2 units left",
+        "first",
+        "pairs: 2/2 (100 %), done",
+        "last",
+        "volume: 2/2 (100 %), done",
+        "brain.lw ended: 2 complete",
+    ]
+
+
 def test_a_job_that_breaks_ends_its_display():
     shown = SilentProgress()
 
