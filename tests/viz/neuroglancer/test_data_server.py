@@ -163,6 +163,38 @@ def test_names_that_others_point_here_are_refused(server):
         assert ask(server, "s/1", Host=host)[0] == 200
 
 
+def test_a_host_that_is_no_name_is_refused_without_a_traceback(server, caplog):
+    for host in ("[", "[::1", "::1]", "[v1.x]", "[]"):
+        status, _, body = ask(server, "s/1", Host=host)
+        assert (status, body) == (403, b"403\n")
+    assert caplog.text == ""
+
+
+def test_names_of_hosts_have_no_large_letters():
+    with DataServer(hosts=["Proxy.Example"]) as server:
+        server.add("s", "1", Text(b"{}"))
+        assert ask(server, "s/1", Host="proxy.example")[0] == 200
+        assert ask(server, "s/1", Host="PROXY.example:80")[0] == 200
+
+
+class Broken:
+    """A resource that cannot be read."""
+
+    def find(self, parts):
+        raise ValueError("chunk 7 is damaged")
+
+
+def test_what_cannot_be_read_is_told_once_and_without_the_token(server, caplog):
+    server.add("d", "2", Broken())
+    for k in range(5):
+        status, _, body = ask(server, f"d/2/image/c/{k}")
+        assert (status, body) == (500, b"500\n")
+    assert caplog.text.count("chunk 7 is damaged") == 1
+    assert "d/2/image" in caplog.text
+    assert server.token not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_ranges_are_those_of_the_file(server, folder):
     whole = (folder / "zarr.json").read_bytes()
     for asked, expected in {
