@@ -255,11 +255,11 @@ def test_a_token_behind_a_link_is_refused(project, tmp_path):
 def test_a_token_that_is_no_file_is_refused_at_once(project, make):
     make(project.path / FILE)
     (project.path / FILE).chmod(0o600)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         with pytest.raises(ProjectError, match="no file: remove it"):
             is_token(project.path, "x" * 32)
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_an_empty_token_opens_nothing(project):

@@ -180,7 +180,7 @@ def test_names_of_hosts_have_no_large_letters():
 class Broken:
     """A resource that cannot be read."""
 
-    def find(self, parts):
+    def find(self, _parts):
         raise ValueError("chunk 7 is damaged")
 
 
