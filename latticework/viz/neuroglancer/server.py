@@ -216,16 +216,16 @@ class DataServer:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _serve(self) -> None:
-        from tornado.httpserver import HTTPServer
         from tornado.netutil import bind_sockets
         from tornado.web import Application
 
         from latticework.viz.neuroglancer.answering import Handler
+        from latticework.viz.neuroglancer.guests import GuestServer
 
         application = Application(
             [(r".*", Handler, {"server": self})], log_function=lambda _handler: None
         )
-        server = HTTPServer(
+        server = GuestServer(
             application,
             max_header_size=LARGEST_HEADERS,
             max_body_size=1024,

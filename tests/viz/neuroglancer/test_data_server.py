@@ -8,13 +8,14 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 
 from latticework.errors import SourceError
-from latticework.viz.neuroglancer import ViewError, close_server, serve_with
+from latticework.viz.neuroglancer import ViewError, close_server, guests, serve_with
 from latticework.viz.neuroglancer import server as server_module
 from latticework.viz.neuroglancer.resources import Client, Folder, Text
 from latticework.viz.neuroglancer.server import DataServer, shared_server
@@ -293,6 +294,27 @@ def test_two_hundred_clients_come_and_go(server):
     with ThreadPoolExecutor(32) as pool:
         assert set(pool.map(client, range(200))) == {200}
     assert ask(server, "s/1")[0] == 200
+
+
+def test_those_who_only_connect_do_not_use_up_the_files_of_the_process(server, monkeypatch):
+    monkeypatch.setattr(guests, "MOST_GUESTS", 20)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            raw = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+            stack.enter_context(raw).sendall(b"GET / HTTP/1.1\r\nHost: 127")
+        until = time.monotonic() + 10
+        while (n := len(list(Path("/proc/self/fd").iterdir())) - before) > 125:
+            assert time.monotonic() < until, n
+            time.sleep(0.05)
+        assert n <= 125  # 100 are ours
+    until = time.monotonic() + 10
+    while True:  # when they have gone there is room again
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            assert ask(server, "s/1")[0] == 200
+            break
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_a_page_hears_that_the_server_is_there(server):
