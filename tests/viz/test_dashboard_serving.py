@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import http.client
+import os
 import re
 import socket
 import time
@@ -248,6 +249,17 @@ def test_a_token_behind_a_link_is_refused(project, tmp_path):
     (project.path / FILE).symlink_to(other)
     with pytest.raises(ProjectError, match="cannot be read"):
         control_token(project.path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_token_that_is_no_file_is_refused_at_once(project, make):
+    make(project.path / FILE)
+    (project.path / FILE).chmod(0o600)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(ProjectError, match="no file: remove it"):
+            is_token(project.path, "x" * 32)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_an_empty_token_opens_nothing(project):

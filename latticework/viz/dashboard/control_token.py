@@ -5,6 +5,7 @@ import hmac
 import os
 import re
 import secrets
+import stat
 from pathlib import Path
 
 from latticework.errors import ProjectError
@@ -38,16 +39,20 @@ def control_token(project: Path) -> str:
     file = project / FILE
     with contextlib.suppress(FileExistsError):
         _make(file)
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:  # nor does it wait for somebody to write into a pipe of this name
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ProjectError(
             f"{file} cannot be read ({error.strerror}): only its owner can steer the project from "
             "a dashboard; remove it to have a new one"
         ) from error
-    with os.fdopen(descriptor, encoding="ascii", errors="replace") as opened:
-        mode = os.fstat(opened.fileno()).st_mode
-        text = opened.read(400).strip()
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise ProjectError(f"{file} is no file: remove it to have a new one")
+        text = os.read(descriptor, 400).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
     if mode & 0o077:
         raise ProjectError(
             f"{file} can be read by others (mode {mode & 0o777:o}), so it is no secret: remove it "

@@ -15,6 +15,7 @@ Everything else is one of a few short refusals that say nothing of what there is
 import asyncio
 import email.utils
 import hmac
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -27,6 +28,8 @@ from latticework.viz.neuroglancer.resources import Answer
 
 if TYPE_CHECKING:
     from latticework.viz.neuroglancer.server import DataServer
+
+log = logging.getLogger(__name__)
 
 LONGEST_URI = 4096
 """Characters."""
@@ -65,6 +68,20 @@ def parts_of(path: str) -> tuple[str, ...] | None:
     return tuple(found)
 
 
+def host_of(header: str) -> str:
+    """The name in a ``Host``, in small letters, without a port; empty where it has none.
+
+    Examples
+    --------
+    >>> host_of("LocalHost:8080"), host_of("[::1]:80"), host_of("[::1")
+    ('localhost', '::1', '')
+    """
+    try:
+        return urlsplit(f"//{header}").hostname or ""
+    except ValueError:  # a bracket without the other
+        return ""
+
+
 def span_of(header: str | None, size: int) -> tuple[int, int] | None:
     """First byte, and one past the last, that a ``Range`` asks for; None for everything.
 
@@ -98,6 +115,8 @@ class Handler(RequestHandler):
 
     SUPPORTED_METHODS = ("GET", "HEAD", "OPTIONS")
 
+    parts: tuple[str, ...] = ()
+
     def initialize(self, server: "DataServer") -> None:
         """Of which server."""
         self.server = server
@@ -118,8 +137,7 @@ class Handler(RequestHandler):
         """Refuse what must not be answered."""
         if len(self.request.uri or "") > LONGEST_URI:
             raise HTTPError(414)
-        host = urlsplit(f"//{self.request.host}").hostname or ""
-        if host not in self.server.hosts:
+        if host_of(self.request.host) not in self.server.hosts:
             raise HTTPError(403)
         self._check_origin()
         parts = parts_of(self.request.path)
@@ -149,9 +167,14 @@ class Handler(RequestHandler):
         self.finish(f"{status_code}\n")
 
     def log_exception(self, *about: Any) -> None:
-        """Refusals are no news; what went wrong here is."""
-        if not isinstance(about[1], HTTPError | HTTPOutputError | StreamClosedError):
-            super().log_exception(*about)
+        """Refusals are no news; what went wrong here is, once, and without the token."""
+        error = about[1]
+        if isinstance(error, HTTPError | HTTPOutputError | StreamClosedError):
+            return
+        text = f"{'/'.join(self.parts[:3])}: {type(error).__name__}: {error}"
+        if self.server.is_news(text):
+            log.warning("what a viewer asked for cannot be shown: %s", text)
+            log.debug("where it failed", exc_info=error)
 
     # ---------------------------------------------------------------- what is answered
 
@@ -271,4 +294,4 @@ class Handler(RequestHandler):
             pass
 
 
-__all__ = ["Handler", "parts_of", "span_of"]
+__all__ = ["Handler", "host_of", "parts_of", "span_of"]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from latticework.viz.neuroglancer.resources import Resource
+from latticework.viz.neuroglancer.resources import Folder, Resource
 
 AXES = ("z", "y", "x")
 Kind = Literal["image", "segmentation", "annotation"]
@@ -157,6 +157,40 @@ def unique_names(layers: Sequence[Layer]) -> list[Layer]:
     return found
 
 
+def unique_keys(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers, with numbers behind keys under which other data are served already.
+
+    Keys are made of names, of which an address has the plain letters only: other names may have
+    the same ones. Channels of one image on disk share it, and its key.
+
+    Examples
+    --------
+    >>> from latticework.viz.neuroglancer.layers import Layer, Source
+    >>> from latticework.viz.neuroglancer.resources import Text
+    >>> a, b = (Source("_", Text(text), "zarr3") for text in (b"a", b"b"))
+    >>> layers = [Layer("n", "image", [each], np.zeros(3), np.ones(3)) for each in (a, b, a)]
+    >>> [each.sources[0].key for each in unique_keys(layers)]
+    ['_', '_.2', '_']
+    """
+    taken: dict[str, Resource] = {}
+
+    def named(source: Source) -> Source:
+        number, key = 1, source.key
+        while not _same(taken.setdefault(key, source.resource), source.resource):
+            number += 1
+            key = f"{source.key}.{number}"
+        return source if number == 1 else replace(source, key=key)
+
+    return [replace(layer, sources=[named(each) for each in layer.sources]) for layer in layers]
+
+
+def _same(one: Resource, other: Resource) -> bool:
+    """Whether two resources serve the same."""
+    if isinstance(one, Folder) and isinstance(other, Folder):
+        return one.root == other.root
+    return one is other
+
+
 __all__ = [
     "AXES",
     "LINE_SHADER",
@@ -165,5 +199,6 @@ __all__ = [
     "Kind",
     "Layer",
     "Source",
+    "unique_keys",
     "unique_names",
 ]

@@ -31,6 +31,8 @@ THREADS = 4
 """That read and reduce pixels."""
 LARGEST_HEADERS = 16 * 1024
 """Bytes."""
+MOST_TOLD = 100
+"""Different failures that a server logs."""
 
 
 class DataServer:
@@ -85,12 +87,14 @@ class DataServer:
         self.idle_s = float(idle_s)
         self.origins = frozenset(origins)
         self.name = socket.gethostname() if host in ("0.0.0.0", "::") else host  # noqa: S104
-        self.hosts = frozenset({"127.0.0.1", "localhost", "::1", self.name, *hosts})
+        names = {"127.0.0.1", "localhost", "::1", self.name, *hosts}
+        self.hosts = frozenset(name.lower() for name in names)
         self.sources = frozenset(sources)
         self.token = token or secrets.token_urlsafe(24)
         self.pid = os.getpid()
         self._clock = clock
         self._resources: dict[tuple[str, str], Resource] = {}
+        self._told: set[str] = set()
         self._busy = 0
         self._asked = clock()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="latticework-view")
@@ -192,6 +196,13 @@ class DataServer:
             self._busy -= 1
             self.touch()
 
+    def is_news(self, text: str) -> bool:
+        """Whether this is told for the first time: each chunk of a viewer would tell it again."""
+        if text in self._told or len(self._told) >= MOST_TOLD:
+            return False
+        self._told.add(text)
+        return True
+
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
@@ -205,16 +216,16 @@ class DataServer:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _serve(self) -> None:
-        from tornado.httpserver import HTTPServer
         from tornado.netutil import bind_sockets
         from tornado.web import Application
 
         from latticework.viz.neuroglancer.answering import Handler
+        from latticework.viz.neuroglancer.guests import GuestServer
 
         application = Application(
             [(r".*", Handler, {"server": self})], log_function=lambda _handler: None
         )
-        server = HTTPServer(
+        server = GuestServer(
             application,
             max_header_size=LARGEST_HEADERS,
             max_body_size=1024,

@@ -63,6 +63,19 @@ class Overlay:
                 f"matrix of an overlay has the shape {np.shape(self.matrix)}: give (3, 4), for "
                 "z y x, with the shift in micrometres in the last column"
             )
+        given = {
+            "pixel_size_um": list((self.pixel_size_um or {}).values()),
+            "position_um": list((self.position_um or {}).values()),
+            "matrix": [] if self.matrix is None else self.matrix,
+        }
+        for option, values in given.items():
+            numbers = np.asarray(values, "f8")
+            positive = option != "pixel_size_um" or (numbers > 0).all()
+            if not (np.isfinite(numbers).all() and positive):
+                raise ViewError(
+                    f"{option} of an overlay is {getattr(self, option)!r}: give finite numbers"
+                    + (", sizes above 0" if option == "pixel_size_um" else "")
+                )
 
 
 def overlay_layers(name: str, given: Any, *, key: str, visible: bool = True) -> list[Layer]:
@@ -91,6 +104,7 @@ def array_layers(name: str, overlay: Overlay, *, key: str, visible: bool = True)
             f"{name!r} is {type(array).__name__} with {ndim} dims of {dtype}: give the folder of "
             "an OME-Zarr image, or an array of numbers of dims [c] [z] y x"
         )
+    _check_shown(name, array.shape, overlay, array.shape[0] if ndim == 4 else 1)
     array = getattr(array, "data", array) if hasattr(array, "dims") else array
     labels = _as_labels(overlay, dtype)
     size = tuple(float((overlay.pixel_size_um or {}).get(axis, 1.0)) for axis in AXES)
@@ -174,6 +188,7 @@ def image_layers(
     facts, coarse = StoredImage.open(path), StoredImage.open(path, level=level_count(path) - 1)
     labels = _as_labels(overlay, facts.dtype) or (overlay.show == "auto" and _says_labels(path))
     count = dict(zip(facts.dims, facts.shape, strict=True)).get("c", 1)
+    _check_shown(name, facts.shape, overlay, count)
     names = list(overlay.channels or facts.channels or [f"c{k}" for k in range(count)])
     size = tuple(facts.pixel_size_um.get(axis, 1.0) for axis in AXES)
     origin = np.array([facts.origin_um.get(axis, 0.0) for axis in AXES])
@@ -325,6 +340,17 @@ class _Stored:
 
 
 # -------------------------------------------------------------------- both
+
+
+def _check_shown(name: str, shape: Sequence[int], overlay: Overlay, channels: int) -> None:
+    """Refuse what has no pixels, and names of other channels than there are."""
+    if 0 in shape:
+        raise ViewError(f"{name!r} has no pixels: its shape is {tuple(shape)}")
+    if overlay.channels is not None and len(overlay.channels) != channels:
+        raise ViewError(
+            f"{name!r} has {channels} channels, but {len(overlay.channels)} names of channels are "
+            "given: give one for each"
+        )
 
 
 def _as_labels(overlay: Overlay, dtype: Any) -> bool:

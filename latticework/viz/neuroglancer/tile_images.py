@@ -351,7 +351,8 @@ def shown(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Pixels as the type as which they are served; what is below 0 is 0 where there is no sign."""
     if dtype.kind == "u" and pixels.dtype.kind in "if":
         pixels = np.maximum(pixels, 0)
-    return pixels.astype(dtype, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # what float32 does not hold is infinite
+        return pixels.astype(dtype, copy=False)
 
 
 def _plain(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from latticework.viz.html import escaped
-from latticework.viz.neuroglancer.layers import Layer, unique_names
+from latticework.viz.neuroglancer.layers import Layer, unique_keys, unique_names
 from latticework.viz.neuroglancer.resources import Client, Text, ViewError
 from latticework.viz.neuroglancer.server import DataServer, shared_server
 from latticework.viz.neuroglancer.states import rebased, state_of
@@ -64,7 +64,7 @@ class View:
         notes: Sequence[str] = (),
         problems: dict[str, dict[int, str]] | None = None,
     ) -> None:
-        self.layers = tuple(unique_names(layers))
+        self.layers = tuple(unique_keys(unique_names(layers)))
         self.notes = tuple(dict.fromkeys(notes))
         self.problems = {} if problems is None else problems
         self.closed = False

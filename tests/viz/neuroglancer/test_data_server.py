@@ -8,13 +8,14 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 
 from latticework.errors import SourceError
-from latticework.viz.neuroglancer import ViewError, close_server, serve_with
+from latticework.viz.neuroglancer import ViewError, close_server, guests, serve_with
 from latticework.viz.neuroglancer import server as server_module
 from latticework.viz.neuroglancer.resources import Client, Folder, Text
 from latticework.viz.neuroglancer.server import DataServer, shared_server
@@ -163,6 +164,38 @@ def test_names_that_others_point_here_are_refused(server):
         assert ask(server, "s/1", Host=host)[0] == 200
 
 
+def test_a_host_that_is_no_name_is_refused_without_a_traceback(server, caplog):
+    for host in ("[", "[::1", "::1]", "[v1.x]", "[]"):
+        status, _, body = ask(server, "s/1", Host=host)
+        assert (status, body) == (403, b"403\n")
+    assert caplog.text == ""
+
+
+def test_names_of_hosts_have_no_large_letters():
+    with DataServer(hosts=["Proxy.Example"]) as server:
+        server.add("s", "1", Text(b"{}"))
+        assert ask(server, "s/1", Host="proxy.example")[0] == 200
+        assert ask(server, "s/1", Host="PROXY.example:80")[0] == 200
+
+
+class Broken:
+    """A resource that cannot be read."""
+
+    def find(self, _parts):
+        raise ValueError("chunk 7 is damaged")
+
+
+def test_what_cannot_be_read_is_told_once_and_without_the_token(server, caplog):
+    server.add("d", "2", Broken())
+    for k in range(5):
+        status, _, body = ask(server, f"d/2/image/c/{k}")
+        assert (status, body) == (500, b"500\n")
+    assert caplog.text.count("chunk 7 is damaged") == 1
+    assert "d/2/image" in caplog.text
+    assert server.token not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_ranges_are_those_of_the_file(server, folder):
     whole = (folder / "zarr.json").read_bytes()
     for asked, expected in {
@@ -261,6 +294,27 @@ def test_two_hundred_clients_come_and_go(server):
     with ThreadPoolExecutor(32) as pool:
         assert set(pool.map(client, range(200))) == {200}
     assert ask(server, "s/1")[0] == 200
+
+
+def test_those_who_only_connect_do_not_use_up_the_files_of_the_process(server, monkeypatch):
+    monkeypatch.setattr(guests, "MOST_GUESTS", 20)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            raw = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+            stack.enter_context(raw).sendall(b"GET / HTTP/1.1\r\nHost: 127")
+        until = time.monotonic() + 10
+        while (n := len(list(Path("/proc/self/fd").iterdir())) - before) > 125:
+            assert time.monotonic() < until, n
+            time.sleep(0.05)
+        assert n <= 125  # 100 are ours
+    until = time.monotonic() + 10
+    while True:  # when they have gone there is room again
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            assert ask(server, "s/1")[0] == 200
+            break
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_a_page_hears_that_the_server_is_there(server):

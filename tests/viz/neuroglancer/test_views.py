@@ -312,6 +312,39 @@ def test_label_images_of_an_image_come_with_it(tmp_path):
         }
 
 
+def test_names_of_the_same_plain_letters_keep_their_own_data(tmp_path):
+    arrays = {"é": 1, "ü": 2, "a b": 3, "a_b": 4}
+    path = tmp_path / "brain.ome.zarr"
+    for folder, value in {path: 0, **{path / "labels" / k: v for k, v in arrays.items()}}.items():
+        made = Pyramid.plan(folder, dims="yx", shape=(8, 8), dtype="u4", pixel_size_um=(1, 1))
+        write(made.create(), np.full((8, 8), value, "u4"))
+    with lw.view(path) as view:
+        for layer in view.layers[1:]:
+            url = layer.sources[0].json(shared_server().base, view._name)["url"]
+            spec = {"driver": "zarr3", "kvstore": url.removeprefix("zarr3://") + "0/"}
+            found = tensorstore.open(spec, open=True).result().read().result()
+            assert set(found.ravel().tolist()) == {arrays[layer.name.removeprefix("brain ")]}
+
+
+def test_what_has_no_pixels_or_no_place_is_refused():
+    for shape in ((0, 5, 5), (5, 0), (0, 2, 5, 5)):
+        with pytest.raises(ViewError, match="has no pixels"):
+            lw.view({"a": np.zeros(shape, "u1")})
+    one = np.ones((2, 4, 4), "u1")
+    for options in (
+        {"pixel_size_um": {"x": 0}},
+        {"pixel_size_um": {"x": float("nan")}},
+        {"position_um": {"x": float("inf")}},
+        {"matrix": np.full((3, 4), np.nan)},
+    ):
+        with pytest.raises(ViewError, match="finite"):
+            Overlay(one, **options)
+    with pytest.raises(ViewError, match="1 channels, but 2 names"):
+        lw.view({"a": Overlay(one, channels=["x", "y"])})
+    with lw.view(np.full((4, 4), 1e300)) as view:  # no float32 has it
+        assert view.layers[0].contrast is not None
+
+
 def test_units_are_metres_and_sizes_the_smallest():
     with lw.view({"a": Overlay(np.ones((4, 8, 8), "u1"), {"z": 2, "y": 0.5, "x": 0.25})}) as view:
         assert view.state["dimensions"] == {
