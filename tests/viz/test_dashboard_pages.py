@@ -156,7 +156,7 @@ def test_a_tab_keeps_the_token_and_nothing_else_sees_it(browser, running):
     token = control_token(running.project.path)
     with looked_at(browser, running.url("lattice-failures", token=token)) as seen:
         assert token not in seen.page.evaluate("location.href")
-        seen.link("retry all 2…")
+        seen.link("retry all 2 failed units…")
         seen.page.wait_for("location.search.includes('do=retry')")
         seen.ready()
         seen.wait_text("Retry 2 failed units?")  # unlocked, and asked
