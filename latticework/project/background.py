@@ -145,7 +145,8 @@ class Run:
             link = self._link()
             where = f"; dashboard: {link}" if link else ""
             return f"<Run of {self._project.path}: going on{where}>"
-        return f"<Run of {self._project.path}: {self._summary or self._error!r}>"
+        ended = self._error if self._summary is None else self._summary  # of failures, it is false
+        return f"<Run of {self._project.path}: {ended!r}>"
 
     def _repr_html_(self) -> str:
         from latticework.viz.project_html import run_html

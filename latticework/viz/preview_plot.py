@@ -47,7 +47,8 @@ def plot_previews(
     project
         The project.
     stage
-        Name of the stage, or ``"source"``; the last one that has made pictures if not given.
+        Name of the stage, or ``"source"``; if not given the last one that has made pictures, of
+        more than one unit where there are several tiles.
     plane
         The plane to show, by number or labels (``{"z": 3}``).
     planes
@@ -119,11 +120,14 @@ def plot_previews(
 
 
 def _last_with_pictures(project: "Project") -> str:
+    """The last stage with pictures; what one unit makes of all tiles (a lamp) is no such stage."""
     from latticework.project.preview_rules import layout_of
 
     for name in (*reversed(project.stages), "source"):
         node = project.pipeline[name]
         some = name == "source" or bool((node.units.published > 0).any())
+        if node.lattice.n_tiles == 1 < project.lattice.n_tiles:
+            continue
         if some and layout_of(project.settings, node) is not None:
             return name
     raise ProjectError("no stage of this project has made pictures of y and x yet: run it first")

@@ -30,6 +30,11 @@ def test_a_run_that_was_stopped_does_not_run_any_more(folder, local_client):
     assert not project.running
     run.stop()  # once more does no harm
     run.wait(0)
+    project.add(steps.fail_at, bad=[3])
+    fails = project.start(local_client, progress="none")
+    fails.wait()
+    assert "1 failed" in repr(fails)  # as a summary it is false, and yet one
+    project.remove("fail_at")
     assert project.run(local_client, progress="none")
 
 

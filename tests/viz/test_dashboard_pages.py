@@ -165,7 +165,7 @@ def test_a_tab_keeps_the_token_and_nothing_else_sees_it(browser, running):
         seen.link("retry…")
         seen.page.wait_for("location.pathname.endsWith('control')")
         seen.ready()
-        seen.wait_text("Retry 1 complete unit of 'clean' at 1?")
+        seen.wait_text("Retry 1 complete unit of 'clean' at 1? What was made from what")
         assert not any(token in address for address in seen.page.requests)
         assert token not in seen.page.evaluate("document.documentElement.outerHTML")
         assert token not in seen.page.evaluate("document.cookie")

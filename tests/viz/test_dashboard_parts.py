@@ -341,7 +341,11 @@ def test_actions_say_what_they_would_do_and_do_that(project):
     again.do(project)
     assert project.counts["clean"] == {"waiting": 5, "cancelled": 7}
     actions.pause("clean").do(project)
-    actions.prioritise(project.lattice, "planes", "z", "3", "y=0..1").do(project)
+    order = actions.prioritise(project.lattice, "planes", "tile_z", "3", "y=0..1")
+    assert order.question.endswith(
+        "y=0..1, then one of every 3 tiles, then plane by plane along z?"
+    )
+    order.do(project)
     assert project.settings.paused_stages == ("clean",)
     assert (project.settings.priority.axis, project.settings.priority.preview) == ("tile_z", 3)
     told = actions.last_commands(project)
@@ -349,7 +353,13 @@ def test_actions_say_what_they_would_do_and_do_that(project):
     assert "clean" in told[-1].arguments
     assert [one.command for one in told[:4]] == ["prioritise", "pause", "retry", "cancel"]
     assert told[3].answer == "8"
-    assert "clean" in told[3].arguments
+    assert told[3].arguments == "stages: clean, bounds: z=0..1"
+    assert told[0].arguments == "order: planes, axis: z, preview: 3, region: y=0..1"
+    actions.cancel(project, actions.Selection("clean", "z=0 y=1..")).do(project)
+    project.set_patience(after=None)
+    told = actions.last_commands(project)
+    assert told[1].arguments == "stages: clean, bounds: z=0 y=1.."
+    assert told[0].arguments == "after: none, share: 0.5"
 
 
 @pytest.mark.parametrize("where", ["nobody", "z=9", "w=1", "99"])

@@ -337,3 +337,7 @@ def test_axes_say_labels_or_micrometres(in_um):
     for place, text in across.items():
         assert 10 <= place <= 20
         assert place == pytest.approx(float(text) / 50 if in_um else int(text) + 0.5)
+    narrow, _ = ticks_of(pane, Sight(-60, 102.5, 0, 40, 650, 400), in_um=in_um)
+    assert len(narrow) >= 3
+    places_px = [4 * place for place in narrow]  # 50 tiles fill 200 of the 650 pixels
+    assert np.diff(places_px).min() >= (64 if in_um else 26)

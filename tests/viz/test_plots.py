@@ -44,7 +44,12 @@ def project(tiles, placement):
     def links(_tiles):
         return placement.links
 
+    @stage(reads=lw.all_tiles(), name="lamp")
+    def lamp(tiles):
+        return tiles[0]
+
     made.add(np.negative)
+    made.add(lamp)
     made.add(places)
     made.add(links)
     run_here(made)

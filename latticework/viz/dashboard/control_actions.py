@@ -5,7 +5,7 @@ once, and carried out by the project's public methods.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from latticework.lattice.states import State
 from latticework.project.selecting import chosen_units
 from latticework.project.steering import CAN_CANCEL
 from latticework.viz.dashboard.naming import read_labels, unit_of
+from latticework.viz.folding import axis_name
 from latticework.viz.words import plain, plural
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ def retry(project: "Project", selection: Selection) -> Action:
         return f"{plural(done, 'unit')}{_of(selection)} will run again"
 
     units = plural(n, f"{selection.states} unit")
-    return Action(f"Retry {units}{_of(selection)}?", do)
+    below = " What was made from what they made runs again, too." if "complete" in names else ""
+    return Action(f"Retry {units}{_of(selection)}?{below}", do)
 
 
 def cancel(project: "Project", selection: Selection) -> Action:
@@ -188,7 +190,11 @@ def prioritise(lattice: "Lattice", order: str, axis: str, preview: str, region: 
         every = int(preview)
     by_plane = order == "planes"
     share = "every tile" if every == 1 else f"one of every {every} tiles"
-    words = [f"plane by plane along {plain(axis, 40)}" if by_plane else "as they were acquired"]
+    words = [
+        f"plane by plane along {plain(axis_name(axis), 40)}"
+        if by_plane
+        else "as they were acquired"
+    ]
     if every:
         words.insert(0, share)
     if region.strip():
@@ -251,7 +257,8 @@ def last_commands(project: "Project", most: int = 20) -> list[Told]:
     return [
         Told(at, str(command), said, _news(_answered(answer), said))
         for at, command, said, answer in (
-            (at, command, _short(arguments), answer) for at, command, arguments, answer in rows
+            (at, command, _short(arguments, empty=_EMPTY_TELLS.get(command, ())), answer)
+            for at, command, arguments, answer in rows
         )
     ]
 
@@ -269,8 +276,12 @@ def _answered(text: str) -> str:
     return "" if answer is None else plain(_value(answer), 120)
 
 
-def _short(text: str) -> str:
-    """Arguments in a few words: what was not given is left out."""
+_EMPTY_TELLS = {"patience": ("after",)}
+"""Arguments that say something where they are empty, by command."""
+
+
+def _short(text: str, *, empty: Collection[str] = ()) -> str:
+    """Arguments in a few words: what was not given is left out, but for those in `empty`."""
     try:
         values = json.loads(text)
     except ValueError:
@@ -279,17 +290,27 @@ def _short(text: str) -> str:
         return plain(values, 120)
     return plain(
         ", ".join(
-            f"{name}: {_value(got)}"
+            f"{name}: {axis_name(got) if name == 'axis' else _value(got)}"
             for name, got in values.items()
-            if got not in (None, {}, []) and name != "definition"
+            if (got not in (None, {}, []) or name in empty) and name != "definition"
         ),
         160,
     )
 
 
 def _value(got: Any) -> str:
-    if isinstance(got, list):
-        return " ".join(map(str, got))
-    if isinstance(got, Mapping):
-        return " ".join(f"{name}={_value(value)}" for name, value in got.items())
+    """A value as a person would type it: ``z=2..4`` of a region, ``y=0,3`` of single labels."""
+    match got:
+        case None:
+            return "none"
+        case list():
+            return " ".join(map(str, got))
+        case {"within": [low, high]}:
+            return f"{'' if low is None else low}..{'' if high is None else high}"
+        case {"among": list(labels)}:
+            return ",".join(map(str, labels))
+        case Mapping():
+            return " ".join(
+                f"{name.removeprefix('tile_')}={_value(value)}" for name, value in got.items()
+            )
     return str(got)

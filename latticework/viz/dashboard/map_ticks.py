@@ -10,7 +10,9 @@ from latticework.viz.folding import axis_name
 from latticework.viz.words import plain
 
 ACROSS_PX, DOWN_PX = 64, 26
-"""Pixels between two labels, at least."""
+"""Pixels between two lengths across, and between two labels down, at least."""
+CHARACTER_PX = 8
+"""Pixels that a character of a label takes across."""
 Ticks = dict[float, str]
 
 
@@ -37,8 +39,8 @@ def ticks_of(pane: Pane, sight: Sight, *, in_um: bool) -> tuple[Ticks, Ticks]:
     ({0.5: '0', 1.5: '1', 2.5: '2'}, {0.5: '0', 1.5: '1'})
     """
     (rows, columns), axes = pane.seen(sight), pane.axes
-    across = _ticks(pane.lattice, axes.across, columns, sight.width_px / ACROSS_PX, in_um=in_um)
-    down = _ticks(pane.lattice, axes.down, rows, sight.height_px / DOWN_PX, in_um=in_um)
+    across = _ticks(pane.lattice, axes.across, columns, sight.width_px, ACROSS_PX, in_um=in_um)
+    down = _ticks(pane.lattice, axes.down, rows, sight.height_px, DOWN_PX, in_um=in_um)
     return (
         {pane.x + place * pane.width: text for place, text in across.items()},
         {pane.y + place * pane.height: text for place, text in down.items()},
@@ -46,24 +48,35 @@ def ticks_of(pane: Pane, sight: Sight, *, in_um: bool) -> tuple[Ticks, Ticks]:
 
 
 def _ticks(
-    lattice: Lattice, dim: str | None, seen: tuple[float, float], most: float, *, in_um: bool
+    lattice: Lattice,
+    dim: str | None,
+    seen: tuple[float, float],
+    view_px: float,
+    each_px: float,
+    *,
+    in_um: bool,
 ) -> Ticks:
-    """Labels along a dim by their places, at most so many."""
+    """Labels along a dim by their places, each with room for itself.
+
+    `seen` is what the whole view of `view_px` pixels holds; the lattice may fill a part of it.
+    """
     if dim is None:
         return {}
     low, high = max(0.0, seen[0]), min(float(len(lattice.labels[dim])), seen[1])
     if high <= low:
         return {}
+    filled_px = view_px * (high - low) / (seen[1] - seen[0])
     step = step_um(lattice, dim)
     if in_um and step is not None:
         origin = origin_um(lattice, dim)
-        every = round_step((high - low) * step / max(1.0, most))
+        every = round_step((high - low) * step / max(1.0, filled_px / each_px))
         first = math.ceil((origin + low * step) / every)
         last = math.floor((origin + high * step) / every)
         return {(k * every - origin) / step: f"{k * every:g}" for k in range(first, last + 1)}
     labels = lattice.labels[dim]
     widest = max(len(str(labels[0])), len(str(labels[-1])))
-    every = max(1, round(round_step((high - low) / max(1.0, most / max(1.0, widest / 8)))))
+    room_px = max(DOWN_PX, CHARACTER_PX * widest) if each_px == ACROSS_PX else each_px
+    every = max(1, round(round_step((high - low) / max(1.0, filled_px / room_px))))
     first = math.ceil(max(0.0, low - 0.5) / every) * every
     places = range(first, min(len(labels), math.ceil(high)), every)
     return {place + 0.5: plain(labels[place], 16) for place in places}
