@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
+from scipy import linalg, ndimage
 
 SMOOTH_PX, SMOOTH_Z_PX = 0.75, 0.6
 """Standard deviation of the Gaussian."""
@@ -41,7 +41,7 @@ LEEWAY_PX = 0.5
 """How far it may lead before what is compared is chosen anew."""
 RESTARTS = 9
 """Times that that is done, at most."""
-LEAST_ALIKE = 0.25
+LEAST_ALIKE = 0.01
 """Share of slopes that is taken for more than noise, at least."""
 PRIOR_PX = 1.0
 """How far from there it is expected, as a standard deviation; counts where little is to be seen."""
@@ -223,10 +223,11 @@ def _iterate(
         return None
     shift, settled = start.copy(), False
     fit = None
+    slopes = _slopes(first, place, shift, dims)
     for _ in range(ROUNDS):
         goal = _local(_smoothed(first, place, shift), dims)
         sums = _sums(columns, goal, weight)
-        fit = _fit(sums, n, place.shared)
+        fit = _fit(sums, _shared_slopes(columns[:n], slopes, weight), n, place.shared)
         if fit is None:
             return None
         step = fit.step(begin - shift)
@@ -239,6 +240,7 @@ def _iterate(
         if largest < SETTLED_PX and not settled:
             settled = True
             weight = _weights(goal - np.float32(fit.gain) * columns[n], known)
+            slopes = _slopes(first, place, shift, dims)
     if fit is None:
         return None
     return Fit(tuple(map(float, shift)), fit.likeness, tuple(map(float, fit.errors)))
@@ -250,7 +252,9 @@ class _Fit(NamedTuple):
     gain: float
     likeness: float
     curvature: np.ndarray
-    """Of the sum of squares, along each pair of axes."""
+    """Of the sum of squares, along each pair of axes, by the slopes that both images have."""
+    spread: np.ndarray
+    """The same by the slopes of the second image, with those of its noise: what noise pulls at."""
     pull: np.ndarray
     """Its slope."""
     noise: float
@@ -264,16 +268,33 @@ class _Fit(NamedTuple):
 
     @property
     def errors(self) -> np.ndarray:
-        """Standard error along each axis."""
-        return np.sqrt(np.maximum(self.noise * np.diag(np.linalg.pinv(self.curvature)), 0))
+        """Standard error along each axis.
+
+        Noise of the first image pulls by the slopes of the second, be they noise or not; what both
+        show holds against that by the slopes that they share only.
+        """
+        held = np.linalg.inv(self.curvature + 1e-9 * np.eye(len(self.curvature)) * self.noise)
+        return np.sqrt(np.maximum(self.noise * np.diag(held @ self.spread @ held), 0))
 
 
-def _fit(sums: np.ndarray, n: int, shared: float) -> _Fit | None:
-    """From sums of products of slopes, second image, ones, and first image.
+def _slopes(first: np.ndarray, place: _Place, shift: np.ndarray, dims: Sequence[str]) -> np.ndarray:
+    """Slopes of the first image along each axis, shape (axes, compared pixels)."""
+    return np.stack([_local(_smoothed(first, place, shift, k), dims) for k in range(len(dims))])
+
+
+def _shared_slopes(second: np.ndarray, first: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Sums of products of the slopes of two images: of what both show, as their noise differs."""
+    both = np.asarray((second if weight is None else second * weight) @ first.T, "f8")
+    return np.asarray((both + both.T) / 2)
+
+
+def _fit(sums: np.ndarray, slopes: np.ndarray, n: int, shared: float) -> _Fit | None:
+    """From sums of products of slopes, second image, ones, and first image; and of both's slopes.
 
     The gain is the ratio of the two images' spreads, not the slope of a regression: that would be
     too small where there is noise, and what it left of the first image would draw the shift aside.
-    For the same reason the curvature is that of slopes without their noise.
+    For the same reason the curvature is that of the slopes that both images have. Noise has steeper
+    slopes than what it lies on: by how alike the images are it cannot be told.
     """
     count = max(float(sums[-2, -2]), 1.0)
     ground = sums[:, -2:-1]
@@ -284,15 +305,23 @@ def _fit(sums: np.ndarray, n: int, shared: float) -> _Fit | None:
     gain, likeness = float(np.sqrt(own / other)), float(products[n, -1] / np.sqrt(own * other))
     if likeness <= 0:
         return None
-    alike = max(likeness, LEAST_ALIKE)
     left = own + gain**2 * other - 2 * gain * products[n, -1]
     return _Fit(
         gain,
         likeness,
-        gain**2 * products[:n, :n] * alike,
+        gain * _between(slopes, gain * products[:n, :n]),
+        gain**2 * products[:n, :n],
         -gain * (products[:n, -1] - gain * products[:n, n]),
         max(float(left), 1e-12 * float(own)) / count * shared,
     )
+
+
+def _between(shared: np.ndarray, all_of_one: np.ndarray) -> np.ndarray:
+    """Shared slopes as shares of those of one image: not below `LEAST_ALIKE`, nor above all."""
+    floor = (1e-12 * np.trace(all_of_one) + 1e-30) * np.eye(len(shared))
+    sizes, axes = linalg.eigh(shared, all_of_one + floor)
+    back = all_of_one @ axes
+    return np.asarray(back * np.clip(sizes, LEAST_ALIKE, 1.0) @ back.T)
 
 
 def _sums(columns: np.ndarray, goal: np.ndarray, weight: np.ndarray | None) -> np.ndarray:

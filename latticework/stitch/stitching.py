@@ -54,11 +54,11 @@ from latticework.viz.progress_phases import PhasedProgress
 
 Stages = tuple[str, ...]
 COMPARING: Stages = ("pairs",)
-PHASES: dict[Stages, str] = {
-    COMPARING: "1 of 3: comparing neighbours",
-    MEASURING: "2 of 3: placing the tiles, measuring the light",
-    MAKING: "3 of 3: making the volume",
-}
+PHASES = (
+    "1 of 3: comparing neighbours",
+    "2 of 3: placing the tiles, measuring the light",
+    "3 of 3: making the volume",
+)
 """What the runs of a stitching are called."""
 
 if TYPE_CHECKING:
@@ -183,14 +183,14 @@ def stitch(
         if links is not None and set(opened.counts["pairs"]) <= {"complete", "absent"}:
             settings = replace(settings, corrections=_corrections(opened, settings, links))
         add_measuring(opened, settings)
-        made = _run(opened, place, MEASURING, shown)
+        made = _run(opened, place, MEASURING, shown, PHASES[1])
         if set(opened.counts["settled"]) != {"complete"}:
             raise _unfinished(opened, made)
         complete = not any(opened.counts[name].get("failed") for name in measuring_in(opened))
         if complete:
             plan = planned(opened, settings, image, asked)
             if prepare(opened, plan, overwrite=overwrite):
-                made = _run(opened, place, MAKING, shown)
+                made = _run(opened, place, MAKING, shown, PHASES[2])
                 complete = plan_of(image) == plan.key
         page = beside(image, ".html") if complete and report else None
         found, account = _judged(opened, image)
@@ -370,7 +370,7 @@ def look_farther(
     bool
         Whether they do: what is to be compared has changed.
     """
-    _run(project, place, COMPARING, progress)
+    _run(project, place, COMPARING, progress, PHASES[0])
     if settings.reach is not None or beyond_of(project):
         return False
     if set(project.counts["pairs"]) - {"complete", "absent", "blocked"}:
@@ -434,9 +434,11 @@ def _begin(progress: PhasedProgress, project: Project) -> None:
         progress.update(name, of.count())
 
 
-def _run(project: Project, place: Place, stages: Stages, progress: PhasedProgress) -> "RunSummary":
+def _run(
+    project: Project, place: Place, stages: Stages, progress: PhasedProgress, phase: str
+) -> "RunSummary":
+    progress.phase(phase)
     there = [name for name in stages if name in project.stages]
-    progress.phase(PHASES[stages])
     summary = project.run(place.of(project, there), stages=there, progress=progress)
     if summary.interrupted:
         raise KeyboardInterrupt

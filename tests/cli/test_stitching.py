@@ -30,7 +30,7 @@ def test_one_line_makes_a_volume_and_a_report_and_tells_where(typed, folder, tmp
     said = typed("stitch", folder, out, *PLACES, *scheduler, "--progress", "lines")
     assert "7 of 7 links" in said
     assert said.count("dashboard:") <= 1
-    phases = [said.index(f"\n{words}\n") for words in PHASES.values()]
+    phases = [said.index(f"\n{words}\n") for words in PHASES]
     assert phases == sorted(phases)
     assert phases[0] < said.index("\npairs: 6/6 (100 %), done\n") < phases[1]
     assert phases[1] < said.index("\nplaces: 1/1 (100 %), done\n") < phases[2]

@@ -10,6 +10,7 @@ from scipy import ndimage
 import latticework as lw
 from latticework.errors import LatticeError
 from latticework.stitch import place, register
+from latticework.stitch.refining import refine
 from latticework.stitch.stage_model import fit_steps
 from tests.stitch.acquisitions import lattice_of
 
@@ -234,3 +235,25 @@ def test_a_wrong_corner_is_doubted():
     assert "are order and corner of the grid right (start=" in repr(
         place(mirrored, register(mirrored))
     )
+
+
+def test_an_offset_that_is_hardly_seen_says_so():
+    """Noise has steep slopes: they must not pass for what holds faint views in place."""
+    scene = np.zeros((300, 60))
+    y, x = np.ogrid[:300, :60]
+    for row, column in ((40, 70), (120, -8), (210, 66), (280, -6)):  # only their flanks are seen
+        scene += 300 * np.exp(-((y - row) ** 2 / 400 + (x - column) ** 2 / 60) / 2)
+    apart, said = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        views = [(scene + rng.normal(0, 15, scene.shape)).astype("f4") for _ in range(2)]
+        found = refine(views[0][:, 15:40], views[1][:, 15:40], (0.4, -0.4), "yx")
+        if found is not None:
+            apart.append(np.abs(found.shift))
+            said.append(found.error_px)
+    assert not apart or (np.array(apart) < 4 * np.array(said)).all(), (apart, said)
+    sharp = scene_of((300, 60), np.random.default_rng(1), blur=2.0)
+    views = [sharp + np.random.default_rng(k).normal(0, 15, sharp.shape) for k in range(2)]
+    found = refine(views[0].astype("f4"), views[1].astype("f4"), (0.4, -0.4), "yx")
+    assert max(found.error_px) < 0.05
+    assert np.abs(found.shift).max() < 4 * max(found.error_px)
