@@ -160,8 +160,7 @@ def overlap_at(offset: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.
     [True, False]
     """
     overlap = np.minimum(first, offset + second) - np.maximum(offset, 0)
-    least = np.minimum(LEAST_OVERLAP_PX, np.minimum(first, second))  # one plane is all there is
-    return np.asarray((overlap >= least).all(axis=-1))
+    return np.asarray((overlap >= LEAST_OVERLAP_PX).all(axis=-1))
 
 
 def _pairs_across(lattice: Lattice, across: str, reference: Label | None) -> np.ndarray:
