@@ -24,6 +24,17 @@ def planes_of(key: str, dim: str) -> str:
     return f"planes:{dim}:{key}"
 
 
+def of_several_tiles(key: str) -> bool:
+    """Whether units of the lattice with this key are planes of tiles, or all tiles.
+
+    Examples
+    --------
+    >>> [of_several_tiles(key) for key in (planes_of(TILES, "tile_z"), UNIT, TILES)]
+    [True, True, False]
+    """
+    return key == UNIT or key.startswith("planes:")
+
+
 def lattice_key(lattice: Lattice) -> str:
     """Key of a lattice of a stage's own: a hash of everything that says where its tiles are."""
     parts = [

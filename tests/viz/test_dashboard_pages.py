@@ -105,6 +105,7 @@ def test_planes_have_pages_too(browser, running):
     with looked_at(browser, running.url("lattice-tile", stage="planes", tile=1)) as seen:
         seen.wait_text("z1", "planes, attempt 1: complete", "clean/4#1")
         seen.page.wait_for("deepShown('img').length == 1")
+        assert "pixels" not in seen.text.lower()  # those of one of its tiles
 
 
 @pytest.mark.slow

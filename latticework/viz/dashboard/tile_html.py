@@ -8,6 +8,7 @@ import numpy as np
 from latticework.lattice.states import State
 from latticework.project.pipeline import SOURCE
 from latticework.project.steering import CAN_CANCEL
+from latticework.stages.lattices import of_several_tiles
 from latticework.viz.dashboard.feed import Snapshot
 from latticework.viz.dashboard.naming import Unit
 from latticework.viz.dashboard.page import Visit
@@ -51,14 +52,15 @@ def link_to(visit: Visit, unit: Unit, other: int, stage: str | None = None) -> s
 
 
 def heading(unit: Unit) -> str:
-    """Name, labels, position and pixels of a unit."""
+    """Name and labels of a unit; position and pixels, where it has any of its own."""
     tile = unit.tile
     pairs = [(axis_name(dim), escaped(label, 40)) for dim, label in tile.labels.items()]
-    if tile.position_um:
+    has_pixels = not of_several_tiles(unit.key)
+    if tile.position_um and has_pixels:
         where = ", ".join(length(um) for um in tile.position_um.values())
         axes = " ".join(axis_name(axis) for axis in tile.position_um)
         pairs.append((f"position {axes}", where))
-    if tile.shape:
+    if tile.shape and has_pixels:
         pixels = " × ".join(f"{n:,}" for n in tile.shape)
         pairs.append((f"pixels {' '.join(tile.dims)}, {tile.dtype}", pixels))
     pairs.append(("id", f"{tile.id:,}"))
