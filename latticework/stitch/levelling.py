@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from scipy import sparse
+from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
 
 from latticework.lattice.geometry import Box
@@ -22,6 +22,8 @@ from latticework.stitch.tiles import pairs_of, places_of, read_tile
 
 PATCH_PX = 8
 """Edge of the patches that are compared."""
+LEAST_FRACTION = 0.01
+"""Pixels by which views are moved at least."""
 LEAST_PATCHES = 12
 """Patches from which an overlap tells something."""
 FAINT = 0.25
@@ -114,6 +116,7 @@ def each_overlap(
     """
     places = places_of(lattice)
     positions, shapes = np.rint(places.positions).astype(int), places.shapes
+    beyond = places.positions - positions
     along = pairs_of(lattice)
     pairs = np.concatenate([np.zeros((0, 2), np.int64), *along.values()])
 
@@ -122,9 +125,8 @@ def each_overlap(
         boxes = common_boxes(positions[a], shapes[a], positions[b], shapes[b])
         if not boxes[0].size:
             return (0.0,) * count
-        return compare(
-            read_tile(lattice, a, channel)(boxes[0]), read_tile(lattice, b, channel)(boxes[1])
-        )
+        views = read_tile(lattice, a, channel)(boxes[0]), read_tile(lattice, b, channel)(boxes[1])
+        return compare(*aligned(*views, beyond[b] - beyond[a]))
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         found = list(pool.map(look, pairs.tolist()))
@@ -165,6 +167,36 @@ def common_boxes(
         Box(tuple((start - at).tolist()), tuple((stop - at).tolist())) for at in (first, second)
     ]
     return boxes[0], boxes[1]
+
+
+def aligned(
+    first: np.ndarray, second: np.ndarray, fraction: Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two views of one place, moved by half of what is left between their pixels each.
+
+    Else patches at the edges of structures differ, and so does their brightness.
+
+    Parameters
+    ----------
+    first, second
+        The views, as far as they meet in whole pixels.
+    fraction
+        How far the second lies beyond that, in pixels along each of their axes, -1 to 1.
+
+    Examples
+    --------
+    >>> x = np.arange(8.0)
+    >>> [view.tolist()[3:5] for view in aligned(x, x + 0.5, [0.5])]
+    [[3.25, 4.25], [3.25, 4.25]]
+    """
+    half = np.asarray(fraction, float) / 2
+    if np.abs(half).max(initial=0.0) < LEAST_FRACTION:
+        return first, second
+    return _moved(first, -half), _moved(second, half)
+
+
+def _moved(view: np.ndarray, by: np.ndarray) -> np.ndarray:
+    return np.asarray(ndimage.shift(np.asarray(view, np.float32), by, order=1, mode="nearest"))
 
 
 def log_ratio(
@@ -289,6 +321,7 @@ def in_common(pairs: np.ndarray, ratios: np.ndarray, weights: np.ndarray) -> flo
 
 
 __all__ = [
+    "aligned",
     "common_boxes",
     "each_overlap",
     "estimate_gains",

@@ -15,7 +15,13 @@ import xarray as xr
 from latticework.lattice.geometry import Box
 from latticework.lattice.tile import Tile
 from latticework.stages.collections import Tiles
-from latticework.stitch.levelling import LEAST_PATCHES, gains_of, lit_in_both, patch_means
+from latticework.stitch.levelling import (
+    LEAST_PATCHES,
+    aligned,
+    gains_of,
+    lit_in_both,
+    patch_means,
+)
 from latticework.stitch.light import Even
 from latticework.stitch.tiles import channel_box
 
@@ -83,15 +89,17 @@ def measure_seams(
         other = others.tile(key)
         if other is None or not {tile.id, other.id} <= set(known.index):
             continue
-        boxes = _shared(tile, other, known, axes)
-        if boxes is None:
+        shared = _shared(tile, other, known, axes)
+        if shared is None:
             continue
+        *boxes, beyond = shared
+        fraction = [beyond.get(dim, 0.0) for dim in tile.dims]
         whole = [channel_box(tile.dims, box, channel) for box in boxes]
         pixels = np.asarray(others.own(whole[0])), np.asarray(others.read(key, whole[1]))
         row: dict[str, Any] = {"first": tile.id, "second": other.id, "axis": key.removeprefix("+")}
-        row |= _difference(pixels, offset, "")
-        made_even = [even(part, box) for part, box in zip(pixels, whole, strict=True)]
-        rows.append(row | _difference(made_even, offset, "even_"))
+        row |= _difference(aligned(*pixels, fraction), offset, "")
+        first, second = (even(part, box) for part, box in zip(pixels, whole, strict=True))
+        rows.append(row | _difference(aligned(first, second, fraction), offset, "even_"))
     names = ["first", "second", "axis"]
     names += [f"{kind}{what}" for kind in ("", "even_") for what in MEASURES]
     return pd.DataFrame(rows, columns=names)
@@ -102,20 +110,23 @@ MEASURES = ("bright", "other", "spread", "patches", "apart", "slope", "error", "
 
 def _shared(
     tile: Tile, other: Tile, known: "pd.DataFrame", axes: Sequence[str]
-) -> tuple[Box, Box] | None:
-    """What two tiles both show, in whole pixels of each."""
+) -> tuple[Box, Box, dict[str, float]] | None:
+    """What two tiles both show, in whole pixels of each, and how much further the second is."""
     sizes = [dict(zip(of.dims, of.shape, strict=True)) for of in (tile, other)]
     start, stop, shift = [], [], []
+    beyond: dict[str, float] = {}
     for axis in axes:
         a, b = (float(known[f"position_{axis}_um"][of.id]) for of in (tile, other))
-        offset = round((b - a) / tile.pixel_size_um[axis])
+        apart = (b - a) / tile.pixel_size_um[axis]
+        offset = round(apart)
+        beyond[axis] = apart - offset
         start.append(max(offset, 0))
         stop.append(min(sizes[0][axis], offset + sizes[1][axis]))
         shift.append(-offset)
     if any(b - a < 1 for a, b in zip(start, stop, strict=True)):
         return None
     box = Box(tuple(start), tuple(stop))
-    return box, box.shift(shift)
+    return box, box.shift(shift), beyond
 
 
 def _difference(pixels: Sequence[np.ndarray], dark: float, kind: str) -> dict[str, float]:

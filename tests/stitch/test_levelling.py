@@ -17,7 +17,7 @@ def test_gains_of_up_to_a_fifth_are_found_to_a_percent():
     assert np.abs(made / np.exp(np.log(made).mean()) - 1).max() < 0.01
 
 
-def test_without_knowing_the_dark_seams_keep_less_than_two_percent():
+def test_a_checkerboard_of_four_tiles_keeps_steps_of_less_than_two_percent():
     rng = np.random.default_rng(9)
     gains = np.array([[1.0, 1.2], [1.2, 1.0]])
     scene = scene_of((420, 420), rng)
@@ -25,6 +25,37 @@ def test_without_knowing_the_dark_seams_keep_less_than_two_percent():
     found = estimate_gains(lattice.replace(position_um=truth), dark=100.0)
     steps = found * gains.ravel()
     assert steps.max() / steps.min() < 1.02
+
+
+def test_tiles_between_pixels_have_their_gains_told_to_a_third_of_a_percent():
+    """Patches at the edges of cells differ by the place of the pixels, not by the gain."""
+    rng = np.random.default_rng(3)
+    places = list(np.ndindex(3, 4))
+    truth = np.array(places) * 148.0 + rng.uniform(-1, 1, (12, 2))
+    gains = rng.choice([1.0, 1.2], 12)
+    cells = rng.uniform(-20, 620, (700, 3)) * [1, 1, 0] + rng.uniform(4.0, 8.0, (700, 1)) * [
+        0,
+        0,
+        1,
+    ]
+    tiles = [
+        100 + gain * spots(cells, at, (160, 160)) for gain, at in zip(gains, truth, strict=True)
+    ]
+    lattice = lattice_of([tile.astype("f4") for tile in tiles], places, truth)
+    made = estimate_gains(lattice, dark=100.0) * gains
+    assert made.max() / made.min() < 1.007
+
+
+def spots(cells, at, shape):
+    """Round cells of their own sizes on an even ground, seen from any place."""
+    y, x = np.indices(shape)
+    scene = np.full(shape, 100.0)
+    for cy, cx, size in cells:
+        near = (np.abs(cy - at[0] - 80) < 110) and (np.abs(cx - at[1] - 80) < 110)
+        if near:
+            away = (y + at[0] - cy) ** 2 + (x + at[1] - cx) ** 2
+            scene += 600 * np.exp(-away / (2 * size**2))
+    return scene
 
 
 def test_dark_overlaps_and_single_tiles_keep_their_gain():
