@@ -27,7 +27,7 @@ def test_a_checkerboard_of_four_tiles_keeps_steps_of_less_than_two_percent():
     assert steps.max() / steps.min() < 1.02
 
 
-def test_tiles_between_pixels_have_their_gains_told_to_a_third_of_a_percent():
+def test_tiles_between_pixels_have_their_gains_told_within_a_percent():
     """Patches at the edges of cells differ by the place of the pixels, not by the gain."""
     rng = np.random.default_rng(3)
     places = list(np.ndindex(3, 4))
