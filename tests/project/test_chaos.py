@@ -9,7 +9,7 @@ import latticework as lw
 from tests.project.chaos import STAGES, Chaos, build
 from tests.project.running import completions, run_here
 
-MINUTES = float(os.environ.get("LATTICEWORK_CHAOS_MINUTES", "3"))
+MINUTES = float(os.environ.get("LATTICEWORK_CHAOS_MINUTES", "1.5"))
 """How long; a night of it before a release."""
 TILES_PER_MINUTE = 400
 
