@@ -135,6 +135,22 @@ def test_what_is_typed_chosen_and_opened_stays_while_tiles_come(project, browser
 
 
 @pytest.mark.slow
+def test_the_answer_to_a_search_stays_while_stages_come(project, browser):
+    with project.dashboard() as server:
+        url = server.url.replace("/lattice?", "/lattice-tile?") + "&tile=nobody"
+        with looked_at(browser, url) as seen:
+            seen.wait_text("there is no tile 'nobody'")
+            seen.enter("input[type=text]", "y=99 x=0")
+            seen.wait_text("99")
+            assert "nobody" not in seen.text
+            project.add(np.square, name="later", after="clean")
+            seen.page.wait_for("deepAll('option').some(o => o.textContent == 'later')")
+            time.sleep(1.5)
+            assert "99" in seen.text
+            assert "nobody" not in seen.text
+
+
+@pytest.mark.slow
 def test_a_page_whose_server_was_started_again_is_loaded_again(project, browser):
     server = project.dashboard()
     with browser.open(server.url.replace("/lattice?", "/lattice-map?") + "&stage=clean") as page:

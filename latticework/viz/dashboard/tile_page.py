@@ -47,6 +47,7 @@ class TilePage(Page):
         self.unit: Unit | None = None
         self.told: TileFacts | None = None
         self._asked: object = None
+        self._searched = False
         self._chosen: str | None = None
 
     # ---------------------------------------------------------------- parts
@@ -58,7 +59,7 @@ class TilePage(Page):
     def build(self, snapshot: Snapshot) -> UIElement:
         """See `Page.build`."""
         self._structure = snapshot.structure
-        self.unit, self._asked, self._busy = None, None, False
+        self.unit, self._asked, self._busy, self._searched = None, None, False, False
         self._seen: tuple[Any, ...] = ()
         self._last_attempt = self.visit.feed.recent.last
         self._drawn: tuple[Any, ...] = ()
@@ -131,6 +132,7 @@ class TilePage(Page):
 
     def _go_to(self, found: Unit | LatticeworkError) -> None:
         if isinstance(found, LatticeworkError):
+            self._searched = True
             self._say(str(found))
             return
         stage = {} if found.stage is None else {"stage": found.stage}
@@ -200,6 +202,8 @@ class TilePage(Page):
 
     def _resolve(self, snapshot: Snapshot) -> None:
         asked, stage = self.visit.arguments.get("tile"), self.visit.arguments.get("stage")
+        if self._searched:
+            return  # what a person looked for since is what is answered
         if asked is None and stage is None:
             set_text(self._note, html.which_tile(self.visit, snapshot))
             self._note.visible = True
@@ -208,7 +212,7 @@ class TilePage(Page):
         self.visit.ask(lambda _project: find_unit(snapshot, stage, text), self._resolved)
 
     def _resolved(self, found: Unit | LatticeworkError) -> None:
-        if self.unit is not None:
+        if self.unit is not None or self._searched:
             return
         if isinstance(found, LatticeworkError):
             self._say(str(found))
