@@ -72,7 +72,7 @@ def test_overlaps_holes_planes_channels_and_ids_have_their_places():
         preview_mosaic(project, "source", plane={"y": 0})
     with pytest.raises(LatticeError, match="no channel 3: previews have 1"):
         preview_mosaic(project, "source", channel=3)
-    with pytest.raises(ProjectError, match="there is no such stage\\. Positions are 'nominal'"):
+    with pytest.raises(ProjectError, match="makes a stage 'places' that does"):
         preview_mosaic(project, "source", positions="solved")
     empty = preview_mosaic(project, "source", region=(5, 6, 0, 1))
     assert (empty.shape, empty.attrs["tiles"]) == ((1, 1), 0)
