@@ -44,10 +44,8 @@ def fetched(future: Any, seconds: float) -> Any:
 async def _within(client: Client, future: Any, seconds: float) -> Any:
     asked = asyncio.ensure_future(client.gather(future, asynchronous=True))
     done, _ = await asyncio.wait({asked}, timeout=seconds)
-    if not done:
+    if not done or asked.cancelled():
         asked.add_done_callback(_let_be)
-        raise TimeoutError
-    if asked.cancelled():
         raise TimeoutError
     return asked.result()
 

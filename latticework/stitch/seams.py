@@ -18,6 +18,7 @@ from latticework.stages.collections import Tiles
 from latticework.stitch.levelling import (
     LEAST_PATCHES,
     aligned,
+    common_boxes,
     gains_of,
     lit_in_both,
     patch_means,
@@ -112,21 +113,14 @@ def _shared(
     tile: Tile, other: Tile, known: "pd.DataFrame", axes: Sequence[str]
 ) -> tuple[Box, Box, dict[str, float]] | None:
     """What two tiles both show, in whole pixels of each, and how much further the second is."""
-    sizes = [dict(zip(of.dims, of.shape, strict=True)) for of in (tile, other)]
-    start, stop, shift = [], [], []
-    beyond: dict[str, float] = {}
-    for axis in axes:
-        a, b = (float(known[f"position_{axis}_um"][of.id]) for of in (tile, other))
-        apart = (b - a) / tile.pixel_size_um[axis]
-        offset = round(apart)
-        beyond[axis] = apart - offset
-        start.append(max(offset, 0))
-        stop.append(min(sizes[0][axis], offset + sizes[1][axis]))
-        shift.append(-offset)
-    if any(b - a < 1 for a, b in zip(start, stop, strict=True)):
+    shapes = [[of.shape[of.dims.index(axis)] for axis in axes] for of in (tile, other)]
+    at = [[known[f"position_{axis}_um"][of.id] for axis in axes] for of in (tile, other)]
+    apart = np.subtract(at[1], at[0]) / [tile.pixel_size_um[axis] for axis in axes]
+    offset = np.rint(apart).astype(int)
+    boxes = common_boxes(np.zeros_like(offset), np.array(shapes[0]), offset, np.array(shapes[1]))
+    if not boxes[0].size:
         return None
-    box = Box(tuple(start), tuple(stop))
-    return box, box.shift(shift), beyond
+    return *boxes, dict(zip(axes, (apart - offset).tolist(), strict=True))
 
 
 def _difference(pixels: Sequence[np.ndarray], dark: float, kind: str) -> dict[str, float]:

@@ -254,13 +254,12 @@ def last_commands(project: "Project", most: int = 20) -> list[Told]:
         "from commands where command <> 'about' order by id desc limit ?",
         (most,),
     )
-    return [
-        Told(at, str(command), said, _news(_answered(answer), said))
-        for at, command, said, answer in (
-            (at, command, _short(arguments, empty=_EMPTY_TELLS.get(command, ())), answer)
-            for at, command, arguments, answer in rows
-        )
-    ]
+    return [_told(*row) for row in rows]
+
+
+def _told(at: float, command: str, arguments: str, answer: str) -> Told:
+    said = _short(arguments, empty=_EMPTY_TELLS.get(command, ()))
+    return Told(at, str(command), said, _news(_answered(answer), said))
 
 
 def _news(answer: str, said: str) -> str:
