@@ -5,6 +5,7 @@ In its turn a unit is given its inputs, computes, and its output is written. Whe
 in the next one; it is complete, or has failed, only when that is done.
 """
 
+import contextlib
 import functools
 import threading
 import time
@@ -36,7 +37,7 @@ from latticework.stages.meter import Meter
 from latticework.stages.outputs import Output
 from latticework.stages.paths import attempt_log, own_folders, tile_folder
 from latticework.stages.previewing import BatchPreviews
-from latticework.stages.printed import kept_prints
+from latticework.stages.printed import Printed, kept_prints
 from latticework.stages.reading_ahead import ReadingAhead
 from latticework.stages.running_units import RunningUnit, is_cancelled
 from latticework.stages.writing_behind import WritingBehind
@@ -130,17 +131,17 @@ class BatchRun:
 
     def run(self, *, enough_s: float) -> None:
         """Run the units; after so many seconds the others are left, and where they are wanted."""
-        enough = time.monotonic() + enough_s
-        for row in range(len(self.task.units)):
-            if row and is_wanted_back(self._session, self.task.batch):
-                break
-            if self._command:
+        enough, printed = time.monotonic() + enough_s, Printed(self._log)
+        keeping = kept_prints(printed, only=self._one_at_a_time)
+        with contextlib.nullcontext() if self._command else keeping:  # programs keep their own
+            for row in range(len(self.task.units)):
+                if row and is_wanted_back(self._session, self.task.batch):
+                    break
+                printed.row = row
                 self._turn(row)
-            else:
-                with kept_prints(functools.partial(self._log, row), only=self._one_at_a_time):
-                    self._turn(row)
-            if time.monotonic() > enough or self._unwritable.is_set():
-                break
+                printed.end()
+                if time.monotonic() > enough or self._unwritable.is_set():
+                    break
         self._ahead.drop()
         self._behind.wait()
         self.box.close()

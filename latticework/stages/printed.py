@@ -100,61 +100,73 @@ class EndOfStream:
 
 
 class Printed:
-    """What one attempt prints.
+    """What the attempts of a batch print, one after the other.
+
+    An attempt that prints nothing costs nothing: there may be a hundred thousand of them a second.
 
     Parameters
     ----------
     path
-        Gives the file for a stream, ``"out"`` or ``"err"``; asked when something is printed.
+        Gives the file for the attempt in a row and a stream, ``"out"`` or ``"err"``; asked when
+        something is printed.
     """
 
-    __slots__ = ("_ends", "_lock", "_path")
+    __slots__ = ("_ends", "_lock", "_over", "_path", "row")
 
-    def __init__(self, path: Callable[[str], Path]) -> None:
+    def __init__(self, path: Callable[[int, str], Path]) -> None:
         self._path = path
-        self._ends: dict[str, EndOfStream] | None = {}
+        self.row = 0
+        """Of the attempt that runs now."""
+        self._ends: dict[str, EndOfStream] = {}
+        self._over = False
         self._lock = threading.RLock()  # a unit may be ended while it prints, and closes this yet
 
     def keep(self, stream: str, text: bytes) -> None:
-        """Keep some more, from any thread; nothing after it was closed."""
+        """Keep some more, from any thread; nothing after the batch."""
         with self._lock:
-            if self._ends is None or not text:
+            if self._over or not text:
                 return
             if stream not in self._ends:
-                self._ends[stream] = EndOfStream(self._path(stream))
+                self._ends[stream] = EndOfStream(self._path(self.row, stream))
             self._ends[stream].write(text)
 
-    def close(self) -> None:
+    def end(self) -> None:
         """The attempt has ended."""
+        if self._ends:
+            with self._lock:
+                ends, self._ends = self._ends, {}
+                for end in ends.values():
+                    end.close()
+
+    def close(self) -> None:
+        """The batch has ended."""
         with self._lock:
-            ends, self._ends = self._ends, None
-            for end in (ends or {}).values():
-                end.close()
+            self._over = True
+            self.end()
 
 
 _printing: ContextVar[Printed | None] = ContextVar("latticework-printing", default=None)
 _only: list[Printed] = []
-"""The one attempt of this process, where it has just one at a time and runs nothing else."""
+"""The one batch of this process, where it has just one at a time and runs nothing else."""
 
 
 def printing_here() -> Printed | None:
-    """The attempt for which this thread prints, if it does for one."""
+    """The batch for which this thread prints, if it does for one."""
     printed = _printing.get()
     return _only[-1] if printed is None and _only else printed
 
 
 @contextlib.contextmanager
-def kept_prints(path: Callable[[str], Path], *, only: bool) -> Iterator[None]:
-    """Inside, what this thread prints is that of an attempt.
+def kept_prints(printed: Printed, *, only: bool) -> Iterator[None]:
+    """Inside, what this thread prints is that of a batch.
 
     Parameters
     ----------
-    path
-        Gives the file for a stream, ``"out"`` or ``"err"``.
+    printed
+        Where it is kept.
     only
         Whether what other threads print is its own as well, because nothing else runs here.
     """
-    printed = Printed(path)
     token = _printing.set(printed)
     if only:
         _only.append(printed)
