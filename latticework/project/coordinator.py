@@ -352,6 +352,9 @@ class Coordinator(RunDesk):
             self.mishaps.superseded(batch, report.staging)
             return
         node = self.pipeline[batch.stage]
+        if report.left == len(batch.units):
+            self.mishaps.not_begun(node, batch)
+            return
         if report.left:
             self._hand_back(node, batch, report.left)
         report = self.publisher.agreed(node, report)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from latticework.project.outgrown import MARGIN, too_few
 from latticework.project.pipeline import Node
 from latticework.stages.black_box import REPORT, read_box
 from latticework.stages.failures import COMPLETE, MEMORY, NO_CODE, message_of
-from latticework.stages.handing_back import hand_back_here
+from latticework.stages.handing_back import begun_batches, hand_back_here, mark_called_back
 from latticework.stages.previewing import FOLDER as PREVIEWS
 from latticework.stages.running_units import ENDED, call_here, cancel_here
 from latticework.stages.worker import STAGED, BatchReport
@@ -67,6 +68,7 @@ class Mishaps:
     def __init__(self, coordinator: "Coordinator") -> None:
         self.of = coordinator
         self._cancelling: set[tuple[int, int]] = set()
+        self._called_back: set[int] = set()
         self._asked_since: dict[int, float] = {}
 
     # ---------------------------------------------------------------- not reported
@@ -95,10 +97,13 @@ class Mishaps:
     def cancelled(self, batch: Batch) -> None:
         """It was called back, or the scheduler dropped it, most often because it has ended."""
         node = self.of.pipeline.nodes.get(batch.stage)
-        if node is None or node.units is not batch.node.units or self._began(batch):
+        ours = batch.number in self._called_back
+        self._called_back.discard(batch.number)
+        began = not ours and self._began(batch)
+        if node is None or node.units is not batch.node.units or began:
             self.give_up(batch, STOPPED)
         else:
-            self._not_begun(node, batch)
+            self.not_begun(node, batch)
         self.of.look_at_slots()
 
     def superseded(self, batch: Batch, staging: str) -> None:
@@ -129,7 +134,7 @@ class Mishaps:
         if ended is not None:
             self._take_in_ended(node, batch, ended, self._worker_of(error))
         elif not self._began(batch):
-            self._not_begun(node, batch)
+            self.not_begun(node, batch)
         else:
             cause = self._cause(batch, error)
             if cause is None:
@@ -209,7 +214,7 @@ class Mishaps:
                 return self._only_running(node, batch, box.running, folder, who), starved, written
         return batch, False, batch.units[:0]
 
-    def _not_begun(self, node: Node, batch: Batch) -> None:
+    def not_begun(self, node: Node, batch: Batch) -> None:
         """No worker came to this batch: there is no attempt to be told of."""
         self.of.record.not_begun(batch)
         node.units.attempts[batch.units] -= 1
@@ -270,8 +275,7 @@ class Mishaps:
             tile = node.lattice.tile(unit)
             by = f"stage {node.name!r} for tile {tile.name} {tile.address} on {report.host}"
             if outage.begin(failure.trouble, by):
-                for other, future in self.of.flying.values():
-                    self.hand_back(other, future)
+                self.hand_back(self.of.flying.values())
         if (rows["outcome"] == COMPLETE).any():
             outage.went_well()
 
@@ -297,7 +301,7 @@ class Mishaps:
         mine = self._only_running(node, batch, row, Path(ended["staging"]), who)
         outcome, peak = int(ended["outcome"]), int(ended.get("peak_memory", 0))
         if outcome == STOPPED:  # it had hardly begun, and the process was at fault
-            self._not_begun(node, mine)
+            self.not_begun(node, mine)
         else:
             kind = OUTCOMES[outcome]
             self._charge(node, mine, outcome, kind, str(ended["message"]), peak_memory=peak)
@@ -309,7 +313,7 @@ class Mishaps:
         at = np.arange(len(batch.units))
         before, mine, after = (batch.only(which) for which in (at < row, at == row, at > row))
         if len(after.units):
-            self._not_begun(node, after)
+            self.not_begun(node, after)
         if len(before.units):
             self._take_in_done(node, before, staging, who)
         return mine
@@ -373,32 +377,45 @@ class Mishaps:
 
     def recall(self, stage: str) -> None:
         """The stage was changed or removed: end what is out of it."""
-        for batch, future in self.of.flying.values():
-            if batch.stage == stage and not self.of.is_current(batch):
-                if batch.started:
-                    self._tell(batch, cancel_here, batch.units.tolist())
-                else:
-                    _call_back(future)
+        out = [pair for pair in self.of.flying.values() if pair[0].stage == stage]
+        for batch in self._begun_of(p for p in out if not self.of.is_current(p[0])):
+            self._tell(batch, cancel_here, batch.units.tolist())
 
-    def hand_back(self, batch: Batch, future: Any) -> None:
-        """What has not begun of a batch is to come back; what runs goes on."""
-        if batch.started:
+    def hand_back(self, flying: Iterable[tuple[Batch, Any]]) -> None:
+        """What has not begun of some batches is to come back; what runs goes on."""
+        for batch in self._begun_of(flying):
             self._tell(batch, hand_back_here)
-        else:
-            _call_back(future)
 
     def cancel(self, node: Node, units: np.ndarray) -> None:
         """Cancel units that workers have; their programs end."""
         wanted = set(units.tolist())
-        for batch, future in self.of.flying.values():
-            if batch.node.id != node.id:
-                continue
-            mine = wanted & set(batch.units.tolist())
-            self._cancelling |= {(node.id, unit) for unit in mine}
-            if mine and not batch.started:
-                _call_back(future)
-            elif mine:
-                self._tell(batch, cancel_here, sorted(mine))
+        out = [pair for pair in self.of.flying.values() if pair[0].node.id == node.id]
+        out = [pair for pair in out if not wanted.isdisjoint(pair[0].units.tolist())]
+        for batch, _ in out:
+            self._cancelling |= {(node.id, u) for u in wanted.intersection(batch.units.tolist())}
+        for batch in self._begun_of(out):
+            self._tell(batch, cancel_here, sorted(wanted.intersection(batch.units.tolist())))
+
+    def _begun_of(self, flying: Iterable[tuple[Batch, Any]]) -> list[Batch]:
+        """Batches that workers have begun; the others are called back.
+
+        The folder of a batch may be there before its worker's word of it: to call back what runs
+        would only throw away what it makes (`latticework.stages.handing_back`).
+        """
+        out = list(flying)
+        quiet = [batch.number for batch, _ in out if not batch.started]
+        for number in quiet:
+            mark_called_back(self.of.staging, number)
+        there = begun_batches(self.of.staging) if quiet else set()
+        begun = []
+        for batch, future in out:
+            if batch.started or batch.number in there:
+                begun.append(batch)
+            else:
+                self._called_back.add(batch.number)
+                with contextlib.suppress(Exception):  # the scheduler may be gone
+                    future.cancel()
+        return begun
 
     def forget_cancelling(self, node: Node, units: np.ndarray) -> None:
         """These came back: whether they were to be cancelled does not matter any more."""
@@ -411,8 +428,3 @@ class Mishaps:
         call = batch.pool.client.run
         with contextlib.suppress(Exception):  # a worker that is gone has nothing to cancel
             call(call_here, what, *about, *arguments, wait=False, on_error="ignore")
-
-
-def _call_back(future: Any) -> None:
-    with contextlib.suppress(Exception):
-        future.cancel()

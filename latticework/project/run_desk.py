@@ -126,9 +126,8 @@ class RunDesk(Desk):
         self.paused_here = settings.paused or bool(
             set(settings.paused_stages) - set(settings.gave_up)
         )
-        for batch, future in self.flying.values():
-            if self.settings.holds(batch.stage):
-                self.mishaps.hand_back(batch, future)
+        held = [pair for pair in self.flying.values() if settings.holds(pair[0].stage)]
+        self.mishaps.hand_back(held)
         self.care.pauses_changed()
 
     def waits_for(self, held: set[str]) -> bool:

@@ -30,7 +30,7 @@ from latticework.stages.failures import (
     failure_of,
     outcome_of,
 )
-from latticework.stages.handing_back import is_wanted_back
+from latticework.stages.handing_back import is_called_back, is_wanted_back
 from latticework.stages.inputs import Records
 from latticework.stages.memory_watch import watch_memory
 from latticework.stages.meter import Meter
@@ -135,7 +135,7 @@ class BatchRun:
         keeping = kept_prints(printed, only=self._one_at_a_time)
         with contextlib.nullcontext() if self._command else keeping:  # programs keep their own
             for row in range(len(self.task.units)):
-                if row and is_wanted_back(self._session, self.task.batch):
+                if self._is_wanted_back(row):
                     break
                 printed.row = row
                 self._turn(row)
@@ -147,6 +147,13 @@ class BatchRun:
         self.box.close()
         self.previews.close()
         self.failures.sort(key=lambda failure: failure.row)
+
+    def _is_wanted_back(self, row: int) -> bool:
+        """Whether the units from this one on are to be handed back."""
+        batch = self.task.batch
+        if not row:
+            return is_called_back(self.bench.order.staging, batch)
+        return is_wanted_back(self._session, batch)
 
     def _turn(self, row: int) -> None:
         """Run one unit, to its end or until only its output is to be written."""

@@ -20,6 +20,7 @@ from distributed import Client
 import latticework as lw
 from latticework.lattice import State
 from latticework.project.clusters import local_cluster
+from latticework.project.coordinator import Coordinator
 from tests.project.brain import (
     Gate,
     Microscope,
@@ -171,6 +172,27 @@ def test_a_paused_stage_finishes_what_runs_and_queues_the_rest(folder, local_cli
         assert gate.begun() == begun
         assert "paused" in project.why("noted", in_state(project, "noted", State.WAITING)[0])
         assert run.running
+        gate.open()
+        project.resume("noted")
+        assert run.wait(60)
+    assert sorted(gate.begun()) == list(range(27))
+
+
+def test_what_runs_is_finished_though_its_worker_s_word_of_it_is_late(
+    folder, local_client, monkeypatch
+):
+    """Stage pause, in the moment in which a unit begins."""
+    monkeypatch.setattr(Coordinator, "_on_event", lambda _self, _event: None)
+    project = recorded(folder)
+    gate = Gate(folder)
+    project.add(noted, gate=str(gate))
+    with running(project.start(local_client), gate) as run:
+        gate.let(0)  # the first tile tells what the stage makes, and two go on side by side
+        until(lambda: len(gate.begun()) == 3)
+        project.pause("noted")
+        for tile in gate.begun():
+            gate.let(tile)
+        until(lambda: project.counts["noted"] == {"complete": 3, "waiting": 24})
         gate.open()
         project.resume("noted")
         assert run.wait(60)
