@@ -168,9 +168,10 @@ class Care:
         self._see_ends()
         self._see_refused()
         self.placing.ask_new(self._of.pools)
-        for number in self.placing.stranded(self._of.flying):
+        flying = self._of.flying
+        for number in {*self.placing.stranded(flying), *self._of.nearness.left_behind(flying)}:
             with contextlib.suppress(Exception):  # the scheduler may be gone
-                self._of.flying[number][1].cancel()
+                flying[number][1].cancel()
 
     def _see_refused(self) -> None:
         """Tell of pools that get no workers, once for each reason."""

@@ -425,6 +425,7 @@ class Mishaps:
     def _tell(self, batch: Batch, what: Any, *arguments: Any) -> None:
         """Call something on every worker that may have a batch, without waiting for it."""
         about = str(self.of.staging), batch.number
-        call = batch.pool.client.run
         with contextlib.suppress(Exception):  # a worker that is gone has nothing to cancel
-            call(call_here, what, *about, *arguments, wait=False, on_error="ignore")
+            batch.pool.client.run(
+                *(call_here, what, *about, *arguments), wait=False, on_error="ignore"
+            )

@@ -1,6 +1,8 @@
 """Which worker wrote what: units that read it are best sent there, where it is still in memory."""
 
+import contextlib
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +34,7 @@ class Nearness:
         self._numbers: dict[str, int] = {}
         self._addresses: list[str] = []
         self._out: Counter[str] = Counter()
+        self._with_nobody: set[int] = set()
 
     def made(self, stage: str, n: int, units: np.ndarray, worker: str) -> None:
         """A worker made some of a stage's `n` units."""
@@ -84,3 +87,43 @@ class Nearness:
             self._out[batch.near] -= 1
             if not self._out[batch.near]:
                 del self._out[batch.near]
+
+    def left_behind(self, flying: "Mapping[int, tuple[Batch, Any]]") -> list[int]:
+        """Numbers of batches whose worker has gone, and that nobody else has been given.
+
+        When no worker is left, Dask keeps what was to be near one of them for those alone, and
+        gives it to none that joins later, though others were allowed (found with distributed
+        2026.8; see `Scheduler.valid_workers` there). They have to be called back and sent anew.
+
+        Parameters
+        ----------
+        flying
+            Batches that are out, with their futures, by number.
+
+        Returns
+        -------
+        list of int
+            Those of which that was seen twice: one may just be on its way back.
+        """
+        lone = {
+            number: (batch, future)
+            for number, (batch, future) in flying.items()
+            if batch.near is not None and batch.pool.workers and not _is_there(batch)
+        }
+        given: set[Any] = set()
+        with contextlib.suppress(Exception):  # the scheduler may be gone
+            for client in {batch.pool.client for batch, _ in lone.values()}:
+                given.update(*client.processing().values())
+            nobodys = {
+                number
+                for number, (_, future) in lone.items()
+                if future.status == "pending" and future.key not in given
+            }
+            twice, self._with_nobody = self._with_nobody & nobodys, nobodys
+            return sorted(twice)
+        return []
+
+
+def _is_there(batch: "Batch") -> bool:
+    """Whether the worker is there that a batch was sent to."""
+    return batch.near in batch.pool.addresses

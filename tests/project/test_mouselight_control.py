@@ -42,6 +42,7 @@ from tests.project.running import completions, run_here
 from tests.project.steps import statistics
 
 ROOT = Path(__file__).resolve().parents[2]
+WORKER = (sys.executable, "-m", "distributed.cli.dask_worker")
 RUN = "import sys, latticework as lw; lw.open_project(sys.argv[1]).run(progress='none')"
 
 
@@ -316,6 +317,36 @@ def started_program(project):
     return subprocess.Popen(
         [sys.executable, "-c", RUN, str(project.path)], cwd=ROOT, start_new_session=True
     )
+
+
+def test_what_was_sent_near_a_worker_that_has_left_goes_to_the_next(folder):
+    """Dask keeps it for the worker that has gone, though others may take it."""
+    project = recorded(folder)
+    gate = Gate(folder)
+    project.add(plus)
+    project.add(noted, after="plus", gate=str(gate))
+    with (
+        local_cluster(1, dashboard=False) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(1)
+        with running(project.start(client), gate) as run:
+            project.pause("noted")
+            until(lambda: project.counts["plus"] == {"complete": 27})
+            client.retire_workers(list(client.nthreads()))
+            project.resume("noted")  # at once: that it has left is not known yet
+            until(lambda: project.counts["noted"].get("queued"))
+            gate.open()
+            joining = [*WORKER, cluster.scheduler_address, "--nthreads=1", "--no-dashboard"]
+            worker = subprocess.Popen(joining, cwd=ROOT)
+            try:
+                assert run.wait(60)
+            finally:
+                run.stop()
+                worker.terminate()
+                worker.wait()
+    assert project.counts == {"plus": {"complete": 27}, "noted": {"complete": 27}}
+    assert set(completions(project).values()) == {1}
 
 
 def killed(process):
