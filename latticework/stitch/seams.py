@@ -38,8 +38,10 @@ LEAST_BRIGHT = 0.2
 ratio of two small numbers says nothing."""
 STEP = np.log(1.2)
 """Overlaps that differ by more than this show a step in the volume."""
+SEAM = np.log(1.02)
+"""Overlaps that differ by more than this show a seam, if one looks for it."""
 LEAST_STEPS = 0.5
-"""Gains are used, too, if they take out steps between some tiles, and leave at most this share of
+"""Gains are used, too, if they take out seams between some tiles, and leave at most this share of
 all differences."""
 HALF = 0.5
 """The camera's offset is taken to be no more than this share of what is bright."""
@@ -216,7 +218,7 @@ def level_tiles(
     logs, rest, flattered = _gains(ids, lit, ratios, kind)
     before, left = _typical(np.abs(ratios)), flattered * _typical(np.abs(rest))
     enough = np.abs(logs).max(initial=0) > 0.01 and (
-        left < LEAST_GAIN * before or _few_steps(ratios, flattered * rest)
+        left < LEAST_GAIN * before or _seams_go(ratios, flattered * rest)
     )
     used = gains == "yes" or (gains == "auto" and enough)
     return pd.DataFrame(
@@ -273,10 +275,10 @@ def _rows(ids: np.ndarray, seams: "pd.DataFrame") -> tuple[np.ndarray, np.ndarra
     return first, second
 
 
-def _few_steps(ratios: np.ndarray, rest: np.ndarray) -> bool:
-    """Whether steps between a few groups of tiles, of which the median knows nothing, are gone."""
-    steps = np.abs(ratios) > STEP
-    return bool(steps.any()) and float(np.abs(rest).mean()) < LEAST_STEPS * float(
+def _seams_go(ratios: np.ndarray, rest: np.ndarray) -> bool:
+    """Whether seams between a few groups of tiles, of which the median knows nothing, are gone."""
+    seams = np.abs(ratios) > SEAM
+    return bool(seams.any()) and float(np.abs(rest).mean()) < LEAST_STEPS * float(
         np.abs(ratios).mean()
     )
 

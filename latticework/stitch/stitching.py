@@ -278,7 +278,7 @@ def check_free(image: Path, asked: str, tiles: Any, lattice: Lattice, *, overwri
     Raises
     ------
     StoreError
-        If another image is there that is not to be replaced.
+        If another image is there that is not to be replaced, or a file where its folder would be.
     StageError
         If what is there is no image.
     LatticeError
@@ -290,6 +290,9 @@ def check_free(image: Path, asked: str, tiles: Any, lattice: Lattice, *, overwri
     for place in (Path(p).resolve() for p in (*given, *roots) if isinstance(p, str | Path)):
         if image == place or image in place.parents:
             raise LatticeError(f"{image} holds the tiles themselves: choose another name")
+    for folder in image.parents:
+        if folder.is_file():
+            raise StoreError(f"{image} cannot be made: {folder} is a file; choose another folder")
     if not image.exists() or plan_of(image, "asked") == asked:
         return
     if not overwrite:

@@ -17,6 +17,7 @@ from PIL import Image
 from scipy import ndimage
 
 import latticework as lw
+from latticework.errors import StoreError
 from latticework.lattice import Lattice
 from latticework.stitch import fuse, place, register, stitch
 from latticework.stitch.block_units import plan_of
@@ -393,24 +394,53 @@ def test_only_overlaps_of_trusted_links_decide_on_light(trusted):
     assert (gains.to_numpy().std() > 0.1) == trusted
 
 
-def test_a_step_between_two_halves_is_levelled_though_most_overlaps_agree():
-    n, gains = 6, np.repeat([5.0, 1.0], 18)  # rows of a grid of 6 x 6
+def test_a_volume_in_a_folder_that_is_a_file_is_refused_before_any_work(whole, tmp_path):
+    (tmp_path / "notes").write_text("not a folder")
+    tiles, _ = tiles_of(scene_of((1, 2)), (1, 2))
+    with pytest.raises(StoreError, match=r"notes is a file; choose another folder"):
+        whole(tiles, "notes/deep/a.ome.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+
+
+def grid_pairs(n):
+    """Neighbours in a grid of n x n, those along x first."""
     ids = np.arange(n * n).reshape(n, n)
-    pairs = np.concatenate(
+    return np.concatenate(
         [np.stack([ids[:, :-1], ids[:, 1:]], -1), np.stack([ids[:-1].T, ids[1:].T], -1)]
     ).reshape(-1, 2)
-    seams = seams_between(np.log(gains[pairs[:, 1]] / gains[pairs[:, 0]]), apart_even=1.0)
+
+
+def seams_of_grid(pairs, ratios):
+    """What `measure_seams` might say of a grid, and links that are all trusted."""
+    seams = seams_between(ratios, apart_even=1.0)
     seams["first"], seams["second"] = pairs.T
     seams["axis"] = np.where(np.arange(len(pairs)) < len(pairs) // 2, "x", "y")
+    return seams, seams[["first", "second"]].assign(trusted=True)
+
+
+@pytest.mark.parametrize("step", [5.0, 1.2, 1.03])
+def test_a_step_between_two_halves_is_levelled_though_most_overlaps_agree(step):
+    n, gains = 6, np.repeat([step, 1.0], 18)  # rows of a grid of 6 x 6
+    pairs = grid_pairs(n)
+    seams, links = seams_of_grid(pairs, np.log(gains[pairs[:, 1]] / gains[pairs[:, 0]]))
     assert np.median(seams["apart"]) == 0
-    links = seams[["first", "second"]].assign(trusted=True)
-    places = pd.DataFrame({"id": ids.ravel()})
+    places = pd.DataFrame({"id": np.arange(n * n)})
     made = level_tiles(places, links, seams, {"dark": [0.0]})
     even = made["gain"] * gains
-    assert even.max() / even.min() < 1.2
+    assert even.max() / even.min() < 1 + 0.05 * (step - 1)
     assert (made["steps"] == 0).all()
     left = level_tiles(places, links, seams, {"dark": [0.0]}, gains="no")
-    assert (left["steps"] == n).all()
+    assert (left["steps"] == (n if step > 1.2 else 0)).all()
+
+
+def test_single_overlaps_that_are_far_off_are_no_matter_of_gains():
+    pairs = grid_pairs(8)
+    places = pd.DataFrame({"id": np.arange(64)})
+    for seed in range(20):
+        chance = np.random.default_rng(seed).standard_t(1.5, len(pairs)) * 0.02
+        seams, links = seams_of_grid(pairs, np.clip(chance, -0.5, 0.5))
+        made = level_tiles(places, links, seams, {"dark": [0.0]})
+        assert (made["gain"] == 1).all(), seed
 
 
 def test_a_project_that_is_used_for_another_image_leaves_the_first_alone(whole, tmp_path):
