@@ -54,7 +54,8 @@ def match_strips(
     """Where the second of two tiles of any size may lie; places to be believed are made exact.
 
     As `latticework.stitch.pairs.match`, and then `latticework.stitch.pairs.confirm` for the best
-    place, or for the best few where none stands out.
+    place, or for the best few where none stands out. Along an axis on which both tiles have one
+    pixel nothing is to be seen: there they lie as `offset` says.
 
     Parameters
     ----------
@@ -73,6 +74,9 @@ def match_strips(
     >>> [round(d, 1) for d in found[0].offset_px]
     [2.0, 97.0]
     """
+    flat = (np.array(shapes) == 1).all(axis=0)
+    if flat.any() and not flat.all():
+        return _leaving_out(flat, first, second, shapes, offset, dims, reach=reach, dark=dark)
     reach = reach_px(shapes[0], dims) if reach is None else reach
     boxes = strips(*shapes, offset, reach)
     if max(box.size for box in boxes) <= LARGE or not all(box.size for box in boxes):
@@ -95,6 +99,51 @@ def match_strips(
     worthy = [p for k, p in enumerate(places[:FOLLOWED]) if not k or p.correlation > p.by_chance]
     found = [_followed(pair, place, windows, factor, between) for place in worthy]
     return sorted(found, key=lambda of: -of.correlation)
+
+
+def _leaving_out(
+    flat: np.ndarray,
+    first: Read,
+    second: Read,
+    shapes: tuple[Sequence[int], Sequence[int]],
+    offset: Sequence[float],
+    dims: Sequence[str],
+    *,
+    reach: Sequence[float] | None,
+    dark: float | None,
+) -> list[Candidate]:
+    """Where the second tile may lie along the axes that have more than one pixel."""
+    left = np.flatnonzero(~flat)
+
+    def only(read: Read, box: Box) -> np.ndarray:
+        start, stop = np.zeros(len(flat), int), np.ones(len(flat), int)
+        start[left], stop[left] = box.start, box.stop
+        pixels = np.asarray(read(Box(tuple(start.tolist()), tuple(stop.tolist()))))
+        return pixels.reshape(box.shape)
+
+    def whole(values: Sequence[float], elsewhere: np.ndarray) -> tuple[float, ...]:
+        found = np.array(elsewhere, "f8")
+        found[left] = values
+        return tuple(found.tolist())
+
+    found = match_strips(
+        partial(only, first),
+        partial(only, second),
+        (np.array(shapes[0])[left].tolist(), np.array(shapes[1])[left].tolist()),
+        np.array(offset, "f8")[left].tolist(),
+        [dims[k] for k in left.tolist()],
+        reach=None if reach is None else np.array(reach, "f8")[left].tolist(),
+        dark=dark,
+    )
+    told = [np.full(len(flat), min(of.error_px, default=0.0)) for of in found]
+    return [
+        replace(
+            of,
+            offset_px=whole(of.offset_px, np.array(offset)),
+            error_px=whole(of.error_px, error) if of.error_px else (),
+        )
+        for of, error in zip(found, told, strict=True)
+    ]
 
 
 def _confirmed(

@@ -147,6 +147,8 @@ def overlapping(
 def overlap_at(offset: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Whether tiles overlap enough to be compared: `LEAST_OVERLAP_PX` along each axis.
 
+    Where both have a single pixel along an axis it is enough that they share most of that.
+
     Parameters
     ----------
     offset
@@ -160,7 +162,8 @@ def overlap_at(offset: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.
     [True, False]
     """
     overlap = np.minimum(first, offset + second) - np.maximum(offset, 0)
-    return np.asarray((overlap >= LEAST_OVERLAP_PX).all(axis=-1))
+    flat = np.maximum(first, second) == 1
+    return np.asarray((overlap >= np.where(flat, 0.5, LEAST_OVERLAP_PX)).all(axis=-1))
 
 
 def _pairs_across(lattice: Lattice, across: str, reference: Label | None) -> np.ndarray:

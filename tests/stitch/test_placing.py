@@ -333,3 +333,18 @@ def test_a_model_without_points_is_refused():
         place(tiles, links, model="affine")
     with pytest.raises(LatticeError, match="model='bent' is none of"):
         place(tiles, links, model="bent")
+
+
+def test_stacks_of_one_plane_lie_as_their_planes_do():
+    planes, _ = lw.simulate({"y": 3, "x": 3}, tile_shape={"y": 160, "x": 160}, seed=3)
+    pixels = [planes.source.read(k, lw.Box.whole((160, 160)))[None] for k in range(9)]
+    spacing = {"z": 2.0, **planes.pixel_size_um}
+    stacks = lw.open_tiles(pixels, grid={"y": 3, "x": 3}, dims="zyx", pixel_size_um=spacing)
+    stacks = stacks.replace(position_um=np.insert(planes.position_um, 0, 7.0, axis=1))
+    found, wanted = (place(of, register(of)) for of in (stacks, planes))
+    assert wanted.links.trusted.all()
+    assert found.links.trusted.all()
+    moved = found.lattice.position_um
+    np.testing.assert_allclose(np.ptp(moved[:, 0]), 0, atol=1e-9)
+    both = [of - of[0] for of in (moved[:, 1:], wanted.lattice.position_um)]
+    np.testing.assert_allclose(*both, atol=1e-9)
