@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from scipy import ndimage
 
-from latticework.stages.ready import destripe, estimate_stripes
+from latticework.stages.ready import destripe, estimate_stripe_angle, estimate_stripes
 
 
 def tissue(rng, shape=(320, 384)):
@@ -165,3 +165,8 @@ def test_a_tile_without_anything_has_no_stripes(value, shape):
     tile = np.full(shape, value)
     assert (estimate_stripes(tile).values == 1).all()
     assert np.array_equal(destripe(tile), tile, equal_nan=True)
+
+
+@pytest.mark.parametrize("shape", [(0, 40), (40, 0)])
+def test_a_tile_without_pixels_has_no_stripes_at_any_angle(shape):
+    assert estimate_stripe_angle(np.zeros(shape, "u2")) == 0

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from latticework.cli.demo_truth import simulated
 from latticework.errors import StageError
-from latticework.stages.ready import correct_flatfield, estimate_flatfield
+from latticework.stages.ready import correct_flatfield, estimate_darkfield, estimate_flatfield
 from latticework.stages.ready.likely_lamps import light_of
 from latticework.testing import simulate
 from tests.ready.made_up_tiles import make_up
@@ -252,3 +252,9 @@ def test_labels_and_order_of_dims_stay():
 def test_a_field_of_another_shape_is_refused():
     with pytest.raises(StageError, match="does not fit a tile"):
         correct_flatfield(np.zeros((8, 8)), np.ones((8, 9)))
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8), (3, 0, 8), (3, 8, 0)])
+def test_no_pixels_tell_nothing_of_the_camera(shape):
+    with pytest.raises(StageError, match=r"no pixels: there are \d along tile"):
+        estimate_darkfield(np.zeros(shape, "u2"))

@@ -26,6 +26,14 @@ def planted(shape, n, *, sigma, seed, height=400.0, margin=6):
     return generator.poisson(picture).astype("uint16"), np.array(places)
 
 
+@pytest.mark.parametrize("shape", [(0, 40), (40, 0), (0, 20, 20)])
+def test_a_tile_without_pixels_has_no_spots(shape):
+    found = detect_spots(np.zeros(shape, "u2"))
+    full = detect_spots(np.zeros([max(n, 8) for n in shape], "u2"))
+    assert len(found) == 0
+    assert found.dtypes.to_dict() == full.dtypes.to_dict()
+
+
 @pytest.mark.parametrize("shape", [(200, 240), (30, 90, 110)])
 def test_fifty_planted_spots_are_found_within_a_pixel(shape):
     picture, places = planted(shape, 50, sigma=2.0, seed=1)

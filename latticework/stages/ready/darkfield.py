@@ -50,7 +50,7 @@ def estimate_darkfield(tiles: Pixels, *, max_tiles: int = 500, blocks: int = 16)
     Raises
     ------
     StageError
-        If there are no tiles.
+        If there are no tiles, or these have no pixels.
 
     Notes
     -----
@@ -65,8 +65,11 @@ def estimate_darkfield(tiles: Pixels, *, max_tiles: int = 500, blocks: int = 16)
     100
     """
     stack = labelled(tiles, first=("tile",))
-    if not stack.sizes["tile"]:
-        raise StageError("a dark-field cannot be estimated from no tiles")
+    if not stack.size:
+        raise StageError(
+            "a dark-field cannot be estimated from no pixels: there are "
+            + ", ".join(f"{n} along {dim}" for dim, n in stack.sizes.items())
+        )
     count = min(max_tiles, stack.sizes["tile"])
     chosen = np.unique(np.linspace(0, stack.sizes["tile"] - 1, count).round().astype(int))
     size = (stack.sizes["y"], stack.sizes["x"])

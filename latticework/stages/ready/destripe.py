@@ -209,6 +209,8 @@ def estimate_stripe_angle(
     _check(along, kind, 1.0, most_deg)
     pixels = labelled(tile).transpose(..., "y" if along == "x" else "x", along)
     h, n = pixels.shape[-2:]
+    if not pixels.size:
+        return 0.0
     most = int(np.tan(np.radians(most_deg)) * n)
     drops = np.arange(-most, most + 1)
     energy = np.zeros(len(drops))

@@ -58,6 +58,10 @@ def find_spots(
     >>> find_spots(spot, (2.0, 2.0), threshold=100).places.round(1)
     array([[12.3, 30.6]])
     """
+    if not counts.size:
+        nothing = np.zeros(0, np.float32)
+        level = math.nan if threshold is None else threshold
+        return Spots(np.zeros((0, counts.ndim)), nothing, nothing, level)
     score, smooth = _difference_of_gaussians(np.asarray(counts, dtype=np.float32), sigmas_px)
     level = _automatic_threshold(score, smooth) if threshold is None else threshold
     if spans is None:
