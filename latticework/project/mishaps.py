@@ -29,7 +29,7 @@ from latticework.project.outgrown import MARGIN, too_few
 from latticework.project.pipeline import Node
 from latticework.stages.black_box import REPORT, read_box
 from latticework.stages.failures import COMPLETE, MEMORY, NO_CODE, message_of
-from latticework.stages.handing_back import begun_batches, hand_back_here, mark_called_back
+from latticework.stages.handing_back import begun_batches, call_back, hand_back_here
 from latticework.stages.previewing import FOLDER as PREVIEWS
 from latticework.stages.running_units import ENDED, call_here, cancel_here
 from latticework.stages.worker import STAGED, BatchReport
@@ -404,8 +404,8 @@ class Mishaps:
         """
         out = list(flying)
         quiet = [batch.number for batch, _ in out if not batch.started]
-        for number in quiet:
-            mark_called_back(self.of.staging, number)
+        if quiet:
+            call_back(self.of.staging, quiet)
         there = begun_batches(self.of.staging) if quiet else set()
         begun = []
         for batch, future in out:

@@ -1,18 +1,23 @@
 """Batches of which a worker is to hand back what it has not begun: their stage was paused.
 
-Those that no worker has begun are called back: there is a mark in the session's staging folder, and
-who comes to the batch later hands back all of it. A worker makes the batch's own folder first and
-looks for the mark then; who calls back makes the mark first and looks for the folder then. So one
-of them sees the other, and nothing runs of which nobody wants to know.
+Those that no worker has begun are called back: a file in the session's staging folder has their
+numbers, and who comes to such a batch later hands back all of it. A worker makes the batch's own
+folder first and looks into the file then; who calls back writes the file first and looks for the
+folders then. So one of them sees the other, and nothing runs of which nobody wants to know.
 """
 
 import contextlib
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 KEPT = 1000
 """Batches to remember."""
+FILE = "called-back"
+"""Numbers of batches, int64, one after the other."""
 
 _lock = threading.Lock()
 _wanted: OrderedDict[tuple[str, int], None] = OrderedDict()
@@ -45,30 +50,41 @@ def hand_back_everything() -> None:
     _everything.set()
 
 
-def mark_called_back(staging: Path, batch: int) -> None:
-    """Nobody is to begin a batch any more.
+def call_back(staging: Path, batches: Sequence[int]) -> None:
+    """Nobody is to begin these batches any more.
 
     Parameters
     ----------
     staging
         Staging folder of the coordinator's session.
-    batch
-        Number of the batch.
+    batches
+        Their numbers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> staging = Path(tempfile.mkdtemp())
+    >>> call_back(staging, [7, 9])
+    >>> is_called_back(staging, 9), is_called_back(staging, 8)
+    (True, False)
     """
-    with contextlib.suppress(OSError):  # on a full disk it begins: what it makes is not kept
-        _mark(staging, batch).touch()
+    numbers = np.asarray(batches, "<i8").tobytes()
+    with contextlib.suppress(OSError), (staging / FILE).open("ab", buffering=0) as file:
+        file.write(numbers)  # on a full disk they begin, and what they make is not kept
 
 
 def is_called_back(staging: Path, batch: int) -> bool:
     """Whether nobody is to begin a batch any more."""
-    return _mark(staging, batch).exists()
+    try:
+        numbers = (staging / FILE).read_bytes()
+    except OSError:  # there is none
+        return False
+    return batch in np.frombuffer(numbers, "<i8", len(numbers) // 8)
 
 
 def begun_batches(staging: Path) -> set[int]:
     """Numbers of the batches that workers of a session have begun, as far as can be seen."""
-    names = [path.name.split("-")[0] for path in staging.glob("*-*")]
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # a disk that is in trouble is told of elsewhere
+        names = [path.name.split("-")[0] for path in staging.glob("*-*")]
     return {int(name) for name in names if name.isdecimal()}
-
-
-def _mark(staging: Path, batch: int) -> Path:
-    return staging / f"back-{batch}"

@@ -20,7 +20,7 @@ from latticework.stages.failures import (
     TIMEOUT,
     UNWRITABLE,
 )
-from latticework.stages.handing_back import begun_batches, hand_back_here, mark_called_back
+from latticework.stages.handing_back import begun_batches, call_back, hand_back_here
 from latticework.stages.inputs import UnreadableInputError
 from latticework.stages.memory_watch import MemoryWatch
 from latticework.stages.overlap import Overlap, Waiting
@@ -281,7 +281,7 @@ def test_what_is_handed_back_was_not_begun_whatever_was_read_ahead(place, monkey
 def test_a_batch_that_was_called_back_before_a_worker_came_to_it_is_handed_back_whole(place):
     order = place.order(as_stage(plus_one))
     order.staging.mkdir(parents=True)
-    mark_called_back(order.staging, 1)
+    call_back(order.staging, [3, 1])
     rows, report = place.run(order, UNITS)
     assert (len(rows), report.left, report.output) == (0, len(UNITS), None)
     assert begun_batches(order.staging) == set()  # nothing is left of it
