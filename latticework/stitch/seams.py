@@ -47,6 +47,8 @@ HALF = 0.5
 """The camera's offset is taken to be no more than this share of what is bright."""
 LEAST_PAIRS = 4
 """Overlaps from which on anything is said of the light."""
+SURE = 15.0
+"""Fewer overlaps tell what their tiles count without light, if gains differ by so many errors."""
 
 
 def measure_seams(
@@ -296,8 +298,11 @@ def _pivot(seams: "pd.DataFrame", kind: str, dark: float) -> float:
     slope, error, cross = (seams[f"{kind}{name}"].to_numpy("f8") for name in MEASURES[-3:])
     with np.errstate(invalid="ignore"):
         told = (np.abs(np.log(slope)) > 6 * error) & (np.abs(np.log(slope)) > 0.05)
+        sure = told & (np.abs(np.log(slope)) > SURE * error)
     found = cross[told & np.isfinite(cross)]
     if len(found) < LEAST_PAIRS:
+        found = cross[sure & np.isfinite(cross)]
+    if not len(found):
         return dark
     middle = float(np.median(found))
     spread = 1.4826 * float(np.median(np.abs(found - middle)))

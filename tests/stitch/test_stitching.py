@@ -433,6 +433,17 @@ def test_a_step_between_two_halves_is_levelled_though_most_overlaps_agree(step):
     assert (left["steps"] == (n if step > 1.2 else 0)).all()
 
 
+@pytest.mark.parametrize("gains", [(1.2, 1.0), (1.0, 1.2, 1.0), (1.0, 1.0, 1.2)])
+def test_gains_of_a_few_tiles_are_told_above_what_the_camera_counts_without_light(whole, gains):
+    grid = (1, len(gains))
+    scene = scene_of(grid) - 400
+    tiles, _ = tiles_of(scene, grid, gains=np.array([gains]), offset=100, noise=4)
+    levels = whole(tiles).levels
+    left = levels["gain"].to_numpy() * gains
+    assert left.max() / left.min() == pytest.approx(1, abs=0.02)
+    assert levels["pivot"].iloc[0] == pytest.approx(100, abs=15)
+
+
 def test_single_overlaps_that_are_far_off_are_no_matter_of_gains():
     pairs = grid_pairs(8)
     places = pd.DataFrame({"id": np.arange(64)})
