@@ -47,6 +47,14 @@ HALF = 0.5
 """The camera's offset is taken to be no more than this share of what is bright."""
 LEAST_PAIRS = 4
 """Overlaps from which on anything is said of the light."""
+LEAST_SLOPE = 0.02
+"""Lines whose slope is known to so much tell of gains."""
+AGREED = 0.03
+"""They pass through what is the same in all tiles if both medians agree with that to so much."""
+DIM = 0.4
+"""Overlaps are dim if light is less than this share of what their tiles count."""
+LIT = 0.1
+"""Light of an empty overlap, as a share of what its tiles count, when it is weighed with others."""
 SURE = 15.0
 """Fewer overlaps tell what their tiles count without light, if gains differ by so many errors."""
 
@@ -214,9 +222,13 @@ def level_tiles(
     kind = "even_" if even else ""
     ids = places["id"].to_numpy(np.int64)
     lit = seams[seams[f"{kind}patches"] > 0]
-    pivot = _pivot(lit, kind, dark["dark"][channel])
-    pivot = min(pivot, HALF * _typical(lit[f"{kind}bright"])) if len(lit) else pivot
-    lit, ratios = _ratios(ids, lit, kind, pivot)
+    pivot = _pivot(lit, kind)
+    if pivot is None:
+        pivot = dark["dark"][channel]
+        pivot = min(pivot, HALF * _typical(lit[f"{kind}bright"])) if len(lit) else pivot
+        lit, ratios = _ratios(ids, lit, kind, pivot)
+    else:
+        lit, ratios = _ratios(ids, _by_slope(lit, kind, pivot), kind, pivot)
     logs, rest, flattered = _gains(ids, lit, ratios, kind)
     before, left = _typical(np.abs(ratios)), flattered * _typical(np.abs(rest))
     enough = np.abs(logs).max(initial=0) > 0.01 and (
@@ -268,6 +280,28 @@ def _ratios(
     return seams[told], ratios[told]
 
 
+def _by_slope(seams: "pd.DataFrame", kind: str, pivot: float) -> "pd.DataFrame":
+    """Dim overlaps with the brightness that their lines tell, where these pass through the pivot.
+
+    In an overlap that is mostly empty the median is what the camera counts without light; the line
+    through all patches tells the ratio of the gains all the same. Where there is light everywhere
+    the medians are the surer ones.
+    """
+    names = ("bright", "other", "slope", "error", "patches", "spread")
+    bright, other, slope, error, n, spread = (seams[f"{kind}{of}"].to_numpy("f8") for of in names)
+    told = pivot + slope * (bright - pivot)
+    sure = (error < LEAST_SLOPE) & (np.abs(told - other) < AGREED * np.abs(other))
+    sure &= bright - pivot < DIM * bright
+    light = np.maximum(bright - pivot, LIT * _typical(bright))
+    return seams.assign(
+        **{
+            f"{kind}bright": np.where(sure, pivot + light, bright),
+            f"{kind}other": np.where(sure, pivot + slope * light, other),
+            f"{kind}spread": np.where(sure, error * np.sqrt(n), spread),
+        }
+    )
+
+
 def _rows(ids: np.ndarray, seams: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray]:
     """Rows of the two tiles of each overlap."""
     order = np.argsort(ids)
@@ -290,8 +324,8 @@ def _typical(values: Any) -> float:
     return float(np.median(found)) if len(found) else np.nan
 
 
-def _pivot(seams: "pd.DataFrame", kind: str, dark: float) -> float:
-    """The count that is the same in all tiles, whatever their gains; `dark` if nothing tells.
+def _pivot(seams: "pd.DataFrame", kind: str) -> float | None:
+    """The count that is the same in all tiles, whatever their gains; None if nothing tells.
 
     Where gains differ, the lines of two tiles' counts cross there.
     """
@@ -303,11 +337,12 @@ def _pivot(seams: "pd.DataFrame", kind: str, dark: float) -> float:
     if len(found) < LEAST_PAIRS:
         found = cross[sure & np.isfinite(cross)]
     if not len(found):
-        return dark
+        return None
     middle = float(np.median(found))
     spread = 1.4826 * float(np.median(np.abs(found - middle)))
     typical = float(np.median(seams[f"{kind}bright"]))
-    return middle if spread < 0.2 * (typical - middle) else dark
+    level = max(typical - middle, LIT * typical)
+    return middle if spread < 0.2 * level else None
 
 
 def _gains(

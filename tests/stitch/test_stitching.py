@@ -444,6 +444,18 @@ def test_gains_of_a_few_tiles_are_told_above_what_the_camera_counts_without_ligh
     assert levels["pivot"].iloc[0] == pytest.approx(100, abs=15)
 
 
+@pytest.mark.parametrize("grid", [(1, 2), (2, 3)])
+def test_gains_of_cells_on_nothing_are_told_by_the_cells(whole, grid):
+    cells = np.clip(scene_of(grid, blur=5, contrast=300) - 1200, 0, None)
+    gains = np.random.default_rng(3).permutation(np.resize([1.2, 1.0], np.prod(grid)))
+    tiles, _ = tiles_of(cells, grid, gains=gains.reshape(grid), offset=100, noise=4)
+    assert np.mean(cells == 0) > 0.5
+    levels = whole(tiles).levels
+    left = levels["gain"].to_numpy() * gains
+    assert left.max() / left.min() == pytest.approx(1, abs=0.02)
+    assert levels["pivot"].iloc[0] == pytest.approx(100, abs=5)
+
+
 def test_single_overlaps_that_are_far_off_are_no_matter_of_gains():
     pairs = grid_pairs(8)
     places = pd.DataFrame({"id": np.arange(64)})
