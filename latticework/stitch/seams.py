@@ -291,8 +291,8 @@ def _by_slope(seams: "pd.DataFrame", kind: str, pivot: float) -> "pd.DataFrame":
     bright, other, slope, error, n, spread = (seams[f"{kind}{of}"].to_numpy("f8") for of in names)
     told = pivot + slope * (bright - pivot)
     sure = (error < LEAST_SLOPE) & (np.abs(told - other) < AGREED * np.abs(other))
-    sure &= bright - pivot < DIM * bright
-    light = np.maximum(bright - pivot, LIT * _typical(bright))
+    sure &= bright - pivot < DIM * np.abs(bright)
+    light = np.maximum(bright - pivot, LIT * np.abs(_typical(bright)))
     return seams.assign(
         **{
             f"{kind}bright": np.where(sure, pivot + light, bright),
@@ -341,8 +341,10 @@ def _pivot(seams: "pd.DataFrame", kind: str) -> float | None:
     middle = float(np.median(found))
     spread = 1.4826 * float(np.median(np.abs(found - middle)))
     typical = float(np.median(seams[f"{kind}bright"]))
-    level = max(typical - middle, LIT * typical)
-    return middle if spread < 0.2 * level else None
+    least = LIT * abs(typical)  # in empty overlaps nothing but the camera counts
+    if middle > typical + least:
+        return None
+    return middle if spread < 0.2 * max(typical - middle, least) else None
 
 
 def _gains(
