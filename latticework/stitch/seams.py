@@ -342,7 +342,7 @@ def _pivot(seams: "pd.DataFrame", kind: str) -> float | None:
     spread = 1.4826 * float(np.median(np.abs(found - middle)))
     typical = float(np.median(seams[f"{kind}bright"]))
     least = LIT * abs(typical)  # in empty overlaps nothing but the camera counts
-    if middle > typical + least:
+    if middle > typical + HALF * abs(typical):
         return None
     return middle if spread < 0.2 * max(typical - middle, least) else None
 
