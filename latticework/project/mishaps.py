@@ -29,7 +29,7 @@ from latticework.project.outgrown import MARGIN, too_few
 from latticework.project.pipeline import Node
 from latticework.stages.black_box import REPORT, read_box
 from latticework.stages.failures import COMPLETE, MEMORY, NO_CODE, message_of
-from latticework.stages.handing_back import begun_batches, call_back, hand_back_here
+from latticework.stages.handing_back import call_back, hand_back_here
 from latticework.stages.previewing import FOLDER as PREVIEWS
 from latticework.stages.running_units import ENDED, call_here, cancel_here
 from latticework.stages.worker import STAGED, BatchReport
@@ -389,12 +389,15 @@ class Mishaps:
     def cancel(self, node: Node, units: np.ndarray) -> None:
         """Cancel units that workers have; their programs end."""
         wanted = set(units.tolist())
-        out = [pair for pair in self.of.flying.values() if pair[0].node.id == node.id]
-        out = [pair for pair in out if not wanted.isdisjoint(pair[0].units.tolist())]
-        for batch, _ in out:
-            self._cancelling |= {(node.id, u) for u in wanted.intersection(batch.units.tolist())}
+        mine = {
+            number: wanted.intersection(batch.units.tolist())
+            for number, (batch, _) in self.of.flying.items()
+            if batch.node.id == node.id
+        }
+        self._cancelling |= {(node.id, unit) for some in mine.values() for unit in some}
+        out = [self.of.flying[number] for number, some in mine.items() if some]
         for batch in self._begun_of(out):
-            self._tell(batch, cancel_here, sorted(wanted.intersection(batch.units.tolist())))
+            self._tell(batch, cancel_here, sorted(mine[batch.number]))
 
     def _begun_of(self, flying: Iterable[tuple[Batch, Any]]) -> list[Batch]:
         """Batches that workers have begun; the others are called back.
@@ -404,9 +407,7 @@ class Mishaps:
         """
         out = list(flying)
         quiet = [batch.number for batch, _ in out if not batch.started]
-        if quiet:
-            call_back(self.of.staging, quiet)
-        there = begun_batches(self.of.staging) if quiet else set()
+        there = call_back(self.of.staging, quiet) if quiet else set()
         begun = []
         for batch, future in out:
             if batch.started or batch.number in there:

@@ -105,25 +105,22 @@ class Nearness:
         list of int
             Those of which that was seen twice: one may just be on its way back.
         """
-        lone = {
-            number: (batch, future)
-            for number, (batch, future) in flying.items()
-            if batch.near is not None and batch.pool.workers and not _is_there(batch)
-        }
+        lone = [
+            (batch, future)
+            for batch, future in flying.values()
+            if batch.near is not None
+            and batch.pool.workers
+            and batch.near not in batch.pool.addresses
+        ]
         given: set[Any] = set()
         with contextlib.suppress(Exception):  # the scheduler may be gone
-            for client in {batch.pool.client for batch, _ in lone.values()}:
+            for client in {batch.pool.client for batch, _ in lone}:
                 given.update(*client.processing().values())
             nobodys = {
-                number
-                for number, (_, future) in lone.items()
+                batch.number
+                for batch, future in lone
                 if future.status == "pending" and future.key not in given
             }
             twice, self._with_nobody = self._with_nobody & nobodys, nobodys
             return sorted(twice)
         return []
-
-
-def _is_there(batch: "Batch") -> bool:
-    """Whether the worker is there that a batch was sent to."""
-    return batch.near in batch.pool.addresses

@@ -50,7 +50,7 @@ def hand_back_everything() -> None:
     _everything.set()
 
 
-def call_back(staging: Path, batches: Sequence[int]) -> None:
+def call_back(staging: Path, batches: Sequence[int]) -> set[int]:
     """Nobody is to begin these batches any more.
 
     Parameters
@@ -60,17 +60,24 @@ def call_back(staging: Path, batches: Sequence[int]) -> None:
     batches
         Their numbers.
 
+    Returns
+    -------
+    set of int
+        Numbers of all batches of the session that workers had begun before, as far as can be seen.
+
     Examples
     --------
     >>> import tempfile
     >>> staging = Path(tempfile.mkdtemp())
     >>> call_back(staging, [7, 9])
+    set()
     >>> is_called_back(staging, 9), is_called_back(staging, 8)
     (True, False)
     """
     numbers = np.asarray(batches, "<i8").tobytes()
     with contextlib.suppress(OSError), (staging / FILE).open("ab", buffering=0) as file:
         file.write(numbers)  # on a full disk they begin, and what they make is not kept
+    return begun_batches(staging)
 
 
 def is_called_back(staging: Path, batch: int) -> bool:

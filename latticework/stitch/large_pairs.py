@@ -121,8 +121,8 @@ def _leaving_out(
         pixels = np.asarray(read(Box(tuple(start.tolist()), tuple(stop.tolist()))))
         return pixels.reshape(box.shape)
 
-    def whole(values: Sequence[float], elsewhere: np.ndarray) -> tuple[float, ...]:
-        found = np.array(elsewhere, "f8")
+    def whole(values: Sequence[float], elsewhere: Sequence[float] | float) -> tuple[float, ...]:
+        found = np.full(len(flat), elsewhere, "f8")
         found[left] = values
         return tuple(found.tolist())
 
@@ -135,14 +135,13 @@ def _leaving_out(
         reach=None if reach is None else np.array(reach, "f8")[left].tolist(),
         dark=dark,
     )
-    told = [np.full(len(flat), min(of.error_px, default=0.0)) for of in found]
     return [
         replace(
             of,
-            offset_px=whole(of.offset_px, np.array(offset)),
-            error_px=whole(of.error_px, error) if of.error_px else (),
+            offset_px=whole(of.offset_px, offset),
+            error_px=whole(of.error_px, min(of.error_px)) if of.error_px else (),
         )
-        for of, error in zip(found, told, strict=True)
+        for of in found
     ]
 
 

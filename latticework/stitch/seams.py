@@ -226,9 +226,9 @@ def level_tiles(
     if pivot is None:
         pivot = dark["dark"][channel]
         pivot = min(pivot, HALF * _typical(lit[f"{kind}bright"])) if len(lit) else pivot
-        lit, ratios = _ratios(ids, lit, kind, pivot)
     else:
-        lit, ratios = _ratios(ids, _by_slope(lit, kind, pivot), kind, pivot)
+        lit = _by_slope(lit, kind, pivot)
+    lit, ratios = _ratios(ids, lit, kind, pivot)
     logs, rest, flattered = _gains(ids, lit, ratios, kind)
     before, left = _typical(np.abs(ratios)), flattered * _typical(np.abs(rest))
     enough = np.abs(logs).max(initial=0) > 0.01 and (
@@ -331,11 +331,11 @@ def _pivot(seams: "pd.DataFrame", kind: str) -> float | None:
     """
     slope, error, cross = (seams[f"{kind}{name}"].to_numpy("f8") for name in MEASURES[-3:])
     with np.errstate(invalid="ignore"):
-        told = (np.abs(np.log(slope)) > 6 * error) & (np.abs(np.log(slope)) > 0.05)
-        sure = told & (np.abs(np.log(slope)) > SURE * error)
-    found = cross[told & np.isfinite(cross)]
-    if len(found) < LEAST_PAIRS:
-        found = cross[sure & np.isfinite(cross)]
+        differ = np.abs(np.log(slope))
+        told = (differ > 6 * error) & (differ > 0.05) & np.isfinite(cross)
+    if told.sum() < LEAST_PAIRS:
+        told &= differ > SURE * error
+    found = cross[told]
     if not len(found):
         return None
     middle = float(np.median(found))
