@@ -1,16 +1,17 @@
 """Tiles of different brightness made alike: a gain for each, from what neighbours both show.
 
-In each overlap the brightness of small patches is compared, above what the camera counts without
-light; the median of their ratios says by how much one tile is brighter. What all neighbours along
-an axis have in common is no matter of gains: uneven illumination makes every tile brighter at one
-edge than its neighbour is there, and would add up over the lattice. From the rest the gains that
-contradict it least are solved for (sparse least squares), with the mean of all kept at 1.
+In each overlap the line between the counts of both views, through what the camera counts without
+light, says by how much one tile is brighter (`latticework.stitch.patches`). What all neighbours
+along an axis have in common is no matter of gains: uneven illumination makes every tile brighter at
+one edge than its neighbour is there, and would add up over the lattice. From the rest the gains
+that contradict it least are solved for (sparse least squares), with the mean of all kept at 1.
 """
 
 import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from scipy import ndimage, sparse
@@ -18,18 +19,15 @@ from scipy.sparse.linalg import splu
 
 from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
+from latticework.stitch.patches import Line, common_count, line_between
 from latticework.stitch.tiles import pairs_of, places_of, read_tile
 
-PATCH_PX = 8
-"""Edge of the patches that are compared."""
 LEAST_FRACTION = 0.01
 """Pixels by which views are moved at least."""
-LEAST_PATCHES = 12
-"""Patches from which an overlap tells something."""
-FAINT = 0.25
-"""Patches below this share of a view's own brightness tell nothing of ratios."""
 LEAST_PAIRS = 6
 """Neighbours along an axis from which on that what they have in common is taken out."""
+WORSE = 1.05
+"""Neighbours may differ by so much more, all in all, without what they have in common."""
 PRIOR = 1e-2
 """What holds gains at 1 where overlaps tell nothing, as a share of what a good overlap counts."""
 MOST = 2.0
@@ -48,8 +46,9 @@ def estimate_gains(
     lattice
         Tiles at their final positions, with pixels.
     dark
-        What the camera counts without light; the darkest of each overlap if not given, which is
-        wrong where nothing is dark: see `estimate_levels`, which needs not know.
+        What the camera counts without light. If not given, it is where the lines between the counts
+        of neighbours cross, which tells it as soon as gains differ and tiles are not evenly bright;
+        else, and that is said, 0.
     channel
         Number of the channel.
     threads
@@ -68,13 +67,11 @@ def estimate_gains(
     >>> gains.shape, bool(np.abs(np.log(gains)).max() < 0.1)
     ((2,), True)
     """
-
-    def compare(first: np.ndarray, second: np.ndarray) -> tuple[float, ...]:
-        return log_ratio(first, second, dark)
-
-    pairs, axes, found = each_overlap(lattice, compare, 2, channel=channel, threads=threads)
-    ratios, weights = found
-    logs = gains_of(len(lattice), pairs, ratios, weights, axes)
+    look = partial(lines_of_overlaps, lattice, channel=channel, threads=threads)
+    if dark is None:
+        dark = _dark_of(look(None)[2])
+    pairs, axes, lines = look(dark)
+    logs = gains_of(len(lattice), pairs, lines[0], lines[1], axes)
     far = np.flatnonzero(np.abs(logs) > np.log(MOST))
     if len(far):
         log.warning(
@@ -83,6 +80,30 @@ def estimate_gains(
             *(len(far), len(lattice), MOST, lattice.names[far[0]]),
         )
     return np.asarray(np.exp(logs))
+
+
+def lines_of_overlaps(
+    lattice: Lattice, dark: float | None, *, channel: int, threads: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs, their axes, and the fields of `Line` of each."""
+    compare = partial(line_between, dark=dark)
+    return each_overlap(lattice, compare, len(Line._fields), channel=channel, threads=threads)
+
+
+def _dark_of(lines: np.ndarray) -> float:
+    """What the camera counts without light, as lines between neighbours tell it."""
+    seen = lines[:, lines[1] > 0]
+    slopes, trust, first, _, _ = seen
+    usual = float(np.median(first)) if len(first) else 0.0
+    crossings = np.array([Line(*of).cross for of in seen.T])
+    found = common_count(slopes, trust**-0.5, crossings, usual)
+    if found is None:
+        log.info(
+            "what the camera counts without light is taken to be 0: nothing tells it; say dark="
+        )
+        return 0.0
+    log.info("without light the camera counts %.4g, as differences of gains tell", found)
+    return found
 
 
 def each_overlap(
@@ -199,73 +220,6 @@ def _moved(view: np.ndarray, by: np.ndarray) -> np.ndarray:
     return np.asarray(ndimage.shift(np.asarray(view, np.float32), by, order=1, mode="nearest"))
 
 
-def log_ratio(
-    first: np.ndarray, second: np.ndarray, dark: float | None = None
-) -> tuple[float, float]:
-    """Logarithm of how much brighter the second view of a place is, and what that counts.
-
-    Parameters
-    ----------
-    first, second
-        Two views of the same place, of one shape.
-    dark
-        What the camera counts without light; the darkest patch if not given.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> scene = rng.uniform(100, 900, (64, 16))
-    >>> ratio, weight = log_ratio(scene, 1.2 * scene, dark=0)
-    >>> round(float(np.exp(ratio)), 3), weight > 0
-    (1.2, True)
-    """
-    a, b = patch_means(first), patch_means(second)
-    if a.size < LEAST_PATCHES:
-        return 0.0, 0.0
-    if dark is None:
-        dark = 0.98 * float(min(a.min(), b.min()))
-    a, b = a - dark, b - dark
-    lit = lit_in_both(a, b)
-    if lit.sum() < LEAST_PATCHES:
-        return 0.0, 0.0
-    ratios = np.log(b[lit] / a[lit])
-    middle = float(np.median(ratios))
-    spread = 1.4826 * float(np.median(np.abs(ratios - middle)))
-    return middle, float(1 / (spread**2 / lit.sum() + 1e-5))
-
-
-def lit_in_both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Which patches are bright enough in both views for their ratio to tell something.
-
-    Each view is measured by itself: the one may be several times as bright as the other.
-
-    Parameters
-    ----------
-    first, second
-        Counts of the same patches, above what the camera counts without light.
-
-    Examples
-    --------
-    >>> lit_in_both(np.array([500.0, 400, 20, -1]), np.array([100.0, 80, 4, 1])).tolist()
-    [True, True, False, False]
-    """
-    lit = np.minimum(first, second) > 0
-    for view in (first, second):
-        if lit.any():
-            lit = lit & (view > FAINT * np.median(view[lit]))
-    return np.asarray(lit)
-
-
-def patch_means(image: np.ndarray) -> np.ndarray:
-    """Mean brightness of patches."""
-    sides = [min(PATCH_PX, n) for n in image.shape]
-    cut = image[tuple(slice(0, n // s * s) for n, s in zip(image.shape, sides, strict=True))]
-    shape = [part for n, s in zip(cut.shape, sides, strict=True) for part in (n // s, s)]
-    return np.asarray(
-        cut.reshape(shape).mean(axis=tuple(range(1, 2 * image.ndim, 2)), dtype="f8")
-    ).ravel()
-
-
 def solve_differences(
     n: int, first: np.ndarray, second: np.ndarray, ratios: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
@@ -287,14 +241,15 @@ def in_common(pairs: np.ndarray, ratios: np.ndarray, weights: np.ndarray) -> flo
     """What all log ratios along an axis have in common; 0 where they have nothing.
 
     Told from two steps on end: uneven illumination adds up over them, while the gains of every
-    second tile cancel, whatever their pattern.
+    second tile cancel, whatever their pattern. Steps of gains that go one way by chance leave many
+    neighbours alike, and these would differ then.
 
     Parameters
     ----------
     pairs
         (pairs, 2) rows of tiles, along one axis.
     ratios, weights
-        (pairs,), as `log_ratio` gives them.
+        (pairs,): logarithms of how much brighter the second is, and what these count.
 
     Examples
     --------
@@ -317,7 +272,10 @@ def in_common(pairs: np.ndarray, ratios: np.ndarray, weights: np.ndarray) -> flo
         return 0.0
     middle = float(np.median(double))
     spread = 1.4826 * float(np.median(np.abs(double - middle)))
-    return 0.5 * middle if abs(middle) > spread else 0.0
+    if abs(middle) <= spread:
+        return 0.0
+    before, after = (np.abs(ratios[known] - of).sum() for of in (0.0, 0.5 * middle))
+    return 0.5 * middle if after < WORSE * before else 0.0
 
 
 __all__ = [
@@ -327,8 +285,6 @@ __all__ = [
     "estimate_gains",
     "gains_of",
     "in_common",
-    "lit_in_both",
-    "log_ratio",
-    "patch_means",
+    "lines_of_overlaps",
     "solve_differences",
 ]

@@ -18,16 +18,10 @@ import numpy as np
 from latticework.errors import LatticeError
 from latticework.lattice.lattice import Lattice
 from latticework.stitch.levelling import (
-    LEAST_PATCHES,
-    each_overlap,
     gains_of,
-    patch_means,
+    lines_of_overlaps,
     solve_differences,
 )
-
-ROUNDS = 20
-LEAST_SLOPE_ERROR = 0.003
-"""No slope is believed to be known better than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +93,8 @@ def estimate_levels(
     """
     if lattice.source is None:
         raise LatticeError("this lattice has no pixels: open it with latticework.open_tiles")
-
-    def compare(first: np.ndarray, second: np.ndarray) -> tuple[float, ...]:
-        return line_between(first, second, dark)
-
-    pairs, axes, found = each_overlap(lattice, compare, 5, channel=channel, threads=threads)
-    slopes, trust, first, second, counts = found
+    pairs, axes, lines = lines_of_overlaps(lattice, dark, channel=channel, threads=threads)
+    slopes, trust, first, second, counts = lines
     tiles, a, b = len(lattice), pairs[:, 0], pairs[:, 1]
     gains = np.exp(gains_of(tiles, pairs, slopes, trust, axes))
     seen = counts > 0
@@ -120,56 +110,4 @@ def estimate_levels(
     return Levels(gains, offsets - (change.mean() if len(change) else 0.0))
 
 
-def line_between(
-    first: np.ndarray, second: np.ndarray, dark: float | None = None
-) -> tuple[float, float, float, float, float]:
-    """How the second view of a place goes with the first.
-
-    Returns
-    -------
-    (slope, trust, level of the first, level of the second, trust of the levels)
-        The slope as a logarithm. All 0 where too little is seen.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> scene = rng.uniform(100, 900, (64, 16))
-    >>> slope, trust, here, there, _ = line_between(scene, 1.2 * scene + 30)
-    >>> round(float(np.exp(slope)), 2), round(there - 1.2 * here)
-    (1.2, 30)
-    """
-    a, b = patch_means(first), patch_means(second)
-    ok = np.isfinite(a) & np.isfinite(b)
-    a, b = a[ok], b[ok]
-    if len(a) < LEAST_PATCHES:
-        return 0.0, 0.0, 0.0, 0.0, 0.0
-    weight = np.ones(len(a))
-    slope = float(np.std(b) / max(float(np.std(a)), 1e-12)) or 1.0
-    slope = min(max(slope, 0.25), 4.0)
-    for _ in range(ROUNDS):
-        middle_a, middle_b = np.average(a, weights=weight), np.average(b, weights=weight)
-        if dark is not None:
-            middle_a = middle_b = dark
-        x, y = a - middle_a, b - middle_b
-        aa, bb, ab = (float((weight * u * v).sum()) for u, v in ((x, x), (y, y), (x, y)))
-        # The line with the least distance, both views being as noisy.
-        slope = (bb - aa + np.hypot(bb - aa, 2 * ab)) / (2 * ab) if ab > 0 else 1.0
-        rest = (y - slope * x) / np.sqrt(1 + slope**2)
-        scale = 1.4826 * float(np.median(np.abs(rest))) + 1e-9 * (1 + abs(middle_a))
-        weight = 1 / (1 + (rest / (2 * scale)) ** 2) ** 2
-    total = weight.sum()
-    level_a, level_b = np.average(a, weights=weight), np.average(b, weights=weight)
-    spread = float(np.average((a - middle_a) ** 2, weights=weight))
-    error = scale * np.sqrt((1 + slope**2) / max(total * spread, 1e-12)) / slope
-    certain = ab > 0 and error < 0.2
-    trust = 1 / (error**2 + LEAST_SLOPE_ERROR**2) if certain else 0.0
-    return (
-        float(np.log(slope)) if certain else 0.0,
-        float(trust),
-        float(level_a),
-        float(level_b),
-        float(total / (scale**2 + 1e-6 * level_a**2 + 1e-12)),
-    )
-
-
-__all__ = ["Levels", "estimate_levels", "line_between"]
+__all__ = ["Levels", "estimate_levels"]

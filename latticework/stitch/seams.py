@@ -15,15 +15,9 @@ import xarray as xr
 from latticework.lattice.geometry import Box
 from latticework.lattice.tile import Tile
 from latticework.stages.collections import Tiles
-from latticework.stitch.levelling import (
-    LEAST_PATCHES,
-    aligned,
-    common_boxes,
-    gains_of,
-    lit_in_both,
-    patch_means,
-)
+from latticework.stitch.levelling import aligned, common_boxes, gains_of
 from latticework.stitch.light import Even
+from latticework.stitch.patches import LEAST_PATCHES, LIT, common_count, lit_in_both, patch_means
 from latticework.stitch.tiles import channel_box
 
 if TYPE_CHECKING:
@@ -53,10 +47,6 @@ AGREED = 0.03
 """They pass through what is the same in all tiles if both medians agree with that to so much."""
 DIM = 0.4
 """Overlaps are dim if light is less than this share of what their tiles count."""
-LIT = 0.1
-"""Light of an empty overlap, as a share of what its tiles count, when it is weighed with others."""
-SURE = 15.0
-"""Fewer overlaps tell what their tiles count without light, if gains differ by so many errors."""
 
 
 def measure_seams(
@@ -222,7 +212,8 @@ def level_tiles(
     kind = "even_" if even else ""
     ids = places["id"].to_numpy(np.int64)
     lit = seams[seams[f"{kind}patches"] > 0]
-    pivot = _pivot(lit, kind)
+    slope, error, cross = (lit[f"{kind}{name}"].to_numpy("f8") for name in MEASURES[-3:])
+    pivot = common_count(np.log(slope), error, cross, _typical(lit[f"{kind}bright"]))
     if pivot is None:
         pivot = dark["dark"][channel]
         pivot = min(pivot, HALF * _typical(lit[f"{kind}bright"])) if len(lit) else pivot
@@ -322,29 +313,6 @@ def _seams_go(ratios: np.ndarray, rest: np.ndarray) -> bool:
 def _typical(values: Any) -> float:
     found = np.asarray(values, "f8")
     return float(np.median(found)) if len(found) else np.nan
-
-
-def _pivot(seams: "pd.DataFrame", kind: str) -> float | None:
-    """The count that is the same in all tiles, whatever their gains; None if nothing tells.
-
-    Where gains differ, the lines of two tiles' counts cross there.
-    """
-    slope, error, cross = (seams[f"{kind}{name}"].to_numpy("f8") for name in MEASURES[-3:])
-    with np.errstate(invalid="ignore"):
-        differ = np.abs(np.log(slope))
-        told = (differ > 6 * error) & (differ > 0.05) & np.isfinite(cross)
-    if told.sum() < LEAST_PAIRS:
-        told &= differ > SURE * error
-    found = cross[told]
-    if not len(found):
-        return None
-    middle = float(np.median(found))
-    spread = 1.4826 * float(np.median(np.abs(found - middle)))
-    typical = float(np.median(seams[f"{kind}bright"]))
-    least = LIT * abs(typical)  # in empty overlaps nothing but the camera counts
-    if middle > typical + HALF * abs(typical):
-        return None
-    return middle if spread < 0.2 * max(typical - middle, least) else None
 
 
 def _gains(

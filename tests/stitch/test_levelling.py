@@ -1,8 +1,11 @@
 """Tiles of different brightness leave no step at their seams."""
 
 import numpy as np
+import pytest
+from scipy import ndimage
 
-from latticework.stitch.levelling import estimate_gains, log_ratio
+from latticework.stitch.levelling import estimate_gains, gains_of
+from latticework.stitch.patches import line_between
 from tests.stitch.acquisitions import lattice_of
 from tests.stitch.test_registering import cut, scene_of
 
@@ -73,7 +76,7 @@ def test_a_bright_speck_in_one_view_does_not_decide():
     scene = rng.uniform(500, 600, (80, 24))
     other = scene.copy()
     other[:16, :16] = 65_000
-    assert abs(log_ratio(scene, other, 0.0)[0]) < 0.01
+    assert abs(line_between(scene, other, 0.0).slope) < 0.01
 
 
 def test_uneven_illumination_does_not_add_up_over_the_lattice():
@@ -94,3 +97,44 @@ def test_tiles_of_a_fifth_of_the_light_are_levelled():
     lattice, truth = cut(scene, (3, 3), (160, 160), 140, (2, 2), rng, gains=gains)
     made = estimate_gains(lattice.replace(position_um=truth), dark=100.0) * gains.ravel()
     assert made.max() / made.min() < 1.05
+
+
+@pytest.mark.parametrize("kind", ["cells on a dark ground", "nothing is dark", "evenly lit"])
+def test_gains_are_told_though_nobody_says_what_the_camera_counts_in_the_dark(kind):
+    rng = np.random.default_rng(12)
+    gains = rng.choice([1.0, 1.2], (4, 5))
+    scene = {"evenly lit": np.full((700, 860), 900.0), "nothing is dark": scene_of((700, 860), rng)}
+    cells = np.zeros((700, 860))
+    cells[rng.integers(0, 700, 200), rng.integers(0, 860, 200)] = rng.uniform(1e5, 3e5, 200)
+    cells = ndimage.gaussian_filter(cells, 5)
+    lattice, truth = cut(scene.get(kind, cells), (4, 5), (160, 160), 124, (2, 2), rng, gains=gains)
+    lattice = lattice.replace(position_um=truth)
+    made = estimate_gains(lattice) * gains.ravel()
+    assert made.max() / made.min() < (1.03 if kind == "evenly lit" else 1.02)
+    made = estimate_gains(lattice, dark=100.0) * gains.ravel()
+    assert made.max() / made.min() < 1.02
+
+
+def test_views_of_noise_alone_tell_of_no_gain():
+    rng = np.random.default_rng(3)
+    told = [
+        line_between(*rng.normal(100, 3, (2, 40, 200)), dark).trust > 0
+        for dark in (None, 100.0)
+        for _ in range(100)
+    ]
+    assert np.mean(told) < 0.05
+
+
+def test_gains_that_rise_along_an_axis_by_chance_are_no_uneven_illumination():
+    """They are alike between most neighbours, which light that falls off is nowhere."""
+    rng = np.random.default_rng(1)
+    rows = np.arange(12).reshape(3, 4)
+    pairs = np.concatenate(
+        [np.stack([of[:, :-1], of[:, 1:]], axis=-1).reshape(-1, 2) for of in (rows, rows.T)]
+    )
+    axes = np.where(pairs[:, 1] - pairs[:, 0] == 1, "x", "y")
+    for _ in range(200):
+        gains = rng.choice([0.0, np.log(1.2)], 12)
+        ratios = gains[pairs[:, 1]] - gains[pairs[:, 0]] + rng.normal(0, 0.004, len(pairs))
+        left = gains + gains_of(12, pairs, ratios, np.full(len(pairs), 1e5), axes)
+        assert np.ptp(left) < 0.03

@@ -6,7 +6,8 @@ import pytest
 from latticework.errors import LatticeError
 from latticework.lattice import Lattice
 from latticework.stitch.levelling import estimate_gains
-from latticework.stitch.levels import estimate_levels, line_between
+from latticework.stitch.levels import estimate_levels
+from latticework.stitch.patches import line_between
 from tests.stitch.acquisitions import lattice_of
 from tests.stitch.test_registering import cut, scene_of
 
