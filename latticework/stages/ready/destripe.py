@@ -28,19 +28,17 @@ from latticework.errors import StageError
 from latticework.stages.ready.labelled import AnyTile, Pixels, labelled, like, to_dtype
 from latticework.stages.ready.stripe_evidence import certain_part, flatter
 from latticework.stages.ready.stripe_levels import better_of, fit_levels
+from latticework.stages.ready.stripe_lines import DIM, Lines, drop_of, lines_of
 from latticework.stages.ready.stripe_profile import Fit, bands, errors, fit_profile, scales
 from latticework.stages.ready.stripe_shadows import certain_shadows
 from latticework.stages.ready.stripe_spectrum import everywhere, likely_part
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
-KINDS = ("multiplicative", "additive")
+FACTORS = "multiplicative"
+KINDS = (FACTORS, "additive")
 LEAST_LINES, LEAST_LENGTH = 8, 48
 """Pixels across and along the stripes below which nothing is told from anything."""
-COLUMNS, MOST_MEAN_PX = 128, 8
-"""Pixels along the stripes are averaged, at most 8, as long as so many columns are left."""
-DIM = 0.1
-"""Share of the usual brightness below which little can be said of a multiplicative stripe."""
 ALONG_PX = 5
 """Pixels along the stripes that are averaged for finding their angle."""
 ROUNDS = (5, 3, 3)
@@ -133,7 +131,7 @@ def destripe(
     for place in np.ndindex(*source.shape[:-2]):
         plane = source[place].astype(np.float32) - np.float32(offset)
         pattern = _pattern(profiles[place], plane.shape[1], angle_deg)
-        clean = plane / np.exp(pattern) if kind == "multiplicative" else plane - pattern
+        clean = plane / np.exp(pattern) if kind == FACTORS else plane - pattern
         clean += np.float32(offset)
         if source.dtype.kind in "iu":  # how bright these are is not known
             clean = np.where(source[place] == np.iinfo(source.dtype).max, source[place], clean)
@@ -174,7 +172,7 @@ def estimate_stripes(
     found = np.empty(turned.shape, np.float32)
     for place in np.ndindex(*found.shape[:-2]):
         found[place] = _pattern(profiles[place], found.shape[-1], angle_deg)
-    if kind == "multiplicative":
+    if kind == FACTORS:
         found = np.exp(found)
     return turned.copy(data=found).transpose(*pixels.dims).rename("stripes")
 
@@ -266,8 +264,11 @@ def _profiles(
         places.sort(key=lambda place: [n for d, n in zip(dims, place, strict=True) if d != "z"])
     for first in range(0, len(places), depth):
         stack = places[first : first + depth]
-        means = [_columns(_plane(source[place], offset), angle_deg) for place in stack]
-        for place, profile in zip(stack, _stack(means, kind, width_px), strict=True):
+        planes = [
+            lines_of(_plane(source[place], offset), angle_deg, width_px, factors=kind == FACTORS)
+            for place in stack
+        ]
+        for place, profile in zip(stack, _stack(planes, width_px), strict=True):
             found[place] = profile
     return found
 
@@ -280,81 +281,50 @@ def _plane(source: npt.NDArray[Any], offset: float) -> Singles:
     return plane
 
 
-def _columns(plane: Singles, angle_deg: float) -> Singles:
-    """Means of some pixels along the stripes, as (columns, lines); NaN where nothing is known."""
-    lines, length = plane.shape
-    if angle_deg:
-        rows = np.arange(lines)[:, None] + np.rint(_drop(length, angle_deg)).astype(int)
-        inside = (rows >= 0) & (rows < lines)
-        plane = np.take_along_axis(plane, np.clip(rows, 0, lines - 1), 0)
-        plane = np.where(inside, plane, np.float32(np.nan))
-    size = max(1, min(MOST_MEAN_PX, length // COLUMNS))
-    count = length // size
-    return np.ascontiguousarray(plane[:, : count * size].reshape(lines, count, size).mean(2).T)
-
-
-def _drop(length: int, angle_deg: float) -> Floats:
-    return np.asarray(np.tan(np.radians(angle_deg)) * (np.arange(length) - 0.5 * (length - 1)))
-
-
-def _stack(means: list[Singles], kind: str, width_px: float) -> list[Floats]:
+def _stack(planes: list[Lines], width_px: float) -> list[Floats]:
     """Profiles of planes that belong together, with soft shadows where that lets lines differ less.
 
     Logarithms of factors, or counts.
     """
-    levels = [_level(mean, kind) for mean in means]
-    none = [np.zeros(mean.shape[1]) for mean in means]
-    profiles = _lines(means, levels, none, kind, DENSE * width_px)
-    shadows = _shadows(means, levels, kind, width_px)
+    profiles = _lines(planes, _none(planes), DENSE * width_px)
+    shadows = _shadows(planes, width_px)
     if any(shadow.any() for shadow in shadows):
-        others = _lines(means, levels, shadows, kind, DENSE * width_px)
-        for k, mean in enumerate(means):
-            with_them, without = (
-                _without(mean, kind, levels[k], which[k]) for which in (others, profiles)
-            )
-            if flatter(with_them, without):
+        others = _lines(planes, shadows, DENSE * width_px)
+        for k, plane in enumerate(planes):
+            if flatter(plane.without(others[k]), plane.without(profiles[k])):
                 profiles[k] = others[k]
-    profiles = _everywhere(means, levels, profiles, shadows, kind, width_px)
-    if kind == "multiplicative":
+    profiles = _everywhere(planes, profiles, shadows, width_px)
+    if planes[0].factors:
         return profiles
-    return [profile * level for profile, level in zip(profiles, levels, strict=True)]
+    return [profile * plane.level for profile, plane in zip(profiles, planes, strict=True)]
 
 
-def _lines(
-    means: list[Singles], levels: list[float], shadows: list[Floats], kind: str, width_px: float
-) -> list[Floats]:
+def _none(planes: list[Lines]) -> list[Floats]:
+    return [np.zeros(plane.mean.shape[1]) for plane in planes]
+
+
+def _lines(planes: list[Lines], shadows: list[Floats], width_px: float) -> list[Floats]:
     """Profiles of planes that belong together, in units of their levels, given soft shadows."""
-    factors = kind == "multiplicative"
+    factors = planes[0].factors
     profiles = shadows
     for rounds in ROUNDS[: None if factors else 1]:
         fits = []
-        for mean, level, profile, shadow in zip(means, levels, profiles, shadows, strict=True):
-            fit = _fit(mean, kind, level, profile, rounds)
+        for plane, profile, shadow in zip(planes, profiles, shadows, strict=True):
+            fit = _fit(plane, profile, rounds)
             fits.append(replace(fit, profile=fit.profile - shadow))
         certain = _certain(fits, width_px, certain_part, factors=factors)
         profiles = [shadow + part for shadow, part in zip(shadows, certain, strict=True)]
     return profiles
 
 
-def _without(mean: Singles, kind: str, level: float, profile: Floats) -> Floats:
-    """Brightness of lines without a profile, as logarithms of factors, or counts; or NaN."""
-    known = np.isfinite(mean)
-    total = np.where(known, mean, 0).sum(axis=0, dtype=np.float64)
-    count = known.sum(axis=0)
-    line = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    if kind == "additive":
-        return np.asarray(line - level * profile)
-    return np.asarray(np.log(np.maximum(line * np.exp(-profile), 0) + level))
-
-
-def _shadows(means: list[Singles], levels: list[float], kind: str, width_px: float) -> list[Floats]:
+def _shadows(planes: list[Lines], width_px: float) -> list[Floats]:
     """Soft shadows of planes that belong together, in units of their levels."""
-    factors = kind == "multiplicative"
-    found = [np.zeros(mean.shape[1]) for mean in means]
+    factors = planes[0].factors
+    found = _none(planes)
     for rounds in SHADOW_ROUNDS[: None if factors else 1]:
         fits = [
-            _far_fit(mean, kind, level, shadow, rounds, width_px)
-            for mean, level, shadow in zip(means, levels, found, strict=True)
+            _far_fit(plane, shadow, rounds, width_px)
+            for plane, shadow in zip(planes, found, strict=True)
         ]
         found = _certain(fits, width_px, certain_shadows, factors=factors)
         if not any(shadow.any() for shadow in found):
@@ -363,21 +333,16 @@ def _shadows(means: list[Singles], levels: list[float], kind: str, width_px: flo
 
 
 def _everywhere(
-    means: list[Singles],
-    levels: list[float],
-    profiles: list[Floats],
-    shadows: list[Floats],
-    kind: str,
-    width_px: float,
+    planes: list[Lines], profiles: list[Floats], shadows: list[Floats], width_px: float
 ) -> list[Floats]:
     """Profiles of planes that belong together, as they are most likely where all is striped."""
-    factors = kind == "multiplicative"
+    factors = planes[0].factors
     dense = [everywhere(p, width_px, s) for p, s in zip(profiles, shadows, strict=True)]
     if not any(dense):
         return profiles
     fits = [
-        _far_fit(mean, kind, level, profile, ROUNDS[-1], width_px)
-        for mean, level, profile in zip(means, levels, profiles, strict=True)
+        _far_fit(plane, profile, ROUNDS[-1], width_px)
+        for plane, profile in zip(planes, profiles, strict=True)
     ]
     if len(fits) >= POOLED_PLANES and all(dense):
         whole, every = _together(fits)
@@ -415,50 +380,21 @@ def _certain(
     return [shared + part(fit, width_px, factors=factors) for fit in rest]
 
 
-def _level(mean: Singles, kind: str) -> float:
-    """Counts that matter: the spread of additive tiles, dim ones of multiplicative tiles."""
-    known = mean[np.isfinite(mean)]
-    if not known.size:
-        return 1.0
-    counts = float(known.std()) if kind == "additive" else DIM * float(np.percentile(known, 90))
-    return max(counts, 1e-6)
-
-
-def _fit(mean: Singles, kind: str, level: float, profile: Floats, rounds: int) -> Fit:
+def _fit(plane: Lines, profile: Floats, rounds: int) -> Fit:
     """The profile of a plane, given what was found before."""
-    values, share = _compared_lines(mean, kind, level, profile)
-    found = fit_profile(values, share, rounds)
+    found = fit_profile(*plane.compared(profile), rounds)
     return replace(found, profile=found.profile + profile)
 
 
-def _far_fit(
-    mean: Singles, kind: str, level: float, profile: Floats, rounds: int, width_px: float
-) -> Fit:
+def _far_fit(plane: Lines, profile: Floats, rounds: int, width_px: float) -> Fit:
     """The same, of lines that were compared with all lines as well."""
-    near = _fit(mean, kind, level, profile, rounds)
+    near = _fit(plane, profile, rounds)
     found = near.profile
     far = near
-    for _ in range(2 if kind == "multiplicative" else 1):  # then logarithms are nearly right
-        rest, share = _compared_lines(mean, kind, level, found)
-        far = fit_levels(rest, share, LEVEL_ROUNDS, near.contrast)
+    for _ in range(2 if plane.factors else 1):  # then logarithms are nearly right
+        far = fit_levels(*plane.compared(found), LEVEL_ROUNDS, near.contrast)
         found = found + far.profile
     return better_of(near, replace(far, profile=found), width_px)
-
-
-def _compared_lines(
-    mean: Singles, kind: str, level: float, profile: Floats
-) -> tuple[Singles, Singles]:
-    """Values without stripes found before, and how much of a further stripe is seen in each."""
-    known = np.isfinite(mean)
-    filled = np.where(known, mean, np.float32(0))
-    if kind == "additive":
-        share = known.astype(np.float32)
-        scaled = (filled / np.float32(level)).astype(np.float32)
-        return scaled - share * profile.astype(np.float32), share
-    lifted = filled * np.exp(-profile).astype(np.float32)
-    above = np.maximum(lifted, np.float32(-0.5 * level)) + np.float32(level)
-    share = np.where(known, np.clip(lifted / above, 0, 1), 0).astype(np.float32)
-    return np.log(above).astype(np.float32), share
 
 
 def _pattern(profile: Floats, length: int, angle_deg: float) -> Singles:
@@ -466,7 +402,7 @@ def _pattern(profile: Floats, length: int, angle_deg: float) -> Singles:
     lines = np.arange(len(profile))
     if not angle_deg:
         return np.broadcast_to(profile[:, None], (len(profile), length)).astype(np.float32)
-    at = lines[:, None] - _drop(length, angle_deg)
+    at = lines[:, None] - drop_of(length, angle_deg)
     return np.asarray(np.interp(at, lines, profile), dtype=np.float32)
 
 
@@ -482,13 +418,13 @@ def _direction(
         if turned.shape[-2] < LEAST_LINES or turned.shape[-1] < LEAST_LENGTH:
             continue
         for source in np.asarray(turned.data).reshape(-1, *turned.shape[-2:]):
-            mean = _columns(_plane(source, offset), angle_deg)
-            level = _level(mean, kind)
-            shadow = _shadows([mean], [level], kind, width_px)[0]
-            fit = _fit(mean, kind, level, shadow, ROUNDS[0])
+            plane = _plane(source, offset)
+            lines = lines_of(plane, angle_deg, width_px, factors=kind == FACTORS)
+            shadow = _shadows([lines], width_px)[0]
+            fit = _fit(lines, shadow, ROUNDS[0])
             sigmas = scales(len(fit.profile), DENSE * width_px)
             rest = replace(fit, profile=fit.profile - shadow)
-            part = certain_part(rest, DENSE * width_px, factors=kind == KINDS[0])
+            part = certain_part(rest, DENSE * width_px, factors=lines.factors)
             certain = bands(shadow + part, sigmas)
             for band, doubt in zip(certain, errors(fit.parts, sigmas), strict=True):
                 sums[along] += float((band**2).mean() / (doubt.mean() + 1e-10))

@@ -43,6 +43,12 @@ MANY, BOTH_WAYS = 8, 0.2
 """So many stripes, of which such a share are ridges (or dips), are random ones."""
 MOST_SHADOWS = 12
 """Shadows of one plane; more of them are no single ones."""
+LEAST_LEFT = 0.3
+"""Share of the light that shadows leave, alone or where they meet: less is a place of no light."""
+INSIDE = 1.5
+"""Sigmas from the tile's edge to a broad shadow's centre, so that both its sides are seen."""
+TOUCHING = 1.5
+"""Shadows meet where they are nearer than so many of their sigmas."""
 MOST_FOUND = 48
 LOW_MORE = 4.0
 """Times the noise at the widest scale that is reckoned with beyond."""
@@ -189,9 +195,45 @@ def soft_shadows(profile: Floats, noise: Noise, width_px: float, *, factors: boo
         return np.zeros(lines)  # so many, up and down: random ones
     if factors:
         found = found[found[:, 2] > 0]
+    found = _no_edges(found, lines, factors=factors)
     if len(found) > MOST_SHADOWS:
         return np.zeros(lines)
     return np.asarray(_shapes(lines, found, factors=factors).sum(axis=0), np.float64)
+
+
+def _no_edges(stripes: Floats, lines: int, *, factors: bool) -> Floats:
+    """Stripes that are not part of an edge of the specimen, or of light that falls off.
+
+    Where the specimen ends within a tile, lines beyond have no light, and this goes on to the
+    tile's own edge; so does light that falls off. A shadow has light on both sides and leaves some.
+    """
+    groups = _touching(stripes)
+    profile = _shapes(lines, stripes, factors=factors)
+    wide = np.exp(stripes[:, 1]) * FULL_WIDTH > BROAD
+    kept = np.ones(len(stripes), np.bool_)
+    for group in range(groups.max(initial=-1) + 1):
+        own = groups == group
+        total = profile[own].sum(axis=0)
+        if factors and total.min() < np.log(LEAST_LEFT):
+            kept &= ~own
+        centre, sigma = stripes[own, 0], np.exp(stripes[own, 1])
+        open_ended = np.minimum(centre, lines - 1 - centre) < INSIDE * sigma
+        if (open_ended & wide[own]).any():
+            kept &= ~(own & wide)
+    return stripes[kept]
+
+
+def _touching(stripes: Floats) -> npt.NDArray[np.int64]:
+    """A number for each stripe, the same for those that run into each other."""
+    order = np.argsort(stripes[:, 0])
+    groups = np.zeros(len(stripes), np.int64)
+    end, group = -np.inf, -1
+    for k in order:
+        reach = TOUCHING * np.exp(stripes[k, 1])
+        group += stripes[k, 0] - reach > end
+        end = max(end, stripes[k, 0] + reach)
+        groups[k] = group
+    return groups
 
 
 def _widths(lines: int, width_px: float) -> Floats:
