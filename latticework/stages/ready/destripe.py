@@ -27,8 +27,9 @@ from scipy import ndimage
 from latticework.errors import StageError
 from latticework.stages.ready.labelled import AnyTile, Pixels, labelled, like, to_dtype
 from latticework.stages.ready.stripe_evidence import certain_part, flatter
+from latticework.stages.ready.stripe_ground import ground_part
 from latticework.stages.ready.stripe_levels import better_of, fit_levels
-from latticework.stages.ready.stripe_lines import DIM, Lines, drop_of, lines_of
+from latticework.stages.ready.stripe_lines import DIM, LEAST_LENGTH, Lines, drop_of, lines_of
 from latticework.stages.ready.stripe_profile import Fit, bands, errors, fit_profile, scales
 from latticework.stages.ready.stripe_shadows import certain_shadows
 from latticework.stages.ready.stripe_spectrum import everywhere, likely_part
@@ -37,8 +38,8 @@ Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 FACTORS = "multiplicative"
 KINDS = (FACTORS, "additive")
-LEAST_LINES, LEAST_LENGTH = 8, 48
-"""Pixels across and along the stripes below which nothing is told from anything."""
+LEAST_LINES = 8
+"""Lines below which nothing is told from anything."""
 ALONG_PX = 5
 """Pixels along the stripes that are averaged for finding their angle."""
 ROUNDS = (5, 3, 3)
@@ -294,6 +295,10 @@ def _stack(planes: list[Lines], width_px: float) -> list[Floats]:
             if flatter(plane.without(others[k]), plane.without(profiles[k])):
                 profiles[k] = others[k]
     profiles = _everywhere(planes, profiles, shadows, width_px)
+    profiles = [
+        profile + ground_part(plane, profile, width_px)
+        for plane, profile in zip(planes, profiles, strict=True)
+    ]
     if planes[0].factors:
         return profiles
     return [profile * plane.level for profile, plane in zip(profiles, planes, strict=True)]

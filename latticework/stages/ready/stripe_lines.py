@@ -9,7 +9,7 @@ one it is taken out before lines are compared::
                    └──.──          ───────────.────
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,14 @@ from scipy import ndimage
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 
+LEAST_LENGTH = 48
+"""Pixels along the stripes below which nothing is told from anything."""
 DIM = 0.1
 """Share of the usual brightness below which little can be said of a multiplicative stripe."""
 COLUMNS, MOST_MEAN_PX = 128, 8
 """Pixels along the stripes are averaged, at most 8, as long as so many columns are left."""
 EDGE, EDGE_PX = 0.4, 16
-"""An edge of the specimen changes lines by so much, in units of `compared`, within twice so many."""
+"""An edge of the specimen changes lines by so much within twice so many, as `compared` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Lines:
     """Counts that matter: the spread of the plane; or, for factors, what is dim in it."""
     ground: Singles
     """(columns, lines): edges of the specimen, as `compared` has them; zeros if there are none."""
+    across: "Lines | None" = None
+    """The plane's columns in the same way; None if there are too few of them."""
 
     def compared(self, profile: Floats) -> tuple[Singles, Singles]:
         """Values without the stripes found before, and how much of a further one is seen in each.
@@ -60,7 +64,7 @@ class Lines:
 
 
 def lines_of(plane: Singles, angle_deg: float, width_px: float, *, factors: bool) -> Lines:
-    """Lines of a plane, (lines, pixels along the stripes), above the camera's offset.
+    """Lines of a plane above the camera's offset, (lines, pixels along the stripes); and columns.
 
     Parameters
     ----------
@@ -82,7 +86,13 @@ def lines_of(plane: Singles, angle_deg: float, width_px: float, *, factors: bool
     >>> bool(np.ptp(values) < 1e-5)
     True
     """
-    mean = _columns(plane, angle_deg)
+    own = _lines_of(_columns(plane, angle_deg), width_px, factors=factors)
+    if min(plane.shape) < LEAST_LENGTH:
+        return own
+    return replace(own, across=_lines_of(_columns(plane.T, 0.0), width_px, factors=factors))
+
+
+def _lines_of(mean: Singles, width_px: float, *, factors: bool) -> Lines:
     known = mean[np.isfinite(mean)]
     if not known.size:
         return Lines(mean, factors, 1.0, np.zeros_like(mean))
