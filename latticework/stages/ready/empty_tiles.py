@@ -32,13 +32,14 @@ LIT = 0.6
 """Standard errors of a piece by which a tile that holds something is brighter in the mean."""
 DEGREE = 4
 """Of the polynomial that the ground is made of."""
-LIKELY, DIFFERS = 0.12, 0.06
-"""Spread of the light of likely lamps, as a share of its mean, and by how much they differ."""
+LIKELY, DIFFERS = 0.134, 0.067
+"""Spread of the light of lamps as `likely_lamps` has them, as a share of its mean: the median of
+many, and by how much they differ."""
 LEAST_SPREAD = 0.04
 """That of the most even lamp."""
 LEAST_LIGHT = 0.3
 """Light in the darkest place of any lamp, as a share of its mean."""
-CHANCE = 0.03
+CHANCE = 0.02
 """By how much cells may be uneven besides, in the mean over tiles."""
 LEAST_TILES = 3
 """Tiles that can say how well they agree."""
@@ -129,7 +130,7 @@ def offset_of_ground(ground: Ground, excess: Floats) -> float:
 
 def _unevenness(excess: Floats, shape: Floats) -> tuple[float, float]:
     """How much of a shape all tiles share, as a share of their brightness, and the variance."""
-    if min(shape.shape) >= LEAST_RIM:  # half of what lies on the rim is missing
+    if min(shape.shape) >= LEAST_RIM:  # of what lies across the edge, only a part is seen
         excess, shape = excess[:, 1:-1, 1:-1], shape[1:-1, 1:-1]
     shape = shape - shape.mean()
     shape = shape / (shape**2).mean()
