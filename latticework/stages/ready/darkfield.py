@@ -5,14 +5,15 @@ import numpy.typing as npt
 import xarray as xr
 
 from latticework.errors import StageError
-from latticework.stages.ready.flatfield import block_medians, field_of
+from latticework.stages.ready.empty_tiles import Ground, ground_of, holds_more, offset_of_ground
+from latticework.stages.ready.flatfield import block_levels, field_and_error, field_of
 from latticework.stages.ready.labelled import Pixels, each_tile, labelled
 
 Floats = npt.NDArray[np.float32]
 Wide = npt.NDArray[np.float64]
 
 DARKEST = 5.0
-"""Per cent of the tiles that are taken for dark in each place."""
+"""Per cent of the tiles that are taken for dark in each place, if none is empty."""
 LEAST_UNEVEN = 0.1
 """Spread of the light within a tile from which on it can be told from the offset."""
 ROUNDS = 3
@@ -21,15 +22,20 @@ DEGREE = 4
 LINES = 8
 UNSURE = 0.1
 """What may be wrong with a tile's offset, as a share of the light that it shows."""
+TOLD = 0.06
+"""Standard error of the worst piece of the lamp up to which bright tiles tell it."""
 
 
 def estimate_darkfield(tiles: Pixels, *, max_tiles: int = 500, blocks: int = 16) -> xr.DataArray:
     """The offset of the camera, from many tiles of which some are nearly empty.
 
-    The darkest that each place of a tile gets to is the offset plus a little light of the
-    surroundings, and this little is as uneven as the lamp. So a straight line through the darkest
-    against the flat-field leads to where there is no light. The result is at most the
-    darkest tile, and is that if the lamp is too even for telling more.
+    What empty tiles show is the offset plus a little light, and this little is as uneven as the
+    lamp. How uneven that is, is told by what the other tiles have more in the same place, which
+    does not depend on the offset. So a straight line of the empty tiles against the lamp leads to
+    where there is no light. Where the other tiles do not tell the lamp either (few tiles, a few
+    cells on an empty ground), it is taken to be nearly as uneven as lamps usually are, and the
+    offset is known to some third of the glow only. The result is at most the darkest tile, and
+    about that if this is evenly dark, or the lamp even.
 
     A picture taken with the shutter closed is better, where there is one: it also knows the
     pattern of the pixels, which cannot be told from these tiles.
@@ -75,10 +81,10 @@ def estimate_darkfield(tiles: Pixels, *, max_tiles: int = 500, blocks: int = 16)
     size = (stack.sizes["y"], stack.sizes["x"])
     grid = (min(blocks, size[0]), min(blocks, size[1]))
     reduced = np.stack(
-        [block_medians(tile, grid) for _, tile in each_tile(stack, chosen, most_planes=8)]
+        [block_levels(tile, grid) for _, tile in each_tile(stack, chosen, most_planes=8)]
     )
     levels = [
-        offset_of(reduced[:, 0, channel], reduced[:, 1, channel])
+        offset_of(*(reduced[:, level, channel] for level in range(3)))
         for channel in range(reduced.shape[2])
     ]
     dims = ("c", "y", "x") if "c" in stack.dims else ("y", "x")
@@ -89,34 +95,66 @@ def estimate_darkfield(tiles: Pixels, *, max_tiles: int = 500, blocks: int = 16)
     )
 
 
-def offset_of(medians: Floats, errors: Floats) -> float:
+def offset_of(medians: Floats, errors: Floats, means: Floats | None = None) -> float:
     """Counts without light of one channel, from the brightness of pieces of many tiles.
 
     Parameters
     ----------
     medians, errors
-        (tile, y, x): as `latticework.stages.ready.flatfield.block_medians` gives them.
+        (tile, y, x): as `latticework.stages.ready.flatfield.block_levels` gives them.
+    means
+        Of all pixels of the pieces, likewise; they help with cells.
     """
     whole = (medians > 0).reshape(len(medians), -1).all(axis=1)  # zeros are a missing tile
     if not whole.any():
         return 0.0
     medians, errors = medians[whole], errors[whole]
+    means = medians if means is None else means[whole]
+    bright, noise = medians.astype(np.float64), errors.astype(np.float64)
+    ground = ground_of(bright, noise)
+    if not ground.empty:
+        return _in_turn(medians, errors)
+    light, error = _light_above(ground, bright, noise)
+    if error > TOLD:
+        more = means - ground.picture
+        return offset_of_ground(ground, more[holds_more(more, noise)])
+    if _uneven(light) < LEAST_UNEVEN:
+        return ground.most
+    return float(np.clip(_without_light(bright, noise, light), 0.0, ground.most))
+
+
+def _light_above(ground: Ground, pieces: Wide, errors: Wide) -> tuple[Floats, float]:
+    """The lamp, from what tiles have more than the ground, and its error; whatever the offset."""
+    above, size = pieces - ground.picture, pieces.shape[1:]
+    more = holds_more(above, errors)
+    if not more.any():
+        return np.ones(size, np.float32), np.inf
+    lit, noise = (part[more].astype(np.float32) for part in (above, errors))
+    return field_and_error(lit, noise, size, DEGREE)
+
+
+def _in_turn(medians: Floats, errors: Floats) -> float:
+    """Offset of tiles of which none is empty: from it the lamp, and from that the offset."""
     lowest = float(np.percentile(medians, DARKEST, axis=0).min())
     offset = lowest
     for _ in range(ROUNDS):
         light = field_of(medians - np.float32(offset), errors, medians.shape[1:], DEGREE)
-        uneven = float(np.percentile(light, 95) - np.percentile(light, 5))
-        if uneven < LEAST_UNEVEN:
+        if _uneven(light) < LEAST_UNEVEN:
             return lowest
-        bright, noise = (a.reshape(len(a), -1).astype(np.float64) for a in (medians, errors))
-        offset = float(
-            np.clip(_without_light(bright, noise, light.ravel().astype(np.float64)), 0.0, lowest)
-        )
+        bright, noise = medians.astype(np.float64), errors.astype(np.float64)
+        offset = float(np.clip(_without_light(bright, noise, light), 0.0, lowest))
     return offset
 
 
-def _without_light(pieces: Wide, errors: Wide, light: Wide) -> float:
+def _uneven(light: Floats) -> float:
+    """Spread of the light within a tile."""
+    return float(np.percentile(light, 95) - np.percentile(light, 5))
+
+
+def _without_light(pieces: Wide, errors: Wide, field: Floats) -> float:
     """Where straight lines of pieces against the light, one for each tile, meet no light."""
+    pieces, errors = (part.reshape(len(part), -1) for part in (pieces, errors))
+    light = field.ravel().astype(np.float64)
     rest = spread = np.zeros_like(pieces)
     for _ in range(LINES):
         weight = 1 / (errors**2 + spread**2 + rest**2)

@@ -112,7 +112,7 @@ def estimate_flatfield(
         dark = block_medians(xr.DataArray(planes, dims=("c", "y", "x")), grid)[0]
     medians, errors, means = reduced[:, 0] - dark, reduced[:, 1], reduced[:, 2] - dark
     found = [
-        _field_and_error(medians[:, k], errors[:, k], size, degree, means[:, k])
+        field_and_error(medians[:, k], errors[:, k], size, degree, means[:, k])
         for k in range(medians.shape[1])
     ]
     fields = [field for field, _ in found]
@@ -231,15 +231,15 @@ def field_of(
     means
         Of all pixels of the pieces, without the camera's offset; they help with cells on nothing.
     """
-    return _field_and_error(reduced, errors, size, degree, means)[0]
+    return field_and_error(reduced, errors, size, degree, means)[0]
 
 
-def _field_and_error(
+def field_and_error(
     reduced: Floats,
     errors: Floats,
     size: tuple[int, ...],
-    degree: int | None,
-    means: Floats | None,
+    degree: int | None = None,
+    means: Floats | None = None,
 ) -> tuple[Floats, float]:
     """As `field_of`, and its standard error where it is known least.
 
