@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 from scipy import ndimage
 
+import latticework as lw
 from latticework.stages.ready import destripe, estimate_stripe_angle, estimate_stripes
 
 
@@ -170,3 +171,36 @@ def test_a_tile_without_anything_has_no_stripes(value, shape):
 @pytest.mark.parametrize("shape", [(0, 40), (40, 0)])
 def test_a_tile_without_pixels_has_no_stripes_at_any_angle(shape):
     assert estimate_stripe_angle(np.zeros(shape, "u2")) == 0
+
+
+@pytest.mark.parametrize("row", [1, 4, 5, 7, 9])
+def test_a_specimen_that_ends_within_a_tile_is_no_stripe(row):
+    """Empty lines at a tile's edge are no shadow, nor is light that falls off towards it."""
+    tiles, _ = lw.simulate({"y": 3, "x": 4}, tile_shape={"y": 256, "x": 256}, seed=7)
+    tile = tiles.source.read(row, tiles.tile(row).box).astype("float32")
+    assert (destripe(tile, offset=100) - tile).std() < 0.02 * tile.std()
+
+
+@pytest.mark.parametrize("edge", [20, 60])
+def test_lines_without_light_at_the_edge_of_a_tile_stay_dark(edge):
+    truth = nuclei(np.random.default_rng(3))
+    truth[:edge] = 2
+    clean = destripe(truth, along="x")
+    assert abs(clean[:edge].mean() - 2) < 0.3
+    assert (clean - truth).std() < 0.01 * truth.std()
+
+
+@pytest.mark.parametrize("width", [8, 15, 30])
+def test_wide_stripes_are_told_where_lines_differ_and_columns_do_not(width):
+    rng = np.random.default_rng(width)
+    truth = nuclei(rng)
+    tile = truth * (1 + 0.1 * random_profile(rng, 320, width))[:, None]
+    assert reduction(truth, tile, destripe(tile, along="x")) > 5
+
+
+@pytest.mark.parametrize("along", ["x", "y"])
+def test_an_uneven_ground_is_not_taken_for_wide_stripes(along):
+    rng = np.random.default_rng(4)
+    wide = ndimage.gaussian_filter(rng.normal(size=(320, 384)), 60)
+    truth = rng.poisson(400 * np.exp(0.3 * wide / wide.std())).astype(float)
+    assert (destripe(truth, along=along) - truth).std() < 0.01 * truth.std()

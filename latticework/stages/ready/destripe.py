@@ -26,7 +26,7 @@ from scipy import ndimage
 
 from latticework.errors import StageError
 from latticework.stages.ready.labelled import AnyTile, Pixels, labelled, like, to_dtype
-from latticework.stages.ready.stripe_evidence import certain_part, flatter
+from latticework.stages.ready.stripe_evidence import certain_part, flatter, regular_stripes
 from latticework.stages.ready.stripe_ground import ground_part
 from latticework.stages.ready.stripe_levels import better_of, fit_levels
 from latticework.stages.ready.stripe_lines import DIM, LEAST_LENGTH, Lines, drop_of, lines_of
@@ -287,6 +287,8 @@ def _stack(planes: list[Lines], width_px: float) -> list[Floats]:
 
     Logarithms of factors, or counts.
     """
+    waves = [_waves(plane, DENSE * width_px) for plane in planes]
+    planes = [plane.less(wave, width_px) for plane, wave in zip(planes, waves, strict=True)]
     profiles = _lines(planes, _none(planes), DENSE * width_px)
     shadows = _shadows(planes, width_px)
     if any(shadow.any() for shadow in shadows):
@@ -296,12 +298,22 @@ def _stack(planes: list[Lines], width_px: float) -> list[Floats]:
                 profiles[k] = others[k]
     profiles = _everywhere(planes, profiles, shadows, width_px)
     profiles = [
-        profile + ground_part(plane, profile, width_px)
-        for plane, profile in zip(planes, profiles, strict=True)
+        wave + profile + ground_part(plane, profile, width_px)
+        for wave, plane, profile in zip(waves, planes, profiles, strict=True)
     ]
     if planes[0].factors:
         return profiles
     return [profile * plane.level for profile, plane in zip(profiles, planes, strict=True)]
+
+
+def _waves(plane: Lines, width_px: float) -> Floats:
+    """Regular stripes of a plane in which the specimen has edges: these would blur them."""
+    none = np.zeros(plane.mean.shape[1])
+    if not plane.ground.any():
+        return none
+    as_seen = replace(plane, ground=np.zeros_like(plane.ground))
+    fit = fit_profile(*as_seen.compared(none), ROUNDS[0])
+    return regular_stripes(fit.profile, [fit.parts], width_px, shadows=True)
 
 
 def _none(planes: list[Lines]) -> list[Floats]:

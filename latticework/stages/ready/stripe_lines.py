@@ -24,7 +24,7 @@ DIM = 0.1
 """Share of the usual brightness below which little can be said of a multiplicative stripe."""
 COLUMNS, MOST_MEAN_PX = 128, 8
 """Pixels along the stripes are averaged, at most 8, as long as so many columns are left."""
-EDGE, EDGE_PX = 0.4, 16
+EDGE, EDGE_PX = 0.7, 16
 """An edge of the specimen changes lines by so much within twice so many, as `compared` has it."""
 
 
@@ -50,6 +50,15 @@ class Lines:
         """
         values, share = _compared(self.mean, self.level, profile, factors=self.factors)
         return values - self.ground, share
+
+    def less(self, profile: Floats, width_px: float) -> "Lines":
+        """The lines without stripes that were found, and with edges of what is left."""
+        if not profile.any():
+            return self
+        light = profile.astype(np.float32)
+        mean = self.mean * np.exp(-light) if self.factors else self.mean - self.level * light
+        values, _ = _compared(mean, self.level, np.zeros_like(profile), factors=self.factors)
+        return replace(self, mean=mean, ground=_ground(values, np.isfinite(mean), width_px))
 
     def without(self, profile: Floats) -> Floats:
         """Brightness of lines without a profile, as logarithms of factors, or counts; or NaN."""
@@ -140,7 +149,7 @@ def _ground(values: Singles, known: npt.NDArray[np.bool_], width_px: float) -> S
     reach = min(2 * int(width_px) + 1, (lines - 1) // 2 * 2 + 1)
     wide = ndimage.median_filter(np.where(known, values, 0), (1, reach), mode="nearest")
     apart = min(2 * EDGE_PX, lines - 1)
-    usual = np.median(wide, axis=0)
+    usual = wide.mean(axis=0)
     if not np.abs(usual[apart:] - usual[:-apart]).max(initial=0.0) > EDGE:
         return np.zeros_like(wide)
     return np.asarray(wide - np.median(wide, axis=1, keepdims=True), np.float32)
