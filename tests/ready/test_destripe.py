@@ -187,7 +187,7 @@ def test_lines_without_light_at_the_edge_of_a_tile_stay_dark(edge):
     truth[:edge] = 2
     clean = destripe(truth, along="x")
     assert abs(clean[:edge].mean() - 2) < 0.3
-    assert (clean - truth).std() < 0.01 * truth.std()
+    assert (clean - truth).std() < 0.02 * truth.std()
 
 
 @pytest.mark.parametrize("width", [8, 15, 30])

@@ -23,8 +23,8 @@ from latticework.stages.ready.stripe_profile import bands, scales
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 
-ROUNDS = 8
-"""Rounds of finding the place of each line in the distribution of all."""
+ROUNDS, PASSES = 6, 2
+"""Rounds of finding the place of each line in the distribution of all, and how often from anew."""
 QUARTERS = 4
 """Parts of the plane that are asked whether they agree."""
 LEAST_GROUND, FEW = 0.3, 5.0
@@ -61,7 +61,7 @@ def ground_part(lines: Lines, profile: Floats, width_px: float) -> Floats:
     --------
     >>> from latticework.stages.ready.stripe_lines import lines_of
     >>> rng = np.random.default_rng(0)
-    >>> wide = ndimage.gaussian_filter1d(rng.normal(0, 1.0, 256), 10)
+    >>> wide = ndimage.gaussian_filter1d(rng.normal(0, 0.5, 256), 10)
     >>> tile = rng.normal(500, 20, (256, 256)) * np.exp(wide)[:, None]
     >>> lines = lines_of(tile.astype("float32"), 0.0, 40.0, factors=True)
     >>> found = ground_part(lines, np.zeros(256), 40.0)
@@ -72,8 +72,10 @@ def ground_part(lines: Lines, profile: Floats, width_px: float) -> Floats:
     if lines.across is None or lines.ground.any() or lines.across.ground.any():
         return none
     values, share = lines.compared(profile)
-    whole = fit_levels(values, share, ROUNDS, 0.0).profile
-    rest = values - share * whole.astype(np.float32)
+    whole, rest = np.zeros(len(profile)), values
+    for _ in range(PASSES):
+        whole = whole + fit_levels(rest, share, ROUNDS, 0.0).profile
+        rest = values - share * whole.astype(np.float32)
     if np.percentile(_on_ground(rest, share), FEW) < LEAST_GROUND:
         return none
     sigmas = scales(len(whole), width_px)

@@ -24,6 +24,8 @@ DIM = 0.1
 """Share of the usual brightness below which little can be said of a multiplicative stripe."""
 COLUMNS, MOST_MEAN_PX = 128, 8
 """Pixels along the stripes are averaged, at most 8, as long as so many columns are left."""
+LEAST_SEEN = 0.4
+"""Share of a stripe, of what is usual, that lines show which are within the specimen."""
 EDGE, EDGE_PX = 0.7, 16
 """An edge of the specimen changes lines by so much within twice so many, as `compared` has it."""
 
@@ -49,6 +51,8 @@ class Lines:
         Logarithms of factors, or counts in units of `level`.
         """
         values, share = _compared(self.mean, self.level, profile, factors=self.factors)
+        if self.ground.any():  # of lines beyond the specimen's edge nothing is to be known
+            share = share * (share.mean(axis=0) > LEAST_SEEN * share.mean())
         return values - self.ground, share
 
     def less(self, profile: Floats, width_px: float) -> "Lines":
