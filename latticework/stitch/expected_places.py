@@ -18,8 +18,11 @@ from latticework.lattice.lattice import Lattice
 from latticework.lattice.offsets import lattice_dim, spatial_axis
 
 CHANCE = 0.01
-"""Probability that something is believed to be wrong where nothing is: shared by a turn and a
-change of scale, and once more by all that is less usual."""
+"""Probability that a turn or a change of scale is believed where there is none, and again for all
+that is less usual."""
+UNSURE = 0.1
+"""How unsure it may leave the places of all tiles, as a share of the variance of their jitter;
+what leaves them so many times less sure has to be so many times less likely by chance."""
 LEAST_PX = 0.05
 """How far tiles are off by themselves, at least: links are no more exact."""
 OPEN = 1e-6
@@ -164,7 +167,7 @@ def _wrong(sums: _Sums, terms: Sequence[np.ndarray]) -> np.ndarray:
     factors = np.zeros_like(sums.pull)
     while True:
         by_chance, farther = np.transpose([_test(sums, chosen, factors, term) for term in terms])
-        sure = by_chance * np.maximum(farther, 1) < levels
+        sure = by_chance * np.maximum(farther / UNSURE, 1) < levels
         if not sure.any():
             return factors
         best = np.where(sure, by_chance / levels * farther, np.inf).argmin()
