@@ -11,8 +11,9 @@ from latticework.lattice.lattice import Lattice
 from latticework.stitch.bent_tiles import Bent, bend
 from latticework.stitch.corrections import anchors_of
 from latticework.stitch.doubts import BY_HAND, CONTRADICTS, Doubts, by_hand, contradicting
+from latticework.stitch.expected_places import expected_places
 from latticework.stitch.loops import in_no_loop
-from latticework.stitch.solving import Solution, solve
+from latticework.stitch.solving import Solution, join, solve
 from latticework.stitch.tiles import NO_OVERLAP, Places, places_of
 from latticework.stitch.warps import Warp
 
@@ -275,7 +276,6 @@ def _solved(
     offsets, models = (
         links[[f"{what}_{dim}_px" for dim in dims]].to_numpy("f8") for what in ("offset", "model")
     )
-    joined = _joined(lattice, places.positions, first, second, models)
     firm = by_hand(links)
     weights = _weights(links, offsets, firm)
     doubts = Doubts(links, offsets - models, firm)
@@ -290,14 +290,13 @@ def _solved(
             second[use],
             offsets[use],
             weights[use],
-            joined,
+            None,
             firm=firm[use],
             held=held,
             unlikely=unlikely[use],
             start=start,
         )
-        apart = found.positions_px[second] - found.positions_px[first] - offsets
-        residuals = np.linalg.norm(apart, axis=1)
+        residuals = _residuals(found, first, second, offsets)
         start, unlikely = found.positions_px, residuals  # near what comes next
         left_out = doubts.of(
             len(lattice), first, second, trusted, residuals, held[0], loops=not bent
@@ -307,7 +306,10 @@ def _solved(
         for why, rows in left_out.items():
             trusted[rows] = False
             links.loc[links.index[rows], "why"] = why
-    links["trusted"], links["residual_px"] = trusted, residuals
+    expected = expected_places(lattice, places.positions, found.positions_px, found.group)
+    found = join(found, _model(expected, first, second), held[0])
+    links["trusted"] = trusted
+    links["residual_px"] = _residuals(found, first, second, offsets)
     links.loc[links.index[firm & trusted], "why"] = BY_HAND
     links.loc[links.index[~trusted & (links.why == "").to_numpy()], "why"] = BY_HAND
     return found
@@ -350,25 +352,27 @@ def _held(
     return lattice.rows_of(list(anchors)), positions
 
 
-def _joined(
-    lattice: Lattice, nominal: np.ndarray, first: np.ndarray, second: np.ndarray, models: np.ndarray
+def _residuals(
+    found: Solution, first: np.ndarray, second: np.ndarray, offsets: np.ndarray
+) -> np.ndarray:
+    """How far each link is from being fulfilled, in pixels."""
+    apart = found.positions_px[second] - found.positions_px[first] - offsets
+    return np.asarray(np.linalg.norm(apart, axis=1))
+
+
+def _model(
+    expected: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Links of the model, and nominal ones along the acquisition where those leave gaps."""
+    """How tiles of pairs should lie to each other, and others along the acquisition in gaps."""
     from scipy import sparse
     from scipy.sparse.csgraph import connected_components
 
-    n = len(lattice)
+    n = len(expected)
     graph = sparse.coo_matrix((np.ones(len(first)), (first, second)), (n, n))
-    n_parts, part = connected_components(graph, directed=False)
-    if n_parts <= 1:
-        return first, second, models
+    _, part = connected_components(graph, directed=False)
     heads = np.unique(part, return_index=True)[1]
-    a, b = heads[:-1], heads[1:]
-    return (
-        np.concatenate([first, a]),
-        np.concatenate([second, b]),
-        np.concatenate([models, nominal[b] - nominal[a]]),
-    )
+    a, b = np.concatenate([first, heads[:-1]]), np.concatenate([second, heads[1:]])
+    return a, b, expected[b] - expected[a]
 
 
 def _of_trusted(points: "pd.DataFrame", links: "pd.DataFrame") -> "pd.DataFrame":

@@ -74,10 +74,10 @@ def verdict(found: Findings, notes: Sequence[str] | None = None) -> Verdict:
             "good" if not notes else "look", "One tile", "A single tile: nothing to place."
         )
     if found.no_overlap:
-        text = "The tiles do not overlap, so nothing could be measured: nominal positions kept."
+        text = f"The tiles do not overlap, so nothing could be measured: {_kept(found)}."
         return Verdict("bad", "Nominal positions kept", text)
     if not found.n_trusted:
-        text = "No link between tiles could be trusted: tiles lie where the stage says."
+        text = f"No link between tiles could be trusted: {_kept(found)}."
         return Verdict("bad", "Not measured", text)
     text = f"{found.n_trusted:,} of {plural(len(found.links), 'link')} are trusted and "
     if math.isnan(found.rms_px):
@@ -135,15 +135,22 @@ def _not_measured(found: Findings) -> list[str]:
     if found.no_overlap:
         return [
             (
-                "Tiles do not overlap: nominal positions kept. If they should overlap, the pixel "
+                f"Tiles do not overlap: {_kept(found)}. If they should overlap, the pixel "
                 "size or the step between tiles is not as given."
             )
         ]
     if len(found.tiles) > 1 and not len(found.links):
-        return ["No tile has a neighbour to be compared with: nominal positions kept."]
+        return [f"No tile has a neighbour to be compared with: {_kept(found)}."]
     if len(found.links) and not found.n_trusted:
-        return ["No link is trusted: nominal positions kept. See why in the table of links."]
+        return [f"No link is trusted: {_kept(found)}. See why in the table of links."]
     return []
+
+
+def _kept(found: Findings) -> str:
+    """Where tiles lie that nothing was measured of."""
+    if (found.tiles["placed_by"] == "anchor").any():
+        return "but for tiles whose places were given, all lie where these and nominal steps say"
+    return "nominal positions kept"
 
 
 def _doubtful(found: Findings) -> list[str]:

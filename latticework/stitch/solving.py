@@ -7,7 +7,7 @@ groups of tiles that no link joins, are put where the model of the stage would h
 group the model has no say.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -19,7 +19,9 @@ SCALE_PX = 0.5
 ROUNDS = 50
 """Times that weights are set anew, at most."""
 AROUND = 3.0
-"""How much the tiles around one count, when it is told where a group should lie."""
+"""How much the tiles around one count, where neighbours are off alike."""
+ALIKE = 2.33
+"""From how many standard deviations on neighbours are off alike, by no chance (1 %)."""
 SMALL = 4000
 """Tiles up to which equations are solved directly."""
 LARGE, FLAT = 200_000, 2.3
@@ -48,7 +50,7 @@ def solve(
     second: np.ndarray,
     offsets: np.ndarray,
     weights: np.ndarray,
-    model: tuple[np.ndarray, np.ndarray, np.ndarray],
+    model: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
     *,
     scale: float = SCALE_PX,
     firm: np.ndarray | None = None,
@@ -70,7 +72,7 @@ def solve(
         (links,): what each counts, above 0.
     model
         The same three (first, second, offsets) for what the stage should have done: they join what
-        the links do not. They must join all tiles.
+        the links do not. They must join all tiles. Without it, groups lie anyhow to each other.
     scale
         Contradiction, in pixels, at which a link has lost half of its weight.
     firm
@@ -93,7 +95,7 @@ def solve(
     [0.0, 10.0, 21.0, 30.0]
     """
     graph = sparse.coo_matrix((np.ones(len(first)), (first, second)), (n, n))
-    n_groups, group = connected_components(graph, directed=False)
+    _, group = connected_components(graph, directed=False)
     positions = np.zeros((n, offsets.shape[1])) if start is None else start.astype("f8")
     residuals = np.zeros(len(first)) if unlikely is None else unlikely
     loose = np.ones(len(first)) if firm is None else (~firm).astype("f8")
@@ -112,10 +114,39 @@ def solve(
         w = _weights(weights, loose, residuals, scale)
         if np.abs(positions - before).max() < STILL_PX:
             break
-    if n_groups > 1:
-        positions = positions + _between_groups(group, n_groups, positions, model, group[known])
     share = np.divide(w, weights, out=np.ones_like(w), where=weights > 0)
-    return Solution(positions, residuals, share, group)
+    found = Solution(positions, residuals, share, group)
+    return found if model is None else join(found, model, np.flatnonzero(known))
+
+
+def join(
+    found: Solution, model: tuple[np.ndarray, np.ndarray, np.ndarray], held: np.ndarray
+) -> Solution:
+    """A solution with its groups put where the model of the stage has them.
+
+    Parameters
+    ----------
+    found
+        Where tiles lie in their groups.
+    model
+        As for `solve`.
+    held
+        Rows of tiles whose positions are known: their groups stay.
+
+    Examples
+    --------
+    >>> first, second = np.array([0, 1]), np.array([1, 2])
+    >>> offsets = np.array([[10.0], [12.0]])
+    >>> alone = solve(3, first[:1], second[:1], offsets[:1], np.ones(1), None)
+    >>> both = join(alone, (first, second, offsets), np.array([0]))
+    >>> both.positions_px[:, 0].tolist()  # 11 px would be the step of 0 and 1, by the model
+    [0.0, 10.0, 22.0]
+    """
+    n_groups = int(found.group.max(initial=-1)) + 1
+    if n_groups < 2:
+        return found
+    moved = _between_groups(found.group, n_groups, found.positions_px, model, found.group[held])
+    return replace(found, positions_px=found.positions_px + moved)
 
 
 def _weights(
@@ -173,8 +204,8 @@ def _between_groups(
 ) -> np.ndarray:
     """What is to be added to the positions of each tile's group, so that groups lie as modelled.
 
-    Where one tile should be, by the model, is told from the tiles around it in its group as well:
-    each of them is off by itself.
+    Where one tile should be, by the model, is told from the others in its group as well: each of
+    them is off by itself.
     """
     first, second, _ = model
     across = group[first] != group[second]
@@ -200,9 +231,10 @@ def _aside(
     positions: np.ndarray,
     model: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> np.ndarray:
-    """How far tiles should be from where they are, by the model, as means around each in its group.
+    """How far tiles should be from where they are, by the model, as means over those of its group.
 
-    The means are those of a diffusion over neighbours: some ten tiles count.
+    Where neighbours are off alike (a stage that loses steps, or drifts), only the tiles around each
+    tell: some ten, as in a diffusion over neighbours.
     """
     first, second, offsets = model
     n = len(positions)
@@ -211,11 +243,34 @@ def _aside(
     ideal = _least_squares(first, second, offsets, np.ones(len(first)), one, positions)
     inside = group[first] == group[second]
     a, b = first[inside], second[inside]
+    aside = ideal - positions
+    counts = np.bincount(group)
+    means = np.stack([np.bincount(group, column) / counts for column in aside.T], axis=1)[group]
+    alike = _are_alike(aside - means, a, b)
+    if alike.any():
+        means[:, alike] = _around(aside[:, alike], a, b)
+    return np.asarray(means)
+
+
+def _are_alike(off: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Along which axes pairs of neighbours are off alike, by no chance; (axes,), bool.
+
+    From the mean product of both (P. Moran, 1950), which has a variance of one over the number of
+    pairs where each is off by itself.
+    """
+    if not len(a):
+        return np.zeros(off.shape[1], bool)
+    usual = np.maximum(np.square(off[np.union1d(a, b)]).mean(axis=0), ENOUGH_PX**2)
+    return np.asarray((off[a] * off[b]).sum(axis=0) > ALIKE * np.sqrt(len(a)) * usual)
+
+
+def _around(aside: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Means over the tiles around each, by a diffusion over these pairs."""
+    n = len(aside)
     w = np.full(len(a), AROUND)
     rows, columns = np.concatenate([a, b, a, b]), np.concatenate([b, a, a, b])
     spread = sparse.csc_matrix((np.concatenate([-w, -w, w, w]), (rows, columns)), (n, n))
     spread = (spread + sparse.eye(n)).tocsc()
-    aside = ideal - positions
     if n <= LARGE:
         return np.asarray(splu(spread, permc_spec="MMD_AT_PLUS_A").solve(aside))
     return np.stack([cg(spread, column, rtol=1e-6, maxiter=200)[0] for column in aside.T], axis=1)

@@ -82,6 +82,20 @@ def test_a_group_lies_where_its_tiles_together_say():
     assert np.median(better) < 1.5  # 6 pairs at the border alone leave some 2
 
 
+def test_a_tile_beside_a_group_that_drifted_lies_as_those_near_it():
+    """A stage that loses steps: the far end of the group says nothing of this end."""
+    rng = np.random.default_rng(3)
+    first, second = grid(3, 30)
+    ideal = np.indices((3, 30)).reshape(2, -1).T * 100.0
+    truth = ideal + np.outer(np.square(ideal[:, 1] / 100), [0.0, 0.1]) + rng.normal(0, 1, (90, 2))
+    use = (first != 89) & (second != 89)  # the last is alone
+    offsets = (truth[second] - truth[first])[use]
+    model = first, second, ideal[second] - ideal[first]
+    found = solve(90, first[use], second[use], offsets, np.ones(use.sum()), model).positions_px
+    error = found - truth
+    assert np.abs(error[89] - error[88]).max() < 12  # 60 by the mean of the group
+
+
 def test_without_any_link_all_tiles_lie_as_the_model_says():
     first, second = grid(2, 2)
     offsets = np.array([[0.0, 9.0], [0.0, 9.0], [9.0, 0.0], [9.0, 0.0]])
