@@ -30,6 +30,8 @@ WORSE = 1.05
 """Neighbours may differ by so much more, all in all, without what they have in common."""
 PRIOR = 1e-2
 """What holds gains at 1 where overlaps tell nothing, as a share of what a good overlap counts."""
+USUAL_GAIN = 0.3
+"""By how much gains differ, as logarithms, where overlaps tell nothing."""
 MOST = 2.0
 """Gains beyond this, or its inverse, are no matter of the camera any more: it is said."""
 
@@ -167,7 +169,8 @@ def gains_of(
     pairs
         (pairs, 2): their rows.
     ratios, weights
-        (pairs,): logarithm of how much brighter the second is, and what that counts.
+        (pairs,): logarithm of how much brighter the second is, and what that counts: the inverse
+        of its variance.
     axes
         (pairs,): along which axis they are neighbours.
     """
@@ -175,7 +178,8 @@ def gains_of(
     for axis in np.unique(axes):
         part = axes == axis
         ratios[part] -= in_common(pairs[part], ratios[part], weights[part])
-    return solve_differences(n, pairs[:, 0], pairs[:, 1], ratios, weights)
+    prior = USUAL_GAIN**-2 / max(weights.max(initial=0.0), USUAL_GAIN**-2)
+    return solve_differences(n, pairs[:, 0], pairs[:, 1], ratios, weights, prior=prior)
 
 
 def common_boxes(
@@ -221,7 +225,13 @@ def _moved(view: np.ndarray, by: np.ndarray) -> np.ndarray:
 
 
 def solve_differences(
-    n: int, first: np.ndarray, second: np.ndarray, ratios: np.ndarray, weights: np.ndarray
+    n: int,
+    first: np.ndarray,
+    second: np.ndarray,
+    ratios: np.ndarray,
+    weights: np.ndarray,
+    *,
+    prior: float = PRIOR,
 ) -> np.ndarray:
     """Logarithms of the gains: the second of a pair needs less by their ratio than the first."""
     if not n:
@@ -233,7 +243,7 @@ def solve_differences(
     right = np.zeros(n)
     np.add.at(right, second, -w * ratios)
     np.add.at(right, first, w * ratios)
-    found = splu((matrix + PRIOR * sparse.eye(n)).tocsc()).solve(right)
+    found = splu((matrix + prior * sparse.eye(n)).tocsc()).solve(right)
     return np.asarray(found - found.mean())
 
 

@@ -24,6 +24,14 @@ LEAST_SLOPE_ERROR = 0.003
 """No slope is believed to be known better than this."""
 MOST_SLOPE_ERROR = 0.2
 """Slopes that are known less well tell nothing."""
+CHOSEN = 1000
+"""Patches that say how far others may lie from the line, bright ones several times."""
+DECIDE = 8
+"""Patches that decide on that at least, if so many are bright."""
+FEW = 0.1
+"""Patches of a single cell may all be wrong by so much: its edges lie elsewhere in both views."""
+LEAST_COMMON = 1e-6
+"""Views whose patches go together by less than this share of how they vary have no line."""
 LOW = 0.1
 """Share of the patches that is taken to be without light, for a first guess."""
 LEAST_CROSSINGS = 4
@@ -107,7 +115,7 @@ def line_between(first: np.ndarray, second: np.ndarray, dark: float | None = Non
     -----
     Fitted by iteratively reweighted least squares of the distance from the line, so that neither
     view is taken to be without noise (Deming, 1943). How well the slope is known follows from how
-    much longer than wide the cloud of the patches is.
+    much longer than wide the cloud of the patches is, and how far it turns without single ones.
 
     Examples
     --------
@@ -122,21 +130,25 @@ def line_between(first: np.ndarray, second: np.ndarray, dark: float | None = Non
     a, b = a[ok], b[ok]
     if len(a) < LEAST_PATCHES:
         return Line(0.0, 0.0, 0.0, 0.0, 0.0)
-    slope, at = _first_guess(a, b, dark)
+    slope, at, chosen = _first_guess(a, b, dark)
     for _ in range(ROUNDS):
         rest = (b - at[1] - slope * (a - at[0])) / np.sqrt(1 + slope**2)
-        scale = 1.4826 * float(np.median(np.abs(rest))) + 1e-9 * (1 + abs(at[0]))
+        scale = max(float(np.median(np.abs(of))) for of in (rest, rest[chosen]))
+        scale = 1.4826 * scale + 1e-9 * (1 + abs(at[0]))
         weight = 1 / (1 + (rest / (2 * scale)) ** 2) ** 2
         if dark is None:
             at = float(np.average(a, weights=weight)), float(np.average(b, weights=weight))
         x, y = a - at[0], b - at[1]
         aa, bb, ab = (float((weight * u * v).sum()) for u, v in ((x, x), (y, y), (x, y)))
         root = float(np.hypot(bb - aa, 2 * ab))
-        slope = (bb - aa + root) / (2 * ab) if ab > 0 else 1.0
+        goes = ab > LEAST_COMMON * (aa + bb)
+        slope = (bb - aa + root) / (2 * ab) if goes else 1.0
     total = float(weight.sum())
     long, wide = (aa + bb + root) / 2, max((aa + bb - root) / 2, total * scale**2 / 4)
-    error = np.sqrt(long * wide / total) / max(long - wide, 1e-12) * (slope + 1 / slope)
-    certain = ab > 0 and error < MOST_SLOPE_ERROR
+    turns, few = _few(x, y, weight, slope)
+    angle = max(np.sqrt(long * wide / total) / max(long - wide, 1e-12), turns)
+    error = np.hypot(angle * (slope + 1 / slope), few)
+    certain = goes and error < MOST_SLOPE_ERROR
     usual = float(np.average(a, weights=weight))
     return Line(
         float(np.log(slope)) if certain else 0.0,
@@ -149,22 +161,37 @@ def line_between(first: np.ndarray, second: np.ndarray, dark: float | None = Non
 
 def _first_guess(
     a: np.ndarray, b: np.ndarray, dark: float | None
-) -> tuple[float, tuple[float, float]]:
-    """A slope to begin with, and a point of the line.
+) -> tuple[float, tuple[float, float], np.ndarray]:
+    """A slope to begin with, a point of the line, and the patches that decide.
 
-    The median of the patches' ratios, each as much as is bright in both views: neither the many
-    patches that show nothing decide, nor a few that are bright in one view only.
+    These are chosen as often as they are bright in both views: neither the many patches that show
+    nothing say how far others may lie from the line, nor a few that are bright in one view only.
     """
     low = (dark, dark) if dark is not None else (np.quantile(a, LOW), np.quantile(b, LOW))
-    x, y = a - low[0], b - low[1]
-    lit = np.minimum(x, y) > 0
     at = low if dark is not None else (float(np.median(a)), float(np.median(b)))
-    if not lit.any():
-        return 1.0, at
-    ratios, counts = y[lit] / x[lit], np.minimum(x, y)[lit]
-    order = np.argsort(ratios)
-    half = np.searchsorted(np.cumsum(counts[order]), 0.5 * counts.sum())
-    return float(ratios[order[half]]), at
+    x, y = a - low[0], b - low[1]
+    light = np.maximum(np.minimum(x, y), 0.0)
+    for _ in range(ROUNDS):
+        light = np.minimum(light, light.sum() / DECIDE)
+    sums = np.cumsum(light)
+    if not sums[-1] > 0:
+        return 1.0, at, np.arange(len(a))
+    evenly = (np.arange(CHOSEN) + 0.5) / CHOSEN
+    chosen = np.searchsorted(sums, evenly * sums[-1])
+    return float(np.median(y[chosen] / x[chosen])), at, chosen
+
+
+def _few(x: np.ndarray, y: np.ndarray, weight: np.ndarray, slope: float) -> tuple[float, float]:
+    """How far the line turns if patches are left out, one by one, and what it is wrong by besides.
+
+    Where few patches are bright the line passes through these, however wrong they are.
+    """
+    length = np.sqrt(1 + slope**2)
+    along, off = (x + slope * y) / length, (y - slope * x) / length
+    pull = weight * along**2
+    share = pull / max(float(pull.sum()), 1e-300)
+    turns = share * off / np.where(along == 0, 1.0, along) / np.maximum(1 - share, 1e-3)
+    return float(np.sqrt(np.square(turns).sum())), FEW * float(np.square(share).sum()) ** 2
 
 
 def common_count(

@@ -278,7 +278,9 @@ def light_in_words(found: Findings) -> list[str]:
     where = "Where two tiles show the same place" if n is None else f"In {plural(n, 'overlap')}"
     said = [f"{where} the two tiles differ in brightness by {before:.1%} (median)."]
     if found.light is not None and not math.isnan(even):
-        used = "used" if found.light_used else "not used"
+        besides = found.gains_used and even < before
+        no = "not used, since it does not help beside the gains" if besides else "not used"
+        used = "used" if found.light_used else no
         said.append(f"With the flat-field by {even:.1%}: {used}.")
     if found.gains_used:
         said.append(f"With a gain for each tile, whole overlaps differ by {level:.1%}: used.")

@@ -7,6 +7,7 @@ such faults, or too few tiles to tell, are left as they are.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,14 @@ from latticework.lattice.tile import Tile
 from latticework.stages.collections import Tiles
 from latticework.stitch.levelling import aligned, common_boxes, gains_of
 from latticework.stitch.light import Even
-from latticework.stitch.patches import LEAST_PATCHES, LIT, common_count, lit_in_both, patch_means
+from latticework.stitch.patches import (
+    LEAST_PATCHES,
+    LOW,
+    common_count,
+    line_between,
+    lit_in_both,
+    patch_means,
+)
 from latticework.stitch.tiles import channel_box
 
 if TYPE_CHECKING:
@@ -37,16 +45,16 @@ SEAM = np.log(1.02)
 LEAST_STEPS = 0.5
 """Gains are used, too, if they take out seams between some tiles, and leave at most this share of
 all differences."""
-HALF = 0.5
-"""The camera's offset is taken to be no more than this share of what is bright."""
 LEAST_PAIRS = 4
 """Overlaps from which on anything is said of the light."""
-LEAST_SLOPE = 0.02
-"""Lines whose slope is known to so much tell of gains."""
-AGREED = 0.03
-"""They pass through what is the same in all tiles if both medians agree with that to so much."""
-DIM = 0.4
-"""Overlaps are dim if light is less than this share of what their tiles count."""
+TOLD, GUESSED = 0.01, 0.5
+"""By which share of it the pivot may be wrong, as lines tell it, and as it is guessed."""
+DIFFER = 0.1
+"""What a wrong pivot does to ratios grows with them; it is no less than with ratios of this."""
+MOST_SPREAD = 0.3
+"""Where ratios of patches spread by more, as logarithms, these show noise and nothing else."""
+SOLUTIONS = 6
+"""Times that gains are solved for; overlaps that the others contradict count less each time."""
 
 
 def measure_seams(
@@ -76,10 +84,10 @@ def measure_seams(
     pandas.DataFrame
         A row for each pair: ``first``, ``second``, ``axis``; of the patches that both show
         ``bright`` and ``other`` (median counts in the first and in the second), ``spread`` (robust
-        deviation of the logarithm of their ratios), ``patches`` (how many), ``apart`` (median size
-        of that logarithm); of the line through them ``slope``, its relative ``error``, and
-        ``cross`` (the count that is the same in both); all also with even light, as
-        ``even_bright``.
+        deviation of the logarithm of their ratios), ``patches`` (how many are bright), ``apart``
+        (median size of that logarithm); of the line through all patches ``slope``, its relative
+        ``error``, and ``cross`` (the count that is the same in both); ``low``, what is counted
+        where it is dark; all also with even light, as ``even_bright``.
     """
     import pandas as pd
 
@@ -108,7 +116,7 @@ def measure_seams(
     return pd.DataFrame(rows, columns=names)
 
 
-MEASURES = ("bright", "other", "spread", "patches", "apart", "slope", "error", "cross")
+MEASURES = ("bright", "other", "spread", "patches", "apart", "slope", "error", "cross", "low")
 
 
 def _shared(
@@ -126,44 +134,27 @@ def _shared(
 
 
 def _difference(pixels: Sequence[np.ndarray], dark: float, kind: str) -> dict[str, float]:
-    a, b = (patch_means(of[0] if of.ndim == 4 else of) for of in pixels)
-    none = dict.fromkeys([f"{kind}{what}" for what in MEASURES], np.nan) | {f"{kind}patches": 0}
-    dark = min(dark, HALF * float(np.median(np.minimum(a, b))))
+    first, second = (of[0] if of.ndim == 4 else of for of in pixels)
+    a, b = patch_means(first), patch_means(second)
+    line = line_between(first, second)
+    known = np.isfinite(a) & np.isfinite(b)
+    a, b = a[known], b[known]
+    low = float(np.quantile(np.minimum(a, b), LOW)) if len(a) else np.nan
+    told = (np.exp(line.slope), line.trust**-0.5, line.cross) if line.trust else (np.nan,) * 3
+    values = (*_bright(a, b, min(dark, low)), *told, low)
+    return {f"{kind}{what}": value for what, value in zip(MEASURES, values, strict=True)}
+
+
+def _bright(a: np.ndarray, b: np.ndarray, dark: float) -> tuple[float, float, float, int, float]:
+    """What patches count that are bright in both views, and how their ratios spread."""
     lit = lit_in_both(a - dark, b - dark)
     if lit.sum() < LEAST_PATCHES:
-        return none
+        return np.nan, np.nan, np.nan, 0, np.nan
     a, b = a[lit], b[lit]
     ratios = np.log((b - dark) / (a - dark))
     middle = float(np.median(ratios))
     spread = 1.4826 * float(np.median(np.abs(ratios - middle)))
-    about = (float(np.median(a)), float(np.median(b)), spread, len(a))
-    values = (*about, float(np.median(np.abs(ratios))), *_line(a, b))
-    return {f"{kind}{what}": value for what, value in zip(MEASURES, values, strict=True)}
-
-
-def _line(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
-    """Slope of the line through pairs of counts, its relative error, where it crosses ``b = a``.
-
-    The major axis, since both have errors; what lies far from it is left out once.
-    """
-    for _ in range(2):
-        middle = a.mean(), b.mean()
-        (aa, ab), (_, bb) = np.cov(a, b)
-        root = np.hypot(aa - bb, 2 * ab)
-        slope = float((bb - aa + root) / (2 * ab)) if ab > 0 else np.nan
-        rest = (b - middle[1] - slope * (a - middle[0])) / np.hypot(1.0, slope)
-        scale = 1.4826 * np.median(np.abs(rest)) if np.isfinite(slope) else np.nan
-        near = np.abs(rest) <= 3 * scale
-        if not np.isfinite(scale) or near.sum() < LEAST_PATCHES:
-            break
-        a, b = a[near], b[near]
-    along = max((aa + bb + root) / 2, 1e-12)
-    error = float(np.sqrt(max((aa + bb - root) / 2, 0.0) / along / len(a)))
-    cross = (middle[1] - slope * middle[0]) / (1 - slope) if slope != 1 else np.nan
-    return slope, 2 * error, float(cross)
-
-
-# -------------------------------------------------------------------- what follows
+    return float(np.median(a)), float(np.median(b)), spread, len(a), float(np.median(abs(ratios)))
 
 
 def level_tiles(
@@ -177,6 +168,9 @@ def level_tiles(
     gains: str = "auto",
 ) -> "pd.DataFrame":
     """Whether the flat-field is used, and the gain of each tile; a reduction over `measure_seams`.
+
+    Gains are solved for with the flat-field and without it, and it is used if less is left then:
+    tiles that differ by gains alone may look as if it helped.
 
     Parameters
     ----------
@@ -205,38 +199,27 @@ def level_tiles(
     import pandas as pd
 
     seams = _of_trusted(seams, links)
+    ids, counts = places["id"].to_numpy(np.int64), float(dark["dark"][channel])
+    plain, flat = (_levelled(ids, seams, kind, counts) for kind in ("", "even_"))
     seen = seams[(seams["patches"] > 0) & (seams["even_patches"] > 0)]
     apart, apart_even = (_typical(seen[name]) for name in ("apart", "even_apart"))
-    better = len(seen) >= LEAST_PAIRS and apart_even < LEAST_LIGHT * apart
+    level = gains == "yes" or (gains == "auto" and (plain.better or flat.better))
+    without, having = (of.apart(seen, level=level) for of in (plain, flat))
+    better = len(seen) >= LEAST_PAIRS and having < LEAST_LIGHT * without
     even = light == "yes" or (light == "auto" and better)
-    kind = "even_" if even else ""
-    ids = places["id"].to_numpy(np.int64)
-    lit = seams[seams[f"{kind}patches"] > 0]
-    slope, error, cross = (lit[f"{kind}{name}"].to_numpy("f8") for name in MEASURES[-3:])
-    pivot = common_count(np.log(slope), error, cross, _typical(lit[f"{kind}bright"]))
-    if pivot is None:
-        pivot = dark["dark"][channel]
-        pivot = min(pivot, HALF * _typical(lit[f"{kind}bright"])) if len(lit) else pivot
-    else:
-        lit = _by_slope(lit, kind, pivot)
-    lit, ratios = _ratios(ids, lit, kind, pivot)
-    logs, rest, flattered = _gains(ids, lit, ratios, kind)
-    before, left = _typical(np.abs(ratios)), flattered * _typical(np.abs(rest))
-    enough = np.abs(logs).max(initial=0) > 0.01 and (
-        left < LEAST_GAIN * before or _seams_go(ratios, flattered * rest)
-    )
-    used = gains == "yes" or (gains == "auto" and enough)
+    found = flat if even else plain
+    used = gains == "yes" or (gains == "auto" and found.better)
     return pd.DataFrame(
         {
             "id": ids,
-            "gain": np.exp(logs) if used else np.ones(len(ids)),
+            "gain": np.exp(found.logs) if used else np.ones(len(ids)),
             "even": even,
-            "pivot": pivot,
+            "pivot": found.pivot,
             "overlaps": len(seen),
             "apart": apart,
             "apart_even": apart_even,
-            "apart_level": left if used else before,
-            "steps": int((np.abs(rest if used else ratios) > STEP).sum()),
+            "apart_level": found.left if used else found.before,
+            "steps": int((np.abs(found.rest if used else found.ratios) > STEP).sum()),
         }
     )
 
@@ -249,48 +232,127 @@ def _of_trusted(seams: "pd.DataFrame", links: "pd.DataFrame") -> "pd.DataFrame":
     return seams[np.array([pair in both for pair in pairs], bool)]
 
 
+@dataclass(frozen=True)
+class _Levelled:
+    """What gains make of overlaps, with the flat-field or without it."""
+
+    kind: str
+    """What the names of columns begin with."""
+    pivot: float
+    """The count that gains leave as it is."""
+    index: np.ndarray
+    """Rows of the overlaps that tell of gains."""
+    ratios: np.ndarray
+    """Logarithms of how much brighter the second is."""
+    weights: np.ndarray
+    """What these count: the inverse of their variances."""
+    logs: np.ndarray
+    """Logarithms of the gains of all tiles."""
+    rest: np.ndarray
+    """What gains leave of the ratios."""
+    least: np.ndarray
+    """The same, if all overlaps count as much as they are known."""
+    flattered: float
+    """By how much that looks better than it is: a gain for each tile explains some chance."""
+
+    @property
+    def before(self) -> float:
+        """Median size of the ratios."""
+        return _typical(np.abs(self.ratios))
+
+    @property
+    def left(self) -> float:
+        """The same, of what gains leave."""
+        return self.flattered * _typical(np.abs(self.rest))
+
+    @property
+    def better(self) -> bool:
+        """Whether gains make neighbours clearly more alike."""
+        least = self.flattered * self.least
+        return bool(np.abs(self.logs).max(initial=0) > 0.01) and (
+            _typical(np.abs(least)) < LEAST_GAIN * self.before
+            or _seams_go(self.ratios, least, self.weights)
+        )
+
+    def apart(self, seams: "pd.DataFrame", *, level: bool) -> float:
+        """By how much patches of neighbours differ, with gains or without; as a median.
+
+        Uneven light shows in how ratios spread within overlaps, too, not only in whole ones.
+        """
+        if not level:
+            return _typical(seams[f"{self.kind}apart"])
+        import pandas as pd
+
+        rest = pd.Series(self.flattered * self.rest, self.index).reindex(seams.index)
+        within = seams[f"{self.kind}spread"] / 1.4826
+        return _typical(np.hypot(within, rest)[rest.notna()])
+
+
+def _levelled(ids: np.ndarray, seams: "pd.DataFrame", kind: str, dark: float) -> _Levelled:
+    """Gains from all overlaps that tell of them, above the count that all tiles share.
+
+    That is where the lines cross, and else the camera's offset, but no more than what is counted
+    where overlaps are dark.
+    """
+    bright, slope, error, cross = (
+        seams[f"{kind}{name}"].to_numpy("f8") for name in ("bright", "slope", "error", "cross")
+    )
+    line = np.isfinite(slope)
+    low = _typical(seams[f"{kind}low"][line | np.isfinite(bright)])
+    usual = _typical(bright[np.isfinite(bright)])
+    usual = low if np.isnan(usual) else usual
+    pivot = common_count(np.log(slope[line]), error[line], cross[line], usual)
+    unsure = TOLD
+    if pivot is None:
+        pivot, unsure = dark if np.isnan(low) else min(dark, low), GUESSED
+    ratios, weights = _ratios(ids, seams, kind, pivot, unsure * abs(pivot))
+    told = weights > 0
+    seams, ratios, weights = seams[told], ratios[told], weights[told]
+    solved = _gains(ids, seams, ratios, weights)
+    return _Levelled(kind, pivot, seams.index.to_numpy(), ratios, weights, *solved)
+
+
 def _ratios(
-    ids: np.ndarray, seams: "pd.DataFrame", kind: str, pivot: float
-) -> tuple["pd.DataFrame", np.ndarray]:
-    """The overlaps that are bright enough to tell of gains, and by how much their ends differ.
+    ids: np.ndarray, seams: "pd.DataFrame", kind: str, pivot: float, unsure: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """By how much the second of each two tiles is brighter, as a logarithm, and what that counts.
+
+    Told by what both count where they are bright, above the pivot, and by the slope of the line
+    through all their patches, each as much as it is known. In an overlap that is mostly empty only
+    the line tells, in one that is evenly bright only the counts.
+    """
+    names = ("bright", "other", "slope", "error", "patches", "spread")
+    bright, other, slope, error, n, spread = (seams[f"{kind}{of}"].to_numpy("f8") for of in names)
+    ends = np.nan_to_num(np.stack([bright, other], axis=1) - pivot)
+    lit = (ends.min(axis=1, initial=np.inf) > 0) & (spread < MOST_SPREAD)
+    ends, spread, n = np.where(lit[:, None], ends, 1.0), np.where(lit, spread, 1.0), np.fmax(n, 1)
+    middle = np.log(ends[:, 1] / ends[:, 0])
+    wrong = unsure * np.hypot(middle, DIFFER) / ends.min(axis=1)
+    counts = np.where(lit, 1 / (spread**2 / n + wrong**2 + 1e-5), 0.0)
+    counts[lit] *= _bright_enough(ids, seams[lit], ends[lit], counts[lit])
+    known = np.isfinite(slope)
+    lines = np.where(known, np.where(known, error, 1.0) ** -2.0, 0.0)
+    weights = counts + lines
+    sums = counts * middle + lines * np.log(np.where(known, slope, 1.0))
+    return sums / np.where(weights > 0, weights, 1.0), weights
+
+
+def _bright_enough(
+    ids: np.ndarray, seams: "pd.DataFrame", ends: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Which overlaps are bright enough for their counts to tell of gains.
 
     How bright they are is what is left when gains are taken out: tiles of a fifth of the light are
     not taken for empty glass.
     """
-    ends = seams[[f"{kind}bright", f"{kind}other"]].to_numpy("f8") - pivot
-    lit = ends.min(axis=1, initial=np.inf) > 0
-    seams, ends = seams[lit], ends[lit]
-    ratios = np.log(ends[:, 1] / ends[:, 0])
-    if not len(seams):
-        return seams, ratios
-    logs, _, _ = _gains(ids, seams, ratios, kind)
+    if not len(ends):
+        return np.zeros(0, bool)
+    logs, *_ = _gains(ids, seams, np.log(ends[:, 1] / ends[:, 0]), weights)
     first, second = _rows(ids, seams)
     even = ends * np.exp(np.stack([logs[first], logs[second]], axis=1))
     bright = [of.min(axis=1) for of in (ends, even)]
-    told = np.any([of > LEAST_BRIGHT * np.quantile(of, 0.9) for of in bright], axis=0)
-    return seams[told], ratios[told]
-
-
-def _by_slope(seams: "pd.DataFrame", kind: str, pivot: float) -> "pd.DataFrame":
-    """Dim overlaps with the brightness that their lines tell, where these pass through the pivot.
-
-    In an overlap that is mostly empty the median is what the camera counts without light; the line
-    through all patches tells the ratio of the gains all the same. Where there is light everywhere
-    the medians are the surer ones.
-    """
-    names = ("bright", "other", "slope", "error", "patches", "spread")
-    bright, other, slope, error, n, spread = (seams[f"{kind}{of}"].to_numpy("f8") for of in names)
-    told = pivot + slope * (bright - pivot)
-    sure = (error < LEAST_SLOPE) & (np.abs(told - other) < AGREED * np.abs(other))
-    sure &= bright - pivot < DIM * np.abs(bright)
-    light = np.maximum(bright - pivot, LIT * np.abs(_typical(bright)))
-    return seams.assign(
-        **{
-            f"{kind}bright": np.where(sure, pivot + light, bright),
-            f"{kind}other": np.where(sure, pivot + slope * light, other),
-            f"{kind}spread": np.where(sure, error * np.sqrt(n), spread),
-        }
-    )
+    told = [of > LEAST_BRIGHT * np.quantile(of, 0.9) for of in bright]
+    return np.asarray(np.any(told, axis=0))
 
 
 def _rows(ids: np.ndarray, seams: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray]:
@@ -302,11 +364,11 @@ def _rows(ids: np.ndarray, seams: "pd.DataFrame") -> tuple[np.ndarray, np.ndarra
     return first, second
 
 
-def _seams_go(ratios: np.ndarray, rest: np.ndarray) -> bool:
+def _seams_go(ratios: np.ndarray, rest: np.ndarray, weights: np.ndarray) -> bool:
     """Whether seams between a few groups of tiles, of which the median knows nothing, are gone."""
     seams = np.abs(ratios) > SEAM
-    return bool(seams.any()) and float(np.abs(rest).mean()) < LEAST_STEPS * float(
-        np.abs(ratios).mean()
+    return bool(seams.any()) and float((weights * np.abs(rest)).sum()) < LEAST_STEPS * float(
+        (weights * np.abs(ratios)).sum()
     )
 
 
@@ -316,21 +378,25 @@ def _typical(values: Any) -> float:
 
 
 def _gains(
-    ids: np.ndarray, seams: "pd.DataFrame", ratios: np.ndarray, kind: str
-) -> tuple[np.ndarray, np.ndarray, float]:
+    ids: np.ndarray, seams: "pd.DataFrame", ratios: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Logarithms of the gains, what they leave of the ratios, and by how much that flatters them.
 
-    A gain for each tile could explain a part of the ratios even if these were chance.
+    What is left is given twice: of the gains, and of those of the first solution, which leaves the
+    least squares and shows whether gains explain more than chance. A gain for each tile could
+    explain a part of the ratios even if these were chance. A single line that is wrong, through one
+    cell at the edge, is contradicted by the others around a loop.
     """
-    rows = _rows(ids, seams)
-    spread, n = (seams[f"{kind}{name}"].to_numpy("f8") for name in ("spread", "patches"))
-    weights = 1 / (np.square(spread) / n + 1e-5)
-    pairs = np.stack(rows, axis=1)
-    logs = gains_of(len(ids), pairs, ratios, weights, seams["axis"].to_numpy())
+    rows, axes = _rows(ids, seams), seams["axis"].to_numpy()
+    pairs, agreed, left = np.stack(rows, axis=1), np.ones(len(ratios)), []
+    for _ in range(SOLUTIONS):
+        logs = gains_of(len(ids), pairs, ratios, weights * agreed, axes)
+        rest = ratios + logs[rows[1]] - logs[rows[0]]
+        left.append(rest)
+        agreed = 1 / (1 + np.square(rest / (SEAM + 3 * np.median(np.abs([*rest, 0.0])))))
     known = len(np.unique(np.concatenate(rows)))
     free = max(len(seams) - known + 1, 1)
-    rest = ratios + logs[rows[1]] - logs[rows[0]]
-    return logs, rest, float(np.sqrt(len(seams) / free))
+    return logs, rest, left[0], float(np.sqrt(len(seams) / free))
 
 
 __all__ = ["level_tiles", "measure_seams"]

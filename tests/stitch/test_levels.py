@@ -81,3 +81,19 @@ def test_debris_in_one_view_does_not_bend_the_line():
     slope, _, here, there, _ = line_between(scene, other)
     assert abs(np.exp(slope) - 1.1) < 0.005
     assert abs(there - 1.1 * here - 40) < 10
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_a_few_cells_on_nothing_tell_the_slope_and_one_cell_tells_little(noise):
+    rng = np.random.default_rng(5)
+    patches = np.full((5, 40), 8.0)
+    patches[2, 3:30:3] = rng.uniform(100, 900, 9)
+    scene = np.kron(patches, np.ones((8, 8)))
+    views = np.rint(100 + scene + rng.normal(0, noise, scene.shape)), 100 + 1.2 * scene
+    views[1][16:24] *= np.repeat(rng.normal(1, 0.01, 40), 8)  # edges lie elsewhere
+    line = line_between(views[0], np.rint(views[1] + rng.normal(0, noise, scene.shape)))
+    assert abs(line.slope - np.log(1.2)) < min(0.03, 4 * line.trust**-0.5)
+    patches[2, 6:] = 8.0
+    scene = np.kron(patches, np.ones((8, 8)))
+    alone = line_between(np.rint(100 + scene), np.rint(100 + 1.5 * scene))
+    assert alone.trust**-0.5 > 0.03

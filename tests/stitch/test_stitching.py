@@ -367,7 +367,7 @@ def test_light_of_tiles_of_several_sizes_is_refused_before_any_work(whole, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def seams_between(ratios, *, apart_even, spread=0.01):
+def seams_between(ratios, *, apart_even, spread=0.01, even_spread=0.01):
     """What `measure_seams` might say of tiles in a row, of these logarithms of ratios."""
     n = len(ratios)
     bright = 1000.0
@@ -375,16 +375,18 @@ def seams_between(ratios, *, apart_even, spread=0.01):
     for kind, apart in (("", np.abs(ratios)), ("even_", np.full(n, apart_even))):
         rows[f"{kind}bright"] = bright
         rows[f"{kind}other"] = bright * np.exp(ratios)
-        rows[f"{kind}spread"], rows[f"{kind}patches"] = spread, 40
+        rows[f"{kind}spread"] = even_spread if kind else spread
+        rows[f"{kind}patches"] = 40
         rows[f"{kind}apart"] = apart
-        rows[f"{kind}slope"], rows[f"{kind}error"], rows[f"{kind}cross"] = 1.0, 0.01, np.nan
+        rows[f"{kind}slope"], rows[f"{kind}error"], rows[f"{kind}cross"] = np.nan, np.nan, np.nan
+        rows[f"{kind}low"] = 0.5 * bright
     return rows
 
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_only_overlaps_of_trusted_links_decide_on_light(trusted):
     ratios = np.tile([0.3, -0.3], 5)
-    seams = seams_between(ratios, apart_even=0.01)
+    seams = seams_between(ratios, apart_even=0.01, spread=0.2)
     places = pd.DataFrame({"id": np.arange(11)})
     links = seams[["first", "second"]].assign(trusted=trusted)
     found = level_tiles(places, links, seams, {"dark": [0.0]}).iloc[0]
@@ -431,6 +433,38 @@ def test_a_step_between_two_halves_is_levelled_though_most_overlaps_agree(step):
     assert (made["steps"] == 0).all()
     left = level_tiles(places, links, seams, {"dark": [0.0]}, gains="no")
     assert (left["steps"] == (n if step > 1.2 else 0)).all()
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_the_flat_field_is_used_if_it_helps_beside_the_gains(helps):
+    pairs = grid_pairs(4)
+    gains = np.where(np.arange(16) % 2, 1.2, 1.0)
+    ratios = np.log(gains[pairs[:, 1]] / gains[pairs[:, 0]])
+    seams, links = seams_of_grid(pairs, ratios)
+    seams["spread"], seams["even_spread"] = 0.05, 0.01 if helps else 0.05
+    seams["even_apart"] = 0.5 * seams["apart"]  # as a flat-field may make them seem
+    seams["even_other"] = seams["even_bright"] * np.exp(0.5 * ratios)
+    made = level_tiles(pd.DataFrame({"id": np.arange(16)}), links, seams, {"dark": [0.0]})
+    assert (made["even"] == helps).all()
+    left = made["gain"] * (np.sqrt(gains) if helps else gains)
+    assert left.max() / left.min() < 1.01
+
+
+def test_a_line_that_the_others_contradict_decides_nothing():
+    pairs = grid_pairs(4)
+    gains = np.where(np.arange(16) % 3, 1.2, 1.0)
+    seams, links = seams_of_grid(pairs, np.zeros(len(pairs)))
+    for kind in ("", "even_"):
+        seams[[f"{kind}bright", f"{kind}other", f"{kind}spread", f"{kind}apart"]] = np.nan
+        seams[f"{kind}patches"] = 0  # cells on nothing: only the lines tell
+        seams[f"{kind}slope"] = gains[pairs[:, 1]] / gains[pairs[:, 0]]
+        seams[f"{kind}cross"] = np.where(seams[f"{kind}slope"] == 1, np.inf, 100.0)
+        seams[f"{kind}error"], seams[f"{kind}low"] = 0.003, 110.0
+        seams.loc[5, f"{kind}slope"] = 14.0
+    made = level_tiles(pd.DataFrame({"id": np.arange(16)}), links, seams, {"dark": [108.0]})
+    left = made["gain"] * gains
+    assert left.max() / left.min() < 1.01
+    assert made["pivot"].iloc[0] == 100.0
 
 
 @pytest.mark.parametrize("gains", [(1.2, 1.0), (1.0, 1.2, 1.0), (1.0, 1.0, 1.2)])
