@@ -32,6 +32,8 @@ PRIOR = 1e-2
 """What holds gains at 1 where overlaps tell nothing, as a share of what a good overlap counts."""
 USUAL_GAIN = 0.3
 """By how much gains differ, as logarithms, where overlaps tell nothing."""
+SURE = 0.03
+"""Error of a slope up to which it is believed without knowing what is counted without light."""
 MOST = 2.0
 """Gains beyond this, or its inverse, are no matter of the camera any more: it is said."""
 
@@ -50,7 +52,7 @@ def estimate_gains(
     dark
         What the camera counts without light. If not given, it is where the lines between the counts
         of neighbours cross, which tells it as soon as gains differ and tiles are not evenly bright;
-        else, and that is said, 0.
+        if nothing tells it, 0 is taken for overlaps that are evenly bright.
     channel
         Number of the channel.
     threads
@@ -70,9 +72,11 @@ def estimate_gains(
     ((2,), True)
     """
     look = partial(lines_of_overlaps, lattice, channel=channel, threads=threads)
-    if dark is None:
-        dark = _dark_of(look(None)[2])
     pairs, axes, lines = look(dark)
+    if dark is None:
+        dark = _dark_of(lines)
+        through = look(dark or 0.0)[2]
+        lines = through if dark is not None else np.where(lines[1] > SURE**-2, lines, through)
     logs = gains_of(len(lattice), pairs, lines[0], lines[1], axes)
     far = np.flatnonzero(np.abs(logs) > np.log(MOST))
     if len(far):
@@ -92,19 +96,17 @@ def lines_of_overlaps(
     return each_overlap(lattice, compare, len(Line._fields), channel=channel, threads=threads)
 
 
-def _dark_of(lines: np.ndarray) -> float:
-    """What the camera counts without light, as lines between neighbours tell it."""
+def _dark_of(lines: np.ndarray) -> float | None:
+    """What the camera counts without light, if lines between neighbours tell it."""
     seen = lines[:, lines[1] > 0]
     slopes, trust, first, _, _ = seen
     usual = float(np.median(first)) if len(first) else 0.0
     crossings = np.array([Line(*of).cross for of in seen.T])
     found = common_count(slopes, trust**-0.5, crossings, usual)
-    if found is None:
-        log.info(
-            "what the camera counts without light is taken to be 0: nothing tells it; say dark="
-        )
-        return 0.0
-    log.info("without light the camera counts %.4g, as differences of gains tell", found)
+    log.info(
+        "without light the camera counts %s, as differences of gains tell",
+        "0 or anything else" if found is None else f"{found:.4g}",
+    )
     return found
 
 
