@@ -107,6 +107,7 @@ def judge(
     found: Sequence[Sequence[Candidate] | None],
     *,
     evident: float = EVIDENT,
+    reach: Sequence[float] | None = None,
 ) -> "pd.DataFrame":
     """What to believe of the candidates of all pairs.
 
@@ -122,6 +123,9 @@ def judge(
         Candidates of each pair; None where they do not overlap.
     evident
         Correlation from which a pair can be believed by itself.
+    reach
+        How far pairs were looked for, in pixels along each axis, if candidates do not tell: they do
+        where there are several of each pair.
 
     Returns
     -------
@@ -141,7 +145,10 @@ def judge(
     offsets = [np.reshape([c.offset_px for c in of], (-1, n)) for of in candidates]
     correlations = [correlations_of(of) for of in candidates]
     parities = parities_of(lattice, pairs.rows)
-    models = fit_steps(pairs.kinds, parities, offsets, correlations, nominal, evident=evident)
+    votes = [_votes(of) for of in candidates]
+    models = fit_steps(
+        pairs.kinds, parities, offsets, votes, nominal, evident=evident, reach=reach
+    )
     chance = _chance(offsets, correlations, models)
     records = []
     for k, of in enumerate(candidates):
@@ -170,6 +177,16 @@ def judge(
     names += ["likeness", "error_px"]
     names += [f"{what}_{dim}_px" for dim in dims for what in ("nominal", "offset", "model")]
     return pd.DataFrame.from_records(records, columns=names)
+
+
+def _votes(found: Sequence[Candidate]) -> np.ndarray:
+    """What candidates count for the model: their correlations, 0 where their own pixels refute them.
+
+    A pattern that stays on the camera matches by chance at the same wrong place in each pair, since
+    all of them compare the same two strips of it: that so many agree says nothing.
+    """
+    refuted = [_refuted(of) for of in found]
+    return np.where(refuted, 0.0, correlations_of(found))
 
 
 def _chance(
@@ -214,11 +231,16 @@ def _chosen(
     return best, "no better than chance"
 
 
+def _refuted(found: Candidate) -> bool:
+    """Whether the pixels that both show have nothing in common there."""
+    return bool(found.error_px) and not found.likeness >= LEAST_LIKENESS
+
+
 def _doubt(found: Candidate) -> str:
     """What the pixels themselves have against a candidate, if anything."""
     if not found.error_px:
         return ""
-    if found.likeness < LEAST_LIKENESS:
+    if _refuted(found):
         return "nothing in common, looked at closely"
     return "where exactly is not to be seen" if max(found.error_px) > MOST_ERROR_PX else ""
 
