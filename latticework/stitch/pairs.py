@@ -36,6 +36,8 @@ ENOUGH = 20_000
 """Pixels of a strip by which its brightness is judged."""
 EDGE_PX = 4
 """Pixels that are left out where a tile ends."""
+OF_CAMERA = 0.5
+"""Share of its correlation from which a match of each tile with itself tells of the camera."""
 LEAST_OVERLAP = 0.2
 """Share of the nominal overlap that has to overlap at a shift that counts."""
 
@@ -278,6 +280,54 @@ def confirm(
     )
 
 
+def is_of_the_camera(
+    first: Callable[[Box], np.ndarray],
+    second: Callable[[Box], np.ndarray],
+    shapes: tuple[Sequence[int], Sequence[int]],
+    candidate: Candidate,
+    dims: Sequence[str],
+    *,
+    dark: float | None = None,
+) -> bool:
+    """Whether each of two tiles matches itself there as the two match each other.
+
+    ::
+
+        first ┌───────┬──┐            second ┌──┬───────┐      compared: b of the first with d of
+              │a      │ b│                   │d │      e│      the second, and b with a, e with d:
+              └───────┴──┘                   └──┴───────┘      the same places of the camera
+
+    Dust and hot pixels do, and textures that repeat; what lies beneath the tiles does not.
+
+    Parameters
+    ----------
+    first, second, shapes, dims, dark
+        As for `match`.
+    candidate
+        Of `match`.
+    """
+    if tuple(shapes[0]) != tuple(shapes[1]):
+        return False
+    whole = [round(d) for d in candidate.offset_px]
+    far, near = strips(*shapes, whole, [0] * len(whole))
+    if far.shape != near.shape or not far.size:
+        return False
+    return all(
+        _match_of(tile(far), tile(near), dims, dark) > OF_CAMERA * candidate.correlation
+        for tile in (first, second)
+    )
+
+
+def _match_of(one: np.ndarray, other: np.ndarray, dims: Sequence[str], dark: float | None) -> float:
+    """Correlation of two strips of one shape as they lie."""
+    lights = _lights((one, other), dark)
+    if lights is None:
+        return 0.0
+    a, b = (view - view.mean() for view in (contrast(light, dims) for light in lights))
+    size = float(np.sqrt(np.square(a).sum() * np.square(b).sum()))
+    return float((a * b).sum()) / size if size > 0 else 0.0
+
+
 def _telling(boxes: tuple[Box, Box], lights: Sequence[np.ndarray], most: int) -> tuple[Box, Box]:
     """Two strips of one place, cut along their longest axis to the part that shows most.
 
@@ -319,4 +369,12 @@ def _lights(pixels: tuple[np.ndarray, np.ndarray], dark: float | None) -> list[n
     return [brightness(strip, dark=dark, typical=typical) for strip in pixels]
 
 
-__all__ = ["Candidate", "confirm", "correlations_of", "match", "reach_px", "strips"]
+__all__ = [
+    "Candidate",
+    "confirm",
+    "correlations_of",
+    "is_of_the_camera",
+    "match",
+    "reach_px",
+    "strips",
+]

@@ -146,9 +146,7 @@ def judge(
     correlations = [correlations_of(of) for of in candidates]
     parities = parities_of(lattice, pairs.rows)
     votes = [_votes(of) for of in candidates]
-    models = fit_steps(
-        pairs.kinds, parities, offsets, votes, nominal, evident=evident, reach=reach
-    )
+    models = fit_steps(pairs.kinds, parities, offsets, votes, nominal, evident=evident, reach=reach)
     chance = _chance(offsets, correlations, models)
     records = []
     for k, of in enumerate(candidates):

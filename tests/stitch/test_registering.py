@@ -11,7 +11,7 @@ import latticework as lw
 from latticework.errors import LatticeError
 from latticework.stitch import place, register
 from latticework.stitch.refining import refine
-from latticework.stitch.stage_model import fit_steps
+from latticework.stitch.stage_model import fit_step, fit_steps
 from tests.stitch.acquisitions import lattice_of
 
 
@@ -257,3 +257,31 @@ def test_an_offset_that_is_hardly_seen_says_so():
     found = refine(views[0].astype("f4"), views[1].astype("f4"), (0.4, -0.4), "yx")
     assert max(found.error_px) < 0.05
     assert np.abs(found.shift).max() < 4 * max(found.error_px)
+
+
+def test_pairs_that_all_agree_have_a_model_however_little_else_is_found():
+    rng = np.random.default_rng(0)
+    pairs = [np.array([[0.0, 90.0]]) + rng.uniform(-1, 1, (1, 2)) for _ in range(20)]
+    alone = fit_step(pairs, [np.array([0.45])] * 20, (0, 90), reach=(16, 16))
+    assert alone.votes == 20
+    others = [np.concatenate([of, (0, 90) + rng.uniform(-16, 16, (4, 2))]) for of in pairs]
+    beside = fit_step(others, [np.array([0.45, 0, 0, 0, 0])] * 20, (0, 90))
+    assert beside.votes == 20
+    few = fit_step(others[:3], [np.array([0.45, 0, 0, 0, 0])] * 3, (0, 90), reach=(1, 1))
+    assert few.votes == 0  # so near, they had to agree
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pattern_that_stays_on_the_camera_tells_nothing_of_the_stage(seed):
+    rng = np.random.default_rng(seed)
+    y, x = np.indices((128, 128))
+    dust = np.ones((128, 128))
+    for row, column, size, depth in rng.uniform((0, 0, 2, 0.1), (128, 128, 6, 0.5), (15, 4)):
+        dust -= depth * np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * size**2))
+    arrays = [(rng.poisson(500 * dust.clip(0.2)) + 100).astype("u2") for _ in range(9)]
+    places = list(np.ndindex(3, 3))
+    lattice = lattice_of(arrays, places, [(90.0 * row, 90.0 * column) for row, column in places])
+    links = register(lattice)
+    assert not links.trusted.any()
+    models = links[["model_y_px", "model_x_px"]].to_numpy()
+    np.testing.assert_allclose(models, links[["nominal_y_px", "nominal_x_px"]], atol=1e-9)
