@@ -153,7 +153,7 @@ def _confirmed(
     dims: Sequence[str],
     dark: float | None,
 ) -> list[Candidate]:
-    """Places with offsets that are exact where they may be believed; those of the camera refuted."""
+    """Places with offsets that are exact where they may be believed; the camera's are refuted."""
     plain = bool(places) and stands_out(places)
     result = list(places)
     for k, of in enumerate(places[:FOLLOWED]):

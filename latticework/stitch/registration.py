@@ -15,7 +15,14 @@ from latticework.lattice.lattice import Label, Lattice
 from latticework.stitch.far_pairs import farther, parities_of
 from latticework.stitch.large_pairs import match_strips
 from latticework.stitch.pairs import Candidate, correlations_of
-from latticework.stitch.stage_model import EVIDENT, StepModel, fit_steps, stands_out
+from latticework.stitch.stage_model import (
+    EVIDENT,
+    LEAST_GATE_PX,
+    RIVAL,
+    StepModel,
+    fit_steps,
+    stands_out,
+)
 from latticework.stitch.tiles import NO_OVERLAP, Pairs, overlapping, read_tile
 
 if TYPE_CHECKING:
@@ -25,6 +32,8 @@ LEAST_CORRELATION = 0.08
 """What is below has nothing in common."""
 LEAST_LIKENESS, MOST_ERROR_PX = 0.2, 0.5
 """What a fit of the pixels themselves has to reach, and how unsure it may be."""
+SURE_LIKENESS, SURE_ERROR_PX = 0.5, 0.3
+"""What it has to reach to leave no doubt."""
 CHANCE = 99.0
 """Percentile of the correlations of wrong places that a right one has to exceed."""
 
@@ -178,7 +187,7 @@ def judge(
 
 
 def _votes(found: Sequence[Candidate]) -> np.ndarray:
-    """What candidates count for the model: their correlations, 0 where their own pixels refute them.
+    """What candidates count for the model: correlations, 0 where their own pixels refute them.
 
     A pattern that stays on the camera matches by chance at the same wrong place in each pair, since
     all of them compare the same two strips of it: that so many agree says nothing.
@@ -210,23 +219,55 @@ def _chosen(
     """The candidate to go by, and why it is not to be trusted (empty if it is)."""
     if not found:
         return None, "nothing to compare: no contrast, or saturated"
-    inside = [k for k, of in enumerate(found) if model.admits(of.offset_px)]
-    if not inside:
-        plain = stands_out(found, at_least=evident)
+    if _is_right_by_itself(found, model):
+        return 0, ""
+    plain = stands_out(found, at_least=evident) and not _refuted(found[0])
+    inside = _admitted(found, model)
+    if not inside or (plain and RIVAL * found[0].correlation > found[inside[0]].correlation):
         return 0, "contradicts the other pairs" if plain else "nothing in common"
     best = inside[0]
     unsure = _doubt(found[best])
     if unsure:
         return best, unsure
-    if best == 0 and stands_out(found, at_least=evident):
+    if best == 0 and plain:
         return 0, ""
     if correlations[best] < LEAST_CORRELATION:  # 0 where noise would do as well
         return best, "nothing in common"
     if not model.votes:
         return best, "ambiguous: no other pairs to go by"
+    if any(_is_rival(found[k], found[best]) for k in inside):
+        return best, "ambiguous: what is seen repeats"
     if best == 0 or correlations[best] > chance:
         return best, ""
     return best, "no better than chance"
+
+
+def _admitted(found: Sequence[Candidate], model: StepModel) -> list[int]:
+    """Candidates that lie where the model may have them; those that pixels refute, if no others."""
+    inside = [k for k, of in enumerate(found) if model.admits(of.offset_px)]
+    if not model.votes:
+        return inside
+    return [k for k in inside if not _refuted(found[k])] or inside
+
+
+def _is_right_by_itself(found: Sequence[Candidate], model: StepModel) -> bool:
+    """Whether pixels leave no doubt of the best candidate, and the model hardly contradicts it."""
+    ahead = stands_out(found, at_least=LEAST_CORRELATION)
+    near = bool(model.votes) and model.admits(found[0].offset_px, by_itself=True)
+    return ahead and near and _is_sure(found[0])
+
+
+def _is_sure(found: Candidate) -> bool:
+    """Whether the pixels themselves leave no doubt of a candidate, unless what is seen repeats."""
+    exact = bool(found.error_px) and max(found.error_px) <= SURE_ERROR_PX
+    return exact and found.likeness >= SURE_LIKENESS
+
+
+def _is_rival(other: Candidate, best: Candidate) -> bool:
+    """Whether a pair may as well lie elsewhere, for all that the two candidates say."""
+    apart = np.abs(np.subtract(other.offset_px, best.offset_px)).max() > 2 * LEAST_GATE_PX
+    worse = bool(other.error_px) and _is_sure(best) and not _is_sure(other)
+    return bool(apart and not worse and other.correlation > RIVAL * best.correlation)
 
 
 def _refuted(found: Candidate) -> bool:

@@ -29,6 +29,8 @@ texture repeats."""
 EVIDENT, APART = 0.5, 0.15
 """Correlation of the best candidate of a pair, and how much better it is than the second, from
 which it is believed without a model; the second may be no rival to it either."""
+FEW = 10
+"""Votes that may be wrong by a factor of two about how much pairs differ."""
 LEAST_GATE_PX = 3.0
 """How far a pair may lie from its model, at least."""
 
@@ -49,10 +51,16 @@ class StepModel:
         """How far from the step a pair can lie and be believed."""
         return tuple(max(LEAST_GATE_PX, 6 * s + 1) for s in self.spread_px)
 
-    def admits(self, offset: Sequence[float]) -> bool:
-        """Whether a pair may lie like this; without a model nothing speaks against it."""
+    def admits(self, offset: Sequence[float], *, by_itself: bool = False) -> bool:
+        """Whether a pair may lie like this; without a model nothing speaks against it.
+
+        Few pairs tell little of how much pairs differ: what is right by itself may lie further away
+        the fewer there are.
+        """
+        wider = 1 + FEW / max(self.votes, 1) if by_itself else 1.0
         return not self.votes or all(
-            abs(d - m) <= g for d, m, g in zip(offset, self.step_px, self.gate_px, strict=True)
+            abs(d - m) <= wider * g
+            for d, m, g in zip(offset, self.step_px, self.gate_px, strict=True)
         )
 
 

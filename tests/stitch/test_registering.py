@@ -10,8 +10,11 @@ from scipy import ndimage
 import latticework as lw
 from latticework.errors import LatticeError
 from latticework.stitch import place, register
+from latticework.stitch.pairs import Candidate
 from latticework.stitch.refining import refine
+from latticework.stitch.registration import judge
 from latticework.stitch.stage_model import fit_step, fit_steps
+from latticework.stitch.tiles import overlapping
 from tests.stitch.acquisitions import lattice_of
 
 
@@ -264,7 +267,7 @@ def test_pairs_that_all_agree_have_a_model_however_little_else_is_found():
     pairs = [np.array([[0.0, 90.0]]) + rng.uniform(-1, 1, (1, 2)) for _ in range(20)]
     alone = fit_step(pairs, [np.array([0.45])] * 20, (0, 90), reach=(16, 16))
     assert alone.votes == 20
-    others = [np.concatenate([of, (0, 90) + rng.uniform(-16, 16, (4, 2))]) for of in pairs]
+    others = [np.concatenate([of, rng.uniform((-16, 74), (16, 106), (4, 2))]) for of in pairs]
     beside = fit_step(others, [np.array([0.45, 0, 0, 0, 0])] * 20, (0, 90))
     assert beside.votes == 20
     few = fit_step(others[:3], [np.array([0.45, 0, 0, 0, 0])] * 3, (0, 90), reach=(1, 1))
@@ -285,3 +288,38 @@ def test_a_pattern_that_stays_on_the_camera_tells_nothing_of_the_stage(seed):
     assert not links.trusted.any()
     models = links[["model_y_px", "model_x_px"]].to_numpy()
     np.testing.assert_allclose(models, links[["nominal_y_px", "nominal_x_px"]], atol=1e-9)
+
+
+def judged(x_offsets, *others):
+    """Links of a row of tiles, each found by (offset along x, correlation) as given."""
+    tiles = lw.Lattice.from_grid(
+        {"y": 1, "x": len(x_offsets) + 1},
+        tile_shape={"y": 256, "x": 256},
+        overlap={"x": 56},
+        dtype="u2",
+    )
+    found = [[Candidate((0.0, x), 0.9, 1.0, 0.05, 0.95, (0.03, 0.03))] for x in x_offsets]
+    for k, x, correlation in others:
+        of = Candidate((0.0, x), correlation, 1.0, 0.05, 0.95, (0.03, 0.03))
+        found[k] = sorted([*found[k], of], key=lambda of: -of.correlation)
+    return judge(tiles, overlapping(tiles), found)
+
+
+def test_three_pairs_that_agree_by_chance_do_not_overrule_a_fourth_that_is_plain_to_see():
+    links = judged([201.0, 201.2, 200.9, 207.5])
+    assert links.trusted.all()
+    many = judged([*[200.9, 201.0, 201.1] * 20, 209.0])
+    assert many.why.tolist() == [""] * 60 + ["contradicts the other pairs"]
+
+
+def test_what_is_plain_to_see_is_not_dropped_for_a_worse_match_where_the_others_lie():
+    links = judged([*[200.9, 201.0, 201.1] * 20, 214.0], (60, 200.0, 0.09))
+    assert links.why.iloc[60] == "contradicts the other pairs"
+    assert links.offset_x_px.iloc[60] == 214.0
+
+
+def test_of_two_places_as_good_where_the_stage_may_be_neither_is_believed():
+    offsets = [195.0, 199.0, 203.0, 207.0, 191.0, 211.0, 197.0, 205.0]
+    links = judged(offsets, (2, 179.0, 0.89), (3, 187.0, 0.1))
+    assert links.index[~links.trusted].tolist() == [2]
+    assert links.why[2] == "ambiguous: what is seen repeats"
