@@ -24,6 +24,7 @@ from latticework.stitch.stage_model import (
     stands_out,
 )
 from latticework.stitch.tiles import NO_OVERLAP, Pairs, overlapping, read_tile
+from latticework.stitch.unsure import where_no_others
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,9 @@ LEAST_CORRELATION = 0.08
 """What is below has nothing in common."""
 LEAST_LIKENESS, MOST_ERROR_PX = 0.2, 0.5
 """What a fit of the pixels themselves has to reach, and how unsure it may be."""
+UNSURE_PX = 1.0
+"""How unsure it may be where no others join two tiles and the stage is less sure."""
+UNSURE = "where exactly is not to be seen"
 SURE_LIKENESS, SURE_ERROR_PX = 0.5, 0.3
 """What it has to reach to leave no doubt."""
 CHANCE = 99.0
@@ -157,10 +161,13 @@ def judge(
     votes = [_votes(of) for of in candidates]
     models = fit_steps(pairs.kinds, parities, offsets, votes, nominal, evident=evident, reach=reach)
     chance = _chance(offsets, correlations, models)
+    told = [
+        _chosen(of, correlations[k], models[k], chance, evident) for k, of in enumerate(candidates)
+    ]
+    reasons = _with_unsure(lattice, pairs, candidates, told, models)
     records = []
     for k, of in enumerate(candidates):
-        chosen, why = _chosen(of, correlations[k], models[k], chance, evident)
-        why = NO_OVERLAP if apart[k] else why
+        chosen, why = told[k][0], NO_OVERLAP if apart[k] else reasons[k]
         at = of[chosen] if chosen is not None else None
         others = np.delete(correlations[k], chosen if chosen is not None else [])
         record: dict[str, Any] = {
@@ -184,6 +191,30 @@ def judge(
     names += ["likeness", "error_px"]
     names += [f"{what}_{dim}_px" for dim in dims for what in ("nominal", "offset", "model")]
     return pd.DataFrame.from_records(records, columns=names)
+
+
+def _with_unsure(
+    lattice: Lattice,
+    pairs: Pairs,
+    found: Sequence[Sequence[Candidate]],
+    told: Sequence[tuple[int | None, str]],
+    models: Sequence[StepModel],
+) -> list[str]:
+    """Why pairs are not to be trusted; not that they are unsure, where they are needed.
+
+    They are where no others join two tiles, and the stage is less sure than they are.
+    """
+    reasons = [why for _, why in told]
+    error = np.full(len(told), np.inf)
+    for k, (chosen, why) in enumerate(told):
+        if why == UNSURE and chosen is not None and models[k].votes:
+            of = found[k][chosen]
+            limit = np.clip(models[k].spread_px, MOST_ERROR_PX, UNSURE_PX)
+            if of.likeness >= SURE_LIKENESS and (np.array(of.error_px) <= limit).all():
+                error[k] = max(of.error_px)
+    trusted = np.array([not why for why in reasons], bool) & pairs.there
+    needed = where_no_others(len(lattice), pairs.rows, trusted, error)
+    return ["" if need else why for need, why in zip(needed.tolist(), reasons, strict=True)]
 
 
 def _votes(found: Sequence[Candidate]) -> np.ndarray:
@@ -281,7 +312,7 @@ def _doubt(found: Candidate) -> str:
         return ""
     if _refuted(found):
         return "nothing in common, looked at closely"
-    return "where exactly is not to be seen" if max(found.error_px) > MOST_ERROR_PX else ""
+    return UNSURE if max(found.error_px) > MOST_ERROR_PX else ""
 
 
 __all__ = ["judge", "register"]

@@ -15,6 +15,7 @@ from latticework.stitch.refining import refine
 from latticework.stitch.registration import judge
 from latticework.stitch.stage_model import fit_step, fit_steps
 from latticework.stitch.tiles import overlapping
+from latticework.stitch.unsure import where_no_others
 from tests.stitch.acquisitions import lattice_of
 
 
@@ -290,15 +291,19 @@ def test_a_pattern_that_stays_on_the_camera_tells_nothing_of_the_stage(seed):
     np.testing.assert_allclose(models, links[["nominal_y_px", "nominal_x_px"]], atol=1e-9)
 
 
-def judged(x_offsets, *others):
-    """Links of a row of tiles, each found by (offset along x, correlation) as given."""
+def judged(x_offsets, *others, errors=None):
+    """Links of a row of tiles, from one place for each pair, and others (pair, x, correlation)."""
     tiles = lw.Lattice.from_grid(
         {"y": 1, "x": len(x_offsets) + 1},
         tile_shape={"y": 256, "x": 256},
         overlap={"x": 56},
         dtype="u2",
     )
-    found = [[Candidate((0.0, x), 0.9, 1.0, 0.05, 0.95, (0.03, 0.03))] for x in x_offsets]
+    errors = errors or [0.03] * len(x_offsets)
+    found = [
+        [Candidate((0.0, x), 0.9, 1.0, 0.05, 0.95, (0.03, error))]
+        for x, error in zip(x_offsets, errors, strict=True)
+    ]
     for k, x, correlation in others:
         of = Candidate((0.0, x), correlation, 1.0, 0.05, 0.95, (0.03, 0.03))
         found[k] = sorted([*found[k], of], key=lambda of: -of.correlation)
@@ -323,3 +328,21 @@ def test_of_two_places_as_good_where_the_stage_may_be_neither_is_believed():
     links = judged(offsets, (2, 179.0, 0.89), (3, 187.0, 0.1))
     assert links.index[~links.trusted].tolist() == [2]
     assert links.why[2] == "ambiguous: what is seen repeats"
+
+
+def test_an_unsure_link_is_believed_where_nothing_better_is_known_and_the_stage_is_less_sure():
+    uneven = [195.0, 199.0, 203.0, 207.0, 193.0, 201.0]
+    errors = [0.03, 0.03, 0.8, 0.03, 0.03, 1.4]
+    links = judged(uneven, errors=errors)
+    assert links.why.tolist() == [*[""] * 5, "where exactly is not to be seen"]
+    even = [201.0, 201.1, 200.9, 201.0, 201.05, 200.95]
+    links = judged(even, errors=errors)  # the stage knows better
+    assert links.index[~links.trusted].tolist() == [2, 5]
+
+
+def test_unsure_links_do_not_close_loops_with_sure_ones():
+    rows = np.array([[0, 1], [1, 2], [0, 2], [3, 4], [4, 5], [3, 5], [2, 3], [0, 5]])
+    trusted = np.array([True, True, False, False, False, False, False, False])
+    error = np.array([np.inf, np.inf, 0.6, 0.7, 0.8, 0.9, 0.9, 0.8])
+    needed = where_no_others(6, rows, trusted, error)
+    assert needed.tolist() == [False, False, False, True, True, True, False, True]
