@@ -346,3 +346,16 @@ def test_unsure_links_do_not_close_loops_with_sure_ones():
     error = np.array([np.inf, np.inf, 0.6, 0.7, 0.8, 0.9, 0.9, 0.8])
     needed = where_no_others(6, rows, trusted, error)
     assert needed.tolist() == [False, False, False, True, True, True, False, True]
+
+
+def test_light_that_flickers_from_plane_to_plane_is_no_structure_along_z():
+    rng = np.random.default_rng(6)
+    scene = scene_of((30, 110, 200), rng, blur=2.0, contrast=100) - 200
+    arrays = [
+        (piece * rng.uniform(0.7, 1.3, (24, 1, 1)) + rng.normal(0, 6, piece.shape)).astype("u2")
+        for piece in (scene[2:26, :100, :100], scene[4:28, 3:103, 78:178])
+    ]
+    links = register(lattice_of(arrays, [(0, 0), (0, 1)], [(0, 0, 0), (0, 0, 80)]))
+    assert links.trusted.all()
+    found = links[["offset_z_px", "offset_y_px", "offset_x_px"]].to_numpy()
+    np.testing.assert_allclose(found, [[2, 3, 78]], atol=0.1)
