@@ -161,7 +161,7 @@ def _confirmed(
             continue
         sure = confirm(first, second, shapes, of, dims, dark=dark)
         refuted = not np.isfinite(sure.error_px).all()
-        if not refuted and is_of_the_camera(first, second, shapes, sure, dims, dark=dark):
+        if not refuted and is_of_the_camera(first, second, shapes, sure, dims):
             refuted = True
             sure = replace(of, likeness=0.0, error_px=(np.inf,) * len(of.offset_px))
         result[k] = sure

@@ -14,10 +14,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
 from latticework.lattice.geometry import Box
 from latticework.stitch.correlation import Correlation
-from latticework.stitch.filtering import SMALL_PX, SMALL_Z_PX, brightness, contrast, unsaturated
+from latticework.stitch.filtering import (
+    SMALL_PX,
+    SMALL_Z_PX,
+    brightness,
+    contrast,
+    cut_down,
+    unsaturated,
+)
 from latticework.stitch.refining import is_wide_enough, refine
 
 REACH = 0.035
@@ -38,6 +46,8 @@ EDGE_PX = 4
 """Pixels that are left out where a tile ends."""
 OF_CAMERA = 0.5
 """Share of its correlation from which a match of each tile with itself tells of the camera."""
+CAMERA_PIXELS, CAMERA_SIZES_PX = 40_000, (3, 21)
+"""Pixels by which that is told in volumes, and sizes between which structures are compared."""
 LEAST_OVERLAP = 0.2
 """Share of the nominal overlap that has to overlap at a shift that counts."""
 
@@ -286,8 +296,6 @@ def is_of_the_camera(
     shapes: tuple[Sequence[int], Sequence[int]],
     candidate: Candidate,
     dims: Sequence[str],
-    *,
-    dark: float | None = None,
 ) -> bool:
     """Whether each of two tiles matches itself there as the two match each other.
 
@@ -301,7 +309,7 @@ def is_of_the_camera(
 
     Parameters
     ----------
-    first, second, shapes, dims, dark
+    first, second, shapes, dims
         As for `match`.
     candidate
         Of `match`.
@@ -309,23 +317,42 @@ def is_of_the_camera(
     if tuple(shapes[0]) != tuple(shapes[1]):
         return False
     whole = [round(d) for d in candidate.offset_px]
-    far, near = strips(*shapes, whole, [0] * len(whole))
+    far, near = (
+        _middle(box, dims, CAMERA_PIXELS) for box in strips(*shapes, whole, [0] * len(whole))
+    )
     if far.shape != near.shape or not far.size:
         return False
     return all(
-        _match_of(tile(far), tile(near), dims, dark) > OF_CAMERA * candidate.correlation
+        _match_of(tile(far), tile(near), dims) > OF_CAMERA * candidate.correlation
         for tile in (first, second)
     )
 
 
-def _match_of(one: np.ndarray, other: np.ndarray, dims: Sequence[str], dark: float | None) -> float:
-    """Correlation of two strips of one shape as they lie."""
-    lights = _lights((one, other), dark)
-    if lights is None:
-        return 0.0
-    a, b = (view - view.mean() for view in (contrast(light, dims) for light in lights))
-    size = float(np.sqrt(np.square(a).sum() * np.square(b).sum()))
-    return float((a * b).sum()) / size if size > 0 else 0.0
+def _middle(box: Box, dims: Sequence[str], most: int) -> Box:
+    """The middle planes of a box, of so many pixels at most."""
+    if "z" not in dims or not box.size:
+        return box
+    axis = tuple(dims).index("z")
+    n = box.shape[axis]
+    kept = max(most * n // box.size, 1)
+    start, stop = list(box.start), list(box.stop)
+    if kept < n:
+        start[axis] += (n - kept) // 2
+        stop[axis] = start[axis] + kept
+    return Box(tuple(start), tuple(stop))
+
+
+def _match_of(one: np.ndarray, other: np.ndarray, dims: Sequence[str]) -> float:
+    """Correlation of two strips of one shape as they lie, of about what `contrast` would leave."""
+    narrow, wide = ([1 if dim == "z" else size for dim in dims] for size in CAMERA_SIZES_PX)
+    views = []
+    for strip in (one, other):
+        light = np.nan_to_num(strip.astype("f4"), nan=0.0, posinf=0.0, neginf=0.0)
+        view = ndimage.uniform_filter(light, narrow) - ndimage.uniform_filter(light, wide)
+        views.append(cut_down(view - view.mean()).ravel())
+    a, b = views
+    size = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / size if size > 0 else 0.0
 
 
 def _telling(boxes: tuple[Box, Box], lights: Sequence[np.ndarray], most: int) -> tuple[Box, Box]:
