@@ -48,6 +48,8 @@ OF_CAMERA = 0.5
 """Share of its correlation from which a match of each tile with itself tells of the camera."""
 CAMERA_PIXELS, CAMERA_SIZES_PX = 40_000, (3, 21)
 """Pixels by which that is told in volumes, and sizes between which structures are compared."""
+BESIDE_PX = 5
+"""How far beside the place they match less: a texture that repeats does not lie just so."""
 LEAST_OVERLAP = 0.2
 """Share of the nominal overlap that has to overlap at a shift that counts."""
 
@@ -323,7 +325,7 @@ def is_of_the_camera(
     if far.shape != near.shape or not far.size:
         return False
     return all(
-        _match_of(tile(far), tile(near), dims) > OF_CAMERA * candidate.correlation
+        _matches(tile(far), tile(near), dims, OF_CAMERA * candidate.correlation)
         for tile in (first, second)
     )
 
@@ -342,15 +344,31 @@ def _middle(box: Box, dims: Sequence[str], most: int) -> Box:
     return Box(tuple(start), tuple(stop))
 
 
-def _match_of(one: np.ndarray, other: np.ndarray, dims: Sequence[str]) -> float:
-    """Correlation of two strips of one shape as they lie, of about what `contrast` would leave."""
+def _matches(one: np.ndarray, other: np.ndarray, dims: Sequence[str], least: float) -> bool:
+    """Whether two strips of one shape match best as they lie, and so much at least.
+
+    Of about what `contrast` would leave of them.
+    """
     narrow, wide = ([1 if dim == "z" else size for dim in dims] for size in CAMERA_SIZES_PX)
     views = []
     for strip in (one, other):
         light = np.nan_to_num(strip.astype("f4"), nan=0.0, posinf=0.0, neginf=0.0)
         view = ndimage.uniform_filter(light, narrow) - ndimage.uniform_filter(light, wide)
-        views.append(cut_down(view - view.mean()).ravel())
-    a, b = views
+        views.append(cut_down(view - view.mean()))
+    centre = _match_of(*views)
+    if centre <= least:
+        return False
+    ahead, behind = slice(BESIDE_PX, None), slice(None, -BESIDE_PX)
+    for axis in (axis for axis, dim in enumerate(dims) if dim != "z"):
+        sides = [(slice(None),) * axis + (part,) for part in (ahead, behind)]
+        beside = [_match_of(views[0][a], views[1][b]) for a, b in (sides, sides[::-1])]
+        if max(beside) > centre:
+            return False
+    return True
+
+
+def _match_of(one: np.ndarray, other: np.ndarray) -> float:
+    a, b = one.ravel(), other.ravel()
     size = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / size if size > 0 else 0.0
 

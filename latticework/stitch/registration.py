@@ -33,6 +33,9 @@ LEAST_CORRELATION = 0.08
 """What is below has nothing in common."""
 LEAST_LIKENESS, MOST_ERROR_PX = 0.2, 0.5
 """What a fit of the pixels themselves has to reach, and how unsure it may be."""
+LIKELIER = 16.0
+"""By how much more, in squares of standard deviations, the other of two places as good has to lie
+off the model."""
 UNSURE_PX = 1.0
 """How unsure it may be where no others join two tiles and the stage is less sure."""
 UNSURE = "where exactly is not to be seen"
@@ -266,8 +269,9 @@ def _chosen(
         return best, "nothing in common"
     if not model.votes:
         return best, "ambiguous: no other pairs to go by"
-    if any(_is_rival(found[k], found[best]) for k in inside):
-        return best, "ambiguous: what is seen repeats"
+    rivals = [k for k in inside if _is_rival(found[k], found[best])]
+    if rivals:
+        return _likeliest(found, [best, *rivals], model)
     if best == 0 or correlations[best] > chance:
         return best, ""
     return best, "no better than chance"
@@ -299,6 +303,16 @@ def _is_rival(other: Candidate, best: Candidate) -> bool:
     apart = np.abs(np.subtract(other.offset_px, best.offset_px)).max() > 2 * LEAST_GATE_PX
     worse = bool(other.error_px) and _is_sure(best) and not _is_sure(other)
     return bool(apart and not worse and other.correlation > RIVAL * best.correlation)
+
+
+def _likeliest(
+    found: Sequence[Candidate], places: Sequence[int], model: StepModel
+) -> tuple[int, str]:
+    """Of places that are as good, as a texture that repeats has them, that nearest the model."""
+    far = {k: model.deviance(found[k].offset_px) for k in places}
+    nearest, second, *_ = sorted(places, key=lambda k: far[k])
+    sure = far[second] - far[nearest] > LIKELIER and not _doubt(found[nearest])
+    return nearest, "" if sure else "ambiguous: what is seen repeats"
 
 
 def _refuted(found: Candidate) -> bool:

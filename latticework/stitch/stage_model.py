@@ -63,6 +63,11 @@ class StepModel:
             for d, m, g in zip(offset, self.step_px, self.gate_px, strict=True)
         )
 
+    def deviance(self, offset: Sequence[float]) -> float:
+        """How far from the step a pair lies, as a sum of squares of standard deviations."""
+        apart = np.subtract(offset, self.step_px) / np.maximum(self.spread_px, 1.0)
+        return float(np.square(apart).sum())
+
 
 def is_evident(correlations: Sequence[float] | np.ndarray, *, at_least: float = EVIDENT) -> bool:
     """Whether the best candidate of a pair is right for all one can tell from the pair alone.
