@@ -256,15 +256,32 @@ def _chosen(
     if _is_right_by_itself(found, model):
         return 0, ""
     plain = stands_out(found, at_least=evident) and not _refuted(found[0])
-    inside = _admitted(found, model)
+    inside = [k for k, of in enumerate(found) if model.admits(of.offset_px)]
     if not inside or (plain and RIVAL * found[0].correlation > found[inside[0]].correlation):
         return 0, "contradicts the other pairs" if plain else "nothing in common"
     best = inside[0]
+    if best == 0 and plain and not _doubt(found[0]):
+        return 0, ""
+    next_best = next((k for k in inside if not _refuted(found[k])), best)
+    if model.votes and next_best != best:  # pixels refute the best; is there another to be trusted?
+        told = _by_the_model(found, correlations, next_best, inside, model, chance)
+        if not told[1]:
+            return told
+    return _by_the_model(found, correlations, best, inside, model, chance)
+
+
+def _by_the_model(
+    found: Sequence[Candidate],
+    correlations: np.ndarray,
+    best: int,
+    inside: Sequence[int],
+    model: StepModel,
+    chance: float,
+) -> tuple[int, str]:
+    """A candidate that the model admits, or one as good, and why it is not to be trusted."""
     unsure = _doubt(found[best])
     if unsure:
         return best, unsure
-    if best == 0 and plain:
-        return 0, ""
     if correlations[best] < LEAST_CORRELATION:  # 0 where noise would do as well
         return best, "nothing in common"
     if not model.votes:
@@ -272,17 +289,7 @@ def _chosen(
     rivals = [k for k in inside if _is_rival(found[k], found[best])]
     if rivals:
         return _likeliest(found, [best, *rivals], model)
-    if best == 0 or correlations[best] > chance:
-        return best, ""
-    return best, "no better than chance"
-
-
-def _admitted(found: Sequence[Candidate], model: StepModel) -> list[int]:
-    """Candidates that lie where the model may have them; those that pixels refute, if no others."""
-    inside = [k for k, of in enumerate(found) if model.admits(of.offset_px)]
-    if not model.votes:
-        return inside
-    return [k for k in inside if not _refuted(found[k])] or inside
+    return best, "" if best == 0 or correlations[best] > chance else "no better than chance"
 
 
 def _is_right_by_itself(found: Sequence[Candidate], model: StepModel) -> bool:
@@ -301,7 +308,7 @@ def _is_sure(found: Candidate) -> bool:
 def _is_rival(other: Candidate, best: Candidate) -> bool:
     """Whether a pair may as well lie elsewhere, for all that the two candidates say."""
     apart = np.abs(np.subtract(other.offset_px, best.offset_px)).max() > 2 * LEAST_GATE_PX
-    worse = bool(other.error_px) and _is_sure(best) and not _is_sure(other)
+    worse = _refuted(other) or (bool(other.error_px) and _is_sure(best) and not _is_sure(other))
     return bool(apart and not worse and other.correlation > RIVAL * best.correlation)
 
 
