@@ -95,10 +95,32 @@ def contrast(light: np.ndarray, dims: Sequence[str]) -> np.ndarray:
     narrow, wide = zip(*sigmas, strict=True)
     near = ndimage.gaussian_filter(light, narrow, truncate=3.0)
     near -= ndimage.gaussian_filter(light, wide, truncate=3.0)
+    near = level_planes(near, dims)
+    return cut_down(near)
+
+
+def cut_down(near: np.ndarray) -> np.ndarray:
+    """A contrast around 0, cut down in place where it glares."""
     most = GLARING * 1.4826 * float(np.median(np.abs(near.ravel()[:: max(near.size // ENOUGH, 1)])))
     if most > 0:
         np.clip(near, -most, most, out=near)
     return np.asarray(near)
+
+
+def level_planes(image: np.ndarray, dims: Sequence[str]) -> np.ndarray:
+    """An image with the mean of each plane along z taken off.
+
+    Light that flickers from plane to plane, or a gain for each plane, is no structure along z.
+
+    Examples
+    --------
+    >>> level_planes(np.array([[[1.0, 3.0]], [[5.0, 5.0]]]), "zyx").tolist()
+    [[[-1.0, 1.0]], [[0.0, 0.0]]]
+    """
+    if "z" not in dims or image.shape[tuple(dims).index("z")] == image.size:
+        return image
+    plane = tuple(axis for axis, dim in enumerate(dims) if dim != "z")
+    return np.asarray(image - image.mean(axis=plane, keepdims=True))
 
 
 def unsaturated(image: np.ndarray, dims: Sequence[str]) -> np.ndarray | None:
@@ -116,4 +138,4 @@ def unsaturated(image: np.ndarray, dims: Sequence[str]) -> np.ndarray | None:
     return np.asarray(np.logical_not(ndimage.maximum_filter(full, size)))
 
 
-__all__ = ["brightness", "comparable", "contrast", "unsaturated"]
+__all__ = ["brightness", "comparable", "contrast", "cut_down", "level_planes", "unsaturated"]

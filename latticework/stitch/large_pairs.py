@@ -21,7 +21,7 @@ import numpy as np
 
 from latticework.lattice.geometry import Box
 from latticework.stitch.filtering import comparable
-from latticework.stitch.pairs import Candidate, confirm, match, reach_px, strips
+from latticework.stitch.pairs import Candidate, confirm, is_of_the_camera, match, reach_px, strips
 from latticework.stitch.stage_model import stands_out
 
 Read = Callable[[Box], np.ndarray]
@@ -153,14 +153,21 @@ def _confirmed(
     dims: Sequence[str],
     dark: float | None,
 ) -> list[Candidate]:
-    """Places with offsets that are exact where they may be believed."""
-    worthy = 1 if places and stands_out(places) else FOLLOWED
-    return [
-        confirm(first, second, shapes, of, dims, dark=dark)
-        if k < worthy and of.correlation > of.by_chance
-        else of
-        for k, of in enumerate(places)
-    ]
+    """Places with offsets that are exact where they may be believed; the camera's are refuted."""
+    plain = bool(places) and stands_out(places)
+    result = list(places)
+    for k, of in enumerate(places[:FOLLOWED]):
+        if of.correlation <= of.by_chance:
+            continue
+        sure = confirm(first, second, shapes, of, dims, dark=dark)
+        refuted = not np.isfinite(sure.error_px).all()
+        if not refuted and is_of_the_camera(first, second, shapes, sure, dims):
+            refuted = True
+            sure = replace(of, likeness=0.0, error_px=(np.inf,) * len(of.offset_px))
+        result[k] = sure
+        if plain and not refuted:
+            break
+    return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
 from latticework.lattice.geometry import Box
 from latticework.stitch.correlation import Correlation
-from latticework.stitch.filtering import SMALL_PX, SMALL_Z_PX, brightness, contrast, unsaturated
+from latticework.stitch.filtering import (
+    SMALL_PX,
+    SMALL_Z_PX,
+    brightness,
+    contrast,
+    cut_down,
+    unsaturated,
+)
 from latticework.stitch.refining import is_wide_enough, refine
 
 REACH = 0.035
@@ -36,6 +44,12 @@ ENOUGH = 20_000
 """Pixels of a strip by which its brightness is judged."""
 EDGE_PX = 4
 """Pixels that are left out where a tile ends."""
+OF_CAMERA = 0.5
+"""Share of its correlation from which a match of each tile with itself tells of the camera."""
+CAMERA_PIXELS, CAMERA_SIZES_PX = 40_000, (3, 21)
+"""Pixels by which that is told in volumes, and sizes between which structures are compared."""
+BESIDE_PX = 5
+"""How far beside the place they match less: a texture that repeats does not lie just so."""
 LEAST_OVERLAP = 0.2
 """Share of the nominal overlap that has to overlap at a shift that counts."""
 
@@ -278,6 +292,87 @@ def confirm(
     )
 
 
+def is_of_the_camera(
+    first: Callable[[Box], np.ndarray],
+    second: Callable[[Box], np.ndarray],
+    shapes: tuple[Sequence[int], Sequence[int]],
+    candidate: Candidate,
+    dims: Sequence[str],
+) -> bool:
+    """Whether each of two tiles matches itself there as the two match each other.
+
+    ::
+
+        first ┌───────┬──┐            second ┌──┬───────┐      compared: b of the first with d of
+              │a      │ b│                   │d │      e│      the second, and b with a, e with d:
+              └───────┴──┘                   └──┴───────┘      the same places of the camera
+
+    Dust and hot pixels do, and textures that repeat; what lies beneath the tiles does not.
+
+    Parameters
+    ----------
+    first, second, shapes, dims
+        As for `match`.
+    candidate
+        Of `match`.
+    """
+    if tuple(shapes[0]) != tuple(shapes[1]):
+        return False
+    whole = [round(d) for d in candidate.offset_px]
+    far, near = (
+        _middle(box, dims, CAMERA_PIXELS) for box in strips(*shapes, whole, [0] * len(whole))
+    )
+    if far.shape != near.shape or not far.size:
+        return False
+    return all(
+        _matches(tile(far), tile(near), dims, OF_CAMERA * candidate.correlation)
+        for tile in (first, second)
+    )
+
+
+def _middle(box: Box, dims: Sequence[str], most: int) -> Box:
+    """The middle planes of a box, of so many pixels at most."""
+    if "z" not in dims or not box.size:
+        return box
+    axis = tuple(dims).index("z")
+    n = box.shape[axis]
+    kept = max(most * n // box.size, 1)
+    start, stop = list(box.start), list(box.stop)
+    if kept < n:
+        start[axis] += (n - kept) // 2
+        stop[axis] = start[axis] + kept
+    return Box(tuple(start), tuple(stop))
+
+
+def _matches(one: np.ndarray, other: np.ndarray, dims: Sequence[str], least: float) -> bool:
+    """Whether two strips of one shape match best as they lie, and so much at least.
+
+    Of about what `contrast` would leave of them.
+    """
+    narrow, wide = ([1 if dim == "z" else size for dim in dims] for size in CAMERA_SIZES_PX)
+    views = []
+    for strip in (one, other):
+        light = np.nan_to_num(strip.astype("f4"), nan=0.0, posinf=0.0, neginf=0.0)
+        view = ndimage.uniform_filter(light, narrow) - ndimage.uniform_filter(light, wide)
+        views.append(cut_down(view - view.mean()))
+    centre = _match_of(*views)
+    if centre <= least:
+        return False
+    ahead, behind = slice(BESIDE_PX, None), slice(None, -BESIDE_PX)
+    for axis in (axis for axis, dim in enumerate(dims) if dim != "z"):
+        sides = [(slice(None),) * axis + (part,) for part in (ahead, behind)]
+        beside = [_match_of(views[0][a], views[1][b]) for a, b in (sides, sides[::-1])]
+        if max(beside) > centre:
+            return False
+    return True
+
+
+def _match_of(one: np.ndarray, other: np.ndarray) -> float:
+    a, b = one.ravel(), other.ravel()
+    size = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / size if size > 0 else 0.0
+
+
 def _telling(boxes: tuple[Box, Box], lights: Sequence[np.ndarray], most: int) -> tuple[Box, Box]:
     """Two strips of one place, cut along their longest axis to the part that shows most.
 
@@ -319,4 +414,12 @@ def _lights(pixels: tuple[np.ndarray, np.ndarray], dark: float | None) -> list[n
     return [brightness(strip, dark=dark, typical=typical) for strip in pixels]
 
 
-__all__ = ["Candidate", "confirm", "correlations_of", "match", "reach_px", "strips"]
+__all__ = [
+    "Candidate",
+    "confirm",
+    "correlations_of",
+    "is_of_the_camera",
+    "match",
+    "reach_px",
+    "strips",
+]

@@ -150,8 +150,13 @@ def register_points(
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         seen = list(pool.map(look, range(len(pairs.rows))))
+    largest = tuple(pairs.sizes.max(axis=0).tolist())
     links = judge(
-        lattice, pairs, [None if of is None else of.candidates for of in seen], evident=EVIDENT
+        lattice,
+        pairs,
+        [None if of is None else of.candidates for of in seen],
+        evident=EVIDENT,
+        reach=reach_px(largest, pairs.dims) if reach is None else reach,
     )
     nothing = pairs.there & links.correlation.isna().to_numpy()
     links.loc[nothing, "why"] = "too few spots that both tiles show"

@@ -23,6 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, ndimage
 
+from latticework.stitch.filtering import level_planes
+
 SMOOTH_PX, SMOOTH_Z_PX = 0.75, 0.6
 """Standard deviation of the Gaussian."""
 TAIL = 4.0
@@ -196,7 +198,8 @@ def _local(image: np.ndarray, dims: Sequence[str]) -> np.ndarray:
     place, so that this draws nothing aside.
     """
     size = [WIDE_Z_PX if dim == "z" else WIDE_PX for dim in dims]
-    return np.asarray(image - ndimage.uniform_filter(image, size, mode="reflect")).ravel()
+    local = np.asarray(image - ndimage.uniform_filter(image, size, mode="reflect"))
+    return level_planes(local, dims).ravel()
 
 
 def _iterate(

@@ -15,8 +15,16 @@ from latticework.lattice.lattice import Label, Lattice
 from latticework.stitch.far_pairs import farther, parities_of
 from latticework.stitch.large_pairs import match_strips
 from latticework.stitch.pairs import Candidate, correlations_of
-from latticework.stitch.stage_model import EVIDENT, StepModel, fit_steps, stands_out
+from latticework.stitch.stage_model import (
+    EVIDENT,
+    LEAST_GATE_PX,
+    RIVAL,
+    StepModel,
+    fit_steps,
+    stands_out,
+)
 from latticework.stitch.tiles import NO_OVERLAP, Pairs, overlapping, read_tile
+from latticework.stitch.unsure import where_no_others
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +33,14 @@ LEAST_CORRELATION = 0.08
 """What is below has nothing in common."""
 LEAST_LIKENESS, MOST_ERROR_PX = 0.2, 0.5
 """What a fit of the pixels themselves has to reach, and how unsure it may be."""
+LIKELIER = 16.0
+"""By how much more, in squares of standard deviations, the other of two places as good has to lie
+off the model."""
+UNSURE_PX = 1.0
+"""How unsure it may be where no others join two tiles and the stage is less sure."""
+UNSURE = "where exactly is not to be seen"
+SURE_LIKENESS, SURE_ERROR_PX = 0.5, 0.3
+"""What it has to reach to leave no doubt."""
 CHANCE = 99.0
 """Percentile of the correlations of wrong places that a right one has to exceed."""
 
@@ -107,6 +123,7 @@ def judge(
     found: Sequence[Sequence[Candidate] | None],
     *,
     evident: float = EVIDENT,
+    reach: Sequence[float] | None = None,
 ) -> "pd.DataFrame":
     """What to believe of the candidates of all pairs.
 
@@ -122,6 +139,9 @@ def judge(
         Candidates of each pair; None where they do not overlap.
     evident
         Correlation from which a pair can be believed by itself.
+    reach
+        How far pairs were looked for, in pixels along each axis, if candidates do not tell: they do
+        where there are several of each pair.
 
     Returns
     -------
@@ -141,12 +161,16 @@ def judge(
     offsets = [np.reshape([c.offset_px for c in of], (-1, n)) for of in candidates]
     correlations = [correlations_of(of) for of in candidates]
     parities = parities_of(lattice, pairs.rows)
-    models = fit_steps(pairs.kinds, parities, offsets, correlations, nominal, evident=evident)
+    votes = [_votes(of) for of in candidates]
+    models = fit_steps(pairs.kinds, parities, offsets, votes, nominal, evident=evident, reach=reach)
     chance = _chance(offsets, correlations, models)
+    told = [
+        _chosen(of, correlations[k], models[k], chance, evident) for k, of in enumerate(candidates)
+    ]
+    reasons = _with_unsure(lattice, pairs, candidates, told, models)
     records = []
     for k, of in enumerate(candidates):
-        chosen, why = _chosen(of, correlations[k], models[k], chance, evident)
-        why = NO_OVERLAP if apart[k] else why
+        chosen, why = told[k][0], NO_OVERLAP if apart[k] else reasons[k]
         at = of[chosen] if chosen is not None else None
         others = np.delete(correlations[k], chosen if chosen is not None else [])
         record: dict[str, Any] = {
@@ -172,6 +196,40 @@ def judge(
     return pd.DataFrame.from_records(records, columns=names)
 
 
+def _with_unsure(
+    lattice: Lattice,
+    pairs: Pairs,
+    found: Sequence[Sequence[Candidate]],
+    told: Sequence[tuple[int | None, str]],
+    models: Sequence[StepModel],
+) -> list[str]:
+    """Why pairs are not to be trusted; not that they are unsure, where they are needed.
+
+    They are where no others join two tiles, and the stage is less sure than they are.
+    """
+    reasons = [why for _, why in told]
+    error = np.full(len(told), np.inf)
+    for k, (chosen, why) in enumerate(told):
+        if why == UNSURE and chosen is not None and models[k].votes:
+            of = found[k][chosen]
+            limit = np.clip(models[k].spread_px, MOST_ERROR_PX, UNSURE_PX)
+            if of.likeness >= SURE_LIKENESS and (np.array(of.error_px) <= limit).all():
+                error[k] = max(of.error_px)
+    trusted = np.array([not why for why in reasons], bool) & pairs.there
+    needed = where_no_others(len(lattice), pairs.rows, trusted, error)
+    return ["" if need else why for need, why in zip(needed.tolist(), reasons, strict=True)]
+
+
+def _votes(found: Sequence[Candidate]) -> np.ndarray:
+    """What candidates count for the model: correlations, 0 where their own pixels refute them.
+
+    A pattern that stays on the camera matches by chance at the same wrong place in each pair, since
+    all of them compare the same two strips of it: that so many agree says nothing.
+    """
+    refuted = [_refuted(of) for of in found]
+    return np.where(refuted, 0.0, correlations_of(found))
+
+
 def _chance(
     offsets: Sequence[np.ndarray], correlations: Sequence[np.ndarray], models: Sequence[StepModel]
 ) -> float:
@@ -195,32 +253,87 @@ def _chosen(
     """The candidate to go by, and why it is not to be trusted (empty if it is)."""
     if not found:
         return None, "nothing to compare: no contrast, or saturated"
+    if _is_right_by_itself(found, model):
+        return 0, ""
+    plain = stands_out(found, at_least=evident) and not _refuted(found[0])
     inside = [k for k, of in enumerate(found) if model.admits(of.offset_px)]
-    if not inside:
-        plain = stands_out(found, at_least=evident)
+    if not inside or (plain and RIVAL * found[0].correlation > found[inside[0]].correlation):
         return 0, "contradicts the other pairs" if plain else "nothing in common"
     best = inside[0]
+    if best == 0 and plain and not _doubt(found[0]):
+        return 0, ""
+    next_best = next((k for k in inside if not _refuted(found[k])), best)
+    if model.votes and next_best != best:  # pixels refute the best; is there another to be trusted?
+        told = _by_the_model(found, correlations, next_best, inside, model, chance)
+        if not told[1]:
+            return told
+    return _by_the_model(found, correlations, best, inside, model, chance)
+
+
+def _by_the_model(
+    found: Sequence[Candidate],
+    correlations: np.ndarray,
+    best: int,
+    inside: Sequence[int],
+    model: StepModel,
+    chance: float,
+) -> tuple[int, str]:
+    """A candidate that the model admits, or one as good, and why it is not to be trusted."""
     unsure = _doubt(found[best])
     if unsure:
         return best, unsure
-    if best == 0 and stands_out(found, at_least=evident):
-        return 0, ""
     if correlations[best] < LEAST_CORRELATION:  # 0 where noise would do as well
         return best, "nothing in common"
     if not model.votes:
         return best, "ambiguous: no other pairs to go by"
-    if best == 0 or correlations[best] > chance:
-        return best, ""
-    return best, "no better than chance"
+    rivals = [k for k in inside if _is_rival(found[k], found[best])]
+    if rivals:
+        return _likeliest(found, [best, *rivals], model)
+    return best, "" if best == 0 or correlations[best] > chance else "no better than chance"
+
+
+def _is_right_by_itself(found: Sequence[Candidate], model: StepModel) -> bool:
+    """Whether pixels leave no doubt of the best candidate, and the model hardly contradicts it."""
+    ahead = stands_out(found, at_least=LEAST_CORRELATION)
+    near = bool(model.votes) and model.admits(found[0].offset_px, by_itself=True)
+    return ahead and near and _is_sure(found[0])
+
+
+def _is_sure(found: Candidate) -> bool:
+    """Whether the pixels themselves leave no doubt of a candidate, unless what is seen repeats."""
+    exact = bool(found.error_px) and max(found.error_px) <= SURE_ERROR_PX
+    return exact and found.likeness >= SURE_LIKENESS
+
+
+def _is_rival(other: Candidate, best: Candidate) -> bool:
+    """Whether a pair may as well lie elsewhere, for all that the two candidates say."""
+    apart = np.abs(np.subtract(other.offset_px, best.offset_px)).max() > 2 * LEAST_GATE_PX
+    worse = _refuted(other) or (bool(other.error_px) and _is_sure(best) and not _is_sure(other))
+    return bool(apart and not worse and other.correlation > RIVAL * best.correlation)
+
+
+def _likeliest(
+    found: Sequence[Candidate], places: Sequence[int], model: StepModel
+) -> tuple[int, str]:
+    """Of places that are as good, as a texture that repeats has them, that nearest the model."""
+    far = {k: model.deviance(found[k].offset_px) for k in places}
+    nearest, second, *_ = sorted(places, key=lambda k: far[k])
+    sure = far[second] - far[nearest] > LIKELIER and not _doubt(found[nearest])
+    return nearest, "" if sure else "ambiguous: what is seen repeats"
+
+
+def _refuted(found: Candidate) -> bool:
+    """Whether the pixels that both show have nothing in common there."""
+    return bool(found.error_px) and not found.likeness >= LEAST_LIKENESS
 
 
 def _doubt(found: Candidate) -> str:
     """What the pixels themselves have against a candidate, if anything."""
     if not found.error_px:
         return ""
-    if found.likeness < LEAST_LIKENESS:
+    if _refuted(found):
         return "nothing in common, looked at closely"
-    return "where exactly is not to be seen" if max(found.error_px) > MOST_ERROR_PX else ""
+    return UNSURE if max(found.error_px) > MOST_ERROR_PX else ""
 
 
 __all__ = ["judge", "register"]

@@ -29,6 +29,8 @@ texture repeats."""
 EVIDENT, APART = 0.5, 0.15
 """Correlation of the best candidate of a pair, and how much better it is than the second, from
 which it is believed without a model; the second may be no rival to it either."""
+FEW = 10
+"""Votes that may be wrong by a factor of two about how much pairs differ."""
 LEAST_GATE_PX = 3.0
 """How far a pair may lie from its model, at least."""
 
@@ -49,11 +51,22 @@ class StepModel:
         """How far from the step a pair can lie and be believed."""
         return tuple(max(LEAST_GATE_PX, 6 * s + 1) for s in self.spread_px)
 
-    def admits(self, offset: Sequence[float]) -> bool:
-        """Whether a pair may lie like this; without a model nothing speaks against it."""
+    def admits(self, offset: Sequence[float], *, by_itself: bool = False) -> bool:
+        """Whether a pair may lie like this; without a model nothing speaks against it.
+
+        Few pairs tell little of how much pairs differ: what is right by itself may lie further away
+        the fewer there are.
+        """
+        wider = 1 + FEW / max(self.votes, 1) if by_itself else 1.0
         return not self.votes or all(
-            abs(d - m) <= g for d, m, g in zip(offset, self.step_px, self.gate_px, strict=True)
+            abs(d - m) <= wider * g
+            for d, m, g in zip(offset, self.step_px, self.gate_px, strict=True)
         )
+
+    def deviance(self, offset: Sequence[float]) -> float:
+        """How far from the step a pair lies, as a sum of squares of standard deviations."""
+        apart = np.subtract(offset, self.step_px) / np.maximum(self.spread_px, 1.0)
+        return float(np.square(apart).sum())
 
 
 def is_evident(correlations: Sequence[float] | np.ndarray, *, at_least: float = EVIDENT) -> bool:
@@ -88,6 +101,7 @@ def fit_step(
     nominal: Sequence[float] | np.ndarray,
     *,
     evident: float = EVIDENT,
+    reach: Sequence[float] | None = None,
 ) -> StepModel:
     """The model of pairs that should lie alike.
 
@@ -96,11 +110,14 @@ def fit_step(
     offsets
         For each pair the offsets of its candidates, (candidates, axes), in pixels.
     correlations
-        For each pair the correlations of these.
+        For each pair the correlations of these; 0 for those that do not count.
     nominal
         The step without a model.
     evident
         Correlation from which a pair can be believed without a model.
+    reach
+        How far from there pairs were looked for, in pixels along each axis. If not given, as far as
+        candidates lie apart, those that do not count as well.
 
     Examples
     --------
@@ -127,7 +144,9 @@ def fit_step(
     votes = np.concatenate([np.reshape(pair, (-1, n)) for pair in offsets])
     weight = np.clip(np.concatenate([np.asarray(c, "f8") for c in correlations]), 0, 1)
     best, support = _densest(votes, weight, owner)
-    if best is None or support < LEAST_VOTES or _by_chance(support, votes[weight > 0]):
+    room = np.ptp(votes, axis=0) if reach is None else 2 * np.asarray(reach, "f8")
+    chance = best is None or _by_chance(support, int((weight > 0).sum()), room + 1)
+    if best is None or support < LEAST_VOTES or chance:
         return none
     centre, width = best, np.full(n, WIDTH_PX)
     for _ in range(20):
@@ -164,17 +183,27 @@ def _densest(
     return votes[best], len(np.unique(owner[near[weight[near] > 0]]))
 
 
-def _by_chance(support: int, votes: np.ndarray) -> bool:
-    """Whether so many of these votes may lie together by chance, wherever that would be.
+def _by_chance(support: int, votes: int, sides: np.ndarray) -> bool:
+    """Whether so many of some votes may lie together by chance, wherever that would be.
 
     Scattered evenly, the number in a place is Poisson's; there are many places.
+
+    Parameters
+    ----------
+    support
+        Pairs that agree.
+    votes
+        How many there are.
+    sides
+        Of the box within which they could be, in pixels. Where they are does not tell that: all of
+        them may agree.
     """
     from scipy.special import gamma, gammainc
 
-    n = votes.shape[1]
-    room = float(np.prod(np.ptp(votes, axis=0) + 1))
+    n = len(sides)
+    room = float(np.prod(sides))
     place = np.pi ** (n / 2) / gamma(n / 2 + 1) * (3 * WIDTH_PX) ** n
-    expected = len(votes) * min(place / room, 1.0)
+    expected = votes * min(place / room, 1.0)
     at_one = float(gammainc(support, expected))  # so many or more
     return bool(at_one * max(room / place, 1.0) > CHANCE)
 
@@ -203,6 +232,7 @@ def fit_steps(
     nominal: np.ndarray,
     *,
     evident: float = EVIDENT,
+    reach: Sequence[float] | None = None,
 ) -> list[StepModel]:
     """The model of each pair.
 
@@ -216,8 +246,8 @@ def fit_steps(
         Of the candidates of each pair; see `fit_step`.
     nominal
         Nominal offsets, (pairs, axes); they may differ, models tell the difference from them.
-    evident
-        Correlation from which a pair can be believed without a model.
+    evident, reach
+        See `fit_step`.
     """
     result: list[StepModel] = [None] * len(kinds)  # type: ignore[list-item]
     groups: dict[Hashable, list[int]] = {}
@@ -226,7 +256,7 @@ def fit_steps(
     for members in groups.values():
         centre = np.median(nominal[members], axis=0)
         models = _of_one_kind(
-            members, parities, offsets, correlations, nominal, centre, evident=evident
+            members, parities, offsets, correlations, nominal, centre, evident=evident, reach=reach
         )
         for k in members:
             result[k] = _moved(models[parities[k]], nominal[k] - centre)
@@ -242,10 +272,12 @@ def _of_one_kind(
     centre: np.ndarray,
     *,
     evident: float,
+    reach: Sequence[float] | None,
 ) -> dict[int, StepModel]:
     def fit(chosen: Sequence[int]) -> StepModel:
         shifted = [np.asarray(offsets[k], "f8") - (nominal[k] - centre) for k in chosen]
-        return fit_step(shifted, [correlations[k] for k in chosen], centre, evident=evident)
+        votes = [correlations[k] for k in chosen]
+        return fit_step(shifted, votes, centre, evident=evident, reach=reach)
 
     shared = fit(members)
     parts = {p: [k for k in members if parities[k] == p] for p in (0, 1)}

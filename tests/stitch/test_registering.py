@@ -10,8 +10,12 @@ from scipy import ndimage
 import latticework as lw
 from latticework.errors import LatticeError
 from latticework.stitch import place, register
+from latticework.stitch.pairs import Candidate
 from latticework.stitch.refining import refine
-from latticework.stitch.stage_model import fit_steps
+from latticework.stitch.registration import judge
+from latticework.stitch.stage_model import fit_step, fit_steps
+from latticework.stitch.tiles import overlapping
+from latticework.stitch.unsure import where_no_others
 from tests.stitch.acquisitions import lattice_of
 
 
@@ -257,3 +261,101 @@ def test_an_offset_that_is_hardly_seen_says_so():
     found = refine(views[0].astype("f4"), views[1].astype("f4"), (0.4, -0.4), "yx")
     assert max(found.error_px) < 0.05
     assert np.abs(found.shift).max() < 4 * max(found.error_px)
+
+
+def test_pairs_that_all_agree_have_a_model_however_little_else_is_found():
+    rng = np.random.default_rng(0)
+    pairs = [np.array([[0.0, 90.0]]) + rng.uniform(-1, 1, (1, 2)) for _ in range(20)]
+    alone = fit_step(pairs, [np.array([0.45])] * 20, (0, 90), reach=(16, 16))
+    assert alone.votes == 20
+    others = [np.concatenate([of, rng.uniform((-16, 74), (16, 106), (4, 2))]) for of in pairs]
+    beside = fit_step(others, [np.array([0.45, 0, 0, 0, 0])] * 20, (0, 90))
+    assert beside.votes == 20
+    few = fit_step(others[:3], [np.array([0.45, 0, 0, 0, 0])] * 3, (0, 90), reach=(1, 1))
+    assert few.votes == 0  # so near, they had to agree
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pattern_that_stays_on_the_camera_tells_nothing_of_the_stage(seed):
+    rng = np.random.default_rng(seed)
+    y, x = np.indices((128, 128))
+    dust = np.ones((128, 128))
+    for row, column, size, depth in rng.uniform((0, 0, 2, 0.1), (128, 128, 6, 0.5), (15, 4)):
+        dust -= depth * np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * size**2))
+    arrays = [(rng.poisson(500 * dust.clip(0.2)) + 100).astype("u2") for _ in range(9)]
+    places = list(np.ndindex(3, 3))
+    lattice = lattice_of(arrays, places, [(90.0 * row, 90.0 * column) for row, column in places])
+    links = register(lattice)
+    assert not links.trusted.any()
+    models = links[["model_y_px", "model_x_px"]].to_numpy()
+    np.testing.assert_allclose(models, links[["nominal_y_px", "nominal_x_px"]], atol=1e-9)
+
+
+def judged(x_offsets, *others, errors=None):
+    """Links of a row of tiles, from one place for each pair, and others (pair, x, correlation)."""
+    tiles = lw.Lattice.from_grid(
+        {"y": 1, "x": len(x_offsets) + 1},
+        tile_shape={"y": 256, "x": 256},
+        overlap={"x": 56},
+        dtype="u2",
+    )
+    errors = errors or [0.03] * len(x_offsets)
+    found = [
+        [Candidate((0.0, x), 0.9, 1.0, 0.05, 0.95, (0.03, error))]
+        for x, error in zip(x_offsets, errors, strict=True)
+    ]
+    for k, x, correlation in others:
+        of = Candidate((0.0, x), correlation, 1.0, 0.05, 0.95, (0.03, 0.03))
+        found[k] = sorted([*found[k], of], key=lambda of: -of.correlation)
+    return judge(tiles, overlapping(tiles), found)
+
+
+def test_three_pairs_that_agree_by_chance_do_not_overrule_a_fourth_that_is_plain_to_see():
+    links = judged([201.0, 201.2, 200.9, 207.5])
+    assert links.trusted.all()
+    many = judged([*[200.9, 201.0, 201.1] * 20, 209.0])
+    assert many.why.tolist() == [""] * 60 + ["contradicts the other pairs"]
+
+
+def test_what_is_plain_to_see_is_not_dropped_for_a_worse_match_where_the_others_lie():
+    links = judged([*[200.9, 201.0, 201.1] * 20, 214.0], (60, 200.0, 0.09))
+    assert links.why.iloc[60] == "contradicts the other pairs"
+    assert links.offset_x_px.iloc[60] == 214.0
+
+
+def test_of_two_places_as_good_where_the_stage_may_be_neither_is_believed():
+    offsets = [195.0, 199.0, 203.0, 207.0, 191.0, 211.0, 197.0, 205.0]
+    links = judged(offsets, (2, 179.0, 0.89), (3, 187.0, 0.1))
+    assert links.index[~links.trusted].tolist() == [2]
+    assert links.why[2] == "ambiguous: what is seen repeats"
+
+
+def test_an_unsure_link_is_believed_where_nothing_better_is_known_and_the_stage_is_less_sure():
+    uneven = [195.0, 199.0, 203.0, 207.0, 193.0, 201.0]
+    errors = [0.03, 0.03, 0.8, 0.03, 0.03, 1.4]
+    links = judged(uneven, errors=errors)
+    assert links.why.tolist() == [*[""] * 5, "where exactly is not to be seen"]
+    even = [201.0, 201.1, 200.9, 201.0, 201.05, 200.95]
+    links = judged(even, errors=errors)  # the stage knows better
+    assert links.index[~links.trusted].tolist() == [2, 5]
+
+
+def test_unsure_links_do_not_close_loops_with_sure_ones():
+    rows = np.array([[0, 1], [1, 2], [0, 2], [3, 4], [4, 5], [3, 5], [2, 3], [0, 5]])
+    trusted = np.array([True, True, False, False, False, False, False, False])
+    error = np.array([np.inf, np.inf, 0.6, 0.7, 0.8, 0.9, 0.9, 0.8])
+    needed = where_no_others(6, rows, trusted, error)
+    assert needed.tolist() == [False, False, False, True, True, True, False, True]
+
+
+def test_light_that_flickers_from_plane_to_plane_is_no_structure_along_z():
+    rng = np.random.default_rng(6)
+    scene = scene_of((30, 110, 200), rng, blur=2.0, contrast=100) - 200
+    arrays = [
+        (piece * rng.uniform(0.7, 1.3, (24, 1, 1)) + rng.normal(0, 6, piece.shape)).astype("u2")
+        for piece in (scene[2:26, :100, :100], scene[4:28, 3:103, 78:178])
+    ]
+    links = register(lattice_of(arrays, [(0, 0), (0, 1)], [(0, 0, 0), (0, 0, 80)]))
+    assert links.trusted.all()
+    found = links[["offset_z_px", "offset_y_px", "offset_x_px"]].to_numpy()
+    np.testing.assert_allclose(found, [[2, 3, 78]], atol=0.1)
