@@ -29,7 +29,14 @@ from latticework.stages.ready.labelled import AnyTile, Pixels, labelled, like, t
 from latticework.stages.ready.stripe_evidence import certain_part, flatter, regular_stripes
 from latticework.stages.ready.stripe_ground import ground_part
 from latticework.stages.ready.stripe_levels import better_of, fit_levels
-from latticework.stages.ready.stripe_lines import DIM, LEAST_LENGTH, Lines, drop_of, lines_of
+from latticework.stages.ready.stripe_lines import (
+    DIM,
+    LEAST_LENGTH,
+    Lines,
+    drop_of,
+    lines_of,
+    no_ridges,
+)
 from latticework.stages.ready.stripe_profile import Fit, bands, errors, fit_profile, scales
 from latticework.stages.ready.stripe_shadows import certain_shadows
 from latticework.stages.ready.stripe_spectrum import everywhere, likely_part
@@ -297,6 +304,10 @@ def _stack(planes: list[Lines], width_px: float) -> list[Floats]:
             if flatter(plane.without(others[k]), plane.without(profiles[k])):
                 profiles[k] = others[k]
     profiles = _everywhere(planes, profiles, shadows, width_px)
+    profiles = [
+        no_ridges(profile) if plane.factors and plane.ground.any() else profile
+        for plane, profile in zip(planes, profiles, strict=True)
+    ]
     profiles = [
         wave + profile + ground_part(plane, profile, width_px)
         for wave, plane, profile in zip(waves, planes, profiles, strict=True)

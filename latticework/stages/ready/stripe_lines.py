@@ -24,6 +24,8 @@ DIM = 0.1
 """Share of the usual brightness below which little can be said of a multiplicative stripe."""
 COLUMNS, MOST_MEAN_PX = 128, 8
 """Pixels along the stripes are averaged, at most 8, as long as so many columns are left."""
+RIDGE, FOOT = 0.3, 0.03
+"""Logarithm of brightness from which on a line is a ridge, and down to which it reaches."""
 LEAST_SEEN = 0.4
 """Share of a stripe, of what is usual, that lines show which are within the specimen."""
 EDGE, EDGE_PX = 0.7, 16
@@ -120,6 +122,22 @@ def drop_of(length: int, angle_deg: float) -> Floats:
     return np.asarray(np.tan(np.radians(angle_deg)) * (np.arange(length) - 0.5 * (length - 1)))
 
 
+def no_ridges(profile: Floats) -> Floats:
+    """A profile of logarithms without lines that are much brighter than those around.
+
+    Beside an edge of the specimen that is a bright rim of it, whatever blocks agree about: a sheet
+    of light throws shadows.
+
+    Examples
+    --------
+    >>> no_ridges(np.array([0.0, 0.02, 0.2, 0.6, 0.3, 0.0, -0.4, 0.1, 0.0])).tolist()
+    [0.0, 0.02, 0.0, 0.0, 0.0, 0.0, -0.4, 0.1, 0.0]
+    """
+    runs, _ = ndimage.label(profile > FOOT)
+    ridges = np.unique(runs[profile > RIDGE])
+    return np.where(np.isin(runs, ridges) & (runs > 0), 0.0, profile)
+
+
 def _columns(plane: Singles, angle_deg: float) -> Singles:
     lines, length = plane.shape
     if angle_deg:
@@ -159,4 +177,4 @@ def _ground(values: Singles, known: npt.NDArray[np.bool_], width_px: float) -> S
     return np.asarray(wide - np.median(wide, axis=1, keepdims=True), np.float32)
 
 
-__all__ = ["Lines", "drop_of", "lines_of"]
+__all__ = ["Lines", "drop_of", "lines_of", "no_ridges"]
