@@ -140,6 +140,48 @@ def test_usual_names_need_no_pattern(tmp_path):
     assert lattice.position_um[4, 0] == 3 * 6
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tile_x{x:03d}_y{y:03d}.tif",
+        "x{x:03d}_y{y:03d}.tif",
+        "scan_X{x:02d}_Y{y:02d}.tif",
+        "img_x{x}y{y}.tif",
+        "img_y{y}x{x}.tif",
+        "col{x}_row{y}.tif",
+        "scan_Y{y:02d}_X{x:02d}.ome.tif",
+    ],
+)
+def test_usual_names_may_say_x_before_y(tmp_path, name):
+    for y in (1, 2):
+        for x in (1, 2, 3):
+            tifffile.imwrite(
+                tmp_path / name.format(y=y, x=x), np.full((8, 8), 10 * y + x, "u2"), ome=False
+            )
+    lattice = open_tiles(tmp_path)
+    assert lattice.sizes == {"tile_y": 2, "tile_x": 3}
+    for tile in lattice:
+        y, x = tile.index
+        pixel = lattice.source.read(tile.id, Box((0, 0), (1, 1)))[0, 0]
+        assert pixel == 10 * lattice.labels["tile_y"][y] + lattice.labels["tile_x"][x]
+
+
+def test_a_pattern_of_the_actual_names_is_advised(tmp_path):
+    for y in (1, 2):
+        for x in (1, 2):
+            tifffile.imwrite(tmp_path / f"a X{x} Y{y}.tif", np.zeros((8, 8), "u2"))
+    with pytest.raises(SourceError, match=r'give pattern="a X\{col:d\} Y\{row:d\}\.tif"'):
+        open_tiles(tmp_path)
+    assert open_tiles(tmp_path, pattern="a X{col:d} Y{row:d}.tif").sizes["tile_x"] == 2
+
+
+def test_a_pattern_that_tells_channels_apart_is_advised(tmp_path):
+    for x, c in np.ndindex(2, 2):
+        tifffile.imwrite(tmp_path / f"t_x{x}_y0_ch0{c}.tif", np.zeros((8, 8), "u2"))
+    with pytest.raises(SourceError, match=r'pattern="t_x\{col:d\}_y\{row:d\}_ch\{c:d\}\.tif"'):
+        open_tiles(tmp_path)
+
+
 def test_positions_in_names(tmp_path):
     for y in (0, 500):
         for x in (-10, 440):
