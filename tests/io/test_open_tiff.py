@@ -350,6 +350,12 @@ def test_a_glob_in_the_path_points_to_files(folder):
         open_tiles(folder / "nowhere" / "*.tif", grid=GRID)
 
 
+def test_a_folder_of_another_programs_images_says_what_to_export(tmp_path):
+    (tmp_path / "scan.czi").write_bytes(b"ZISRAWFILE")
+    with pytest.raises(SourceError, match="CZI files, which are not read: export OME-TIFF"):
+        open_tiles(tmp_path)
+
+
 def test_a_folder_of_nothing(tmp_path):
     with pytest.raises(SourceError, match="there is nothing at"):
         open_tiles(tmp_path / "nowhere", grid=GRID)
@@ -375,6 +381,7 @@ def test_a_folder_of_nothing(tmp_path):
         ({"grid": GRID, "flip": "y"}, "start="),
         ({"grid": (2, 3)}, r'grid=\{"y": 2, "x": 3\}'),
         ({"grid": 6}, "names no axes"),
+        ({"grid": "4x2"}, r'grid=\{"y": 4, "x": 2\}'),
         ({"grid": GRID, "overlap": 1.5}, "overlap=1.5"),
         ({"grid": GRID, "pixel_size_um": (0.5, 0.5)}, "pixel_size_um="),
         ({"block": (8, 8)}, "block=.*whole pixels"),
