@@ -37,7 +37,8 @@ def grid_argument(grid: Any) -> dict[str, int]:
     latticework.errors.LatticeError: grid='4x2' names no axes: write grid={"y": 4, "x": 2}
     """
     if not isinstance(grid, Mapping):
-        given, counts = grid, (7, 9)
+        given: Any = grid
+        counts: tuple[Any, ...] = (7, 9)
         if isinstance(grid, str) and re.fullmatch(r"\s*\d+(\s*[x×,]\s*\d+){1,2}\s*", grid):
             grid = tuple(int(n) for n in re.findall(r"\d+", grid))
         if isinstance(grid, tuple | list) and len(grid) in (2, 3) and all(map(_is_whole, grid)):
