@@ -39,6 +39,10 @@ MOST_LISTED = 10
 """Failures that are named."""
 CHOICE = click.Choice(["auto", "yes", "no"])
 BLENDS = ("cosine", "content", "average", "maximum", "first", "none")
+OTHER_KINDS = (
+    *(".tif", ".tiff", ".btf", ".png", ".jpg", ".jpeg", ".h5", ".hdf5", ".ims", ".n5", ".nrrd"),
+)
+"""Endings of files that are no OME-Zarr image."""
 
 HOW: tuple[Callable[[Any], Any], ...] = (
     click.option(
@@ -162,6 +166,7 @@ def stitch(
     from latticework.stitch.stitching import beside
 
     one_place(workers, scheduler, pools)
+    refuse_other_kinds(out, acquisition)
     how = {name: given.pop(name) for name in HOW_NAMES}
     tiles = chosen_of(open_acquisition(acquisition, given), only)
     how["reach"] = reach_of(tiles, how["reach"])
@@ -178,6 +183,23 @@ def stitch(
         click.echo("Interrupted; what is finished is kept. The same command goes on from there.")
         sys.exit(INTERRUPTED)
     tell(done, folder)
+
+
+def refuse_other_kinds(out: Path, acquisition: str) -> None:
+    """Refuse names that promise another kind of file than the folder that is made."""
+    if out.suffix.lower() not in OTHER_KINDS:
+        return
+    stem = out.name.removesuffix(out.suffix).removesuffix(".ome")
+    image, project = out.with_name(f"{stem}.ome.zarr"), out.with_name(f"{stem}.lw")
+    words = " ".join(quote(str(word)) for word in (acquisition, image))
+    then = ""
+    if out.suffix.lower() in (".tif", ".tiff"):
+        made = " ".join(quote(str(word)) for word in (project, "volume", out))
+        then = f", and then, for one TIFF file: {called()} export {made}"
+    raise click.UsageError(
+        f"{out} ends in {out.suffix}, but the image is a folder of OME-Zarr: {called()} stitch "
+        f"{words}{then}"
+    )
 
 
 @contextmanager

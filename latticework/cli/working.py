@@ -353,7 +353,8 @@ def export(project: Path, stage: str, out: Path, tile: tuple[str, ...], overwrit
 
     Images become OME-TIFF files in the folder OUT, a tile each, with positions and pixel sizes:
     'latticework info OUT' finds the same lattice. One result (of one tile, or of all tiles
-    together), or a volume that is divided into blocks, also becomes one file, OUT.tif.
+    together), or a volume that is divided into blocks, or was stitched, also becomes one file,
+    OUT.tif.
     Tables and records become one table, OUT.csv or OUT.parquet.
     STAGE may be 'source': the acquisition itself.
 
@@ -362,6 +363,7 @@ def export(project: Path, stage: str, out: Path, tile: tuple[str, ...], overwrit
       latticework export brain.lw clean cleaned/ z=3
       latticework export brain.lw clean one.tif z=3 y=1 x=2
       latticework export brain.lw spots spots.csv
+      latticework export brain.lw volume brain.ome.tif
 
     Exit codes: 0 written, 1 written, but tiles without a result are left out, 2 nothing is written.
     """

@@ -8,6 +8,7 @@ from latticework.io.mouselight import (
     read_mouselight_input,
 )
 from latticework.io.ome_tiff import to_ome_tiff, to_tiff
+from latticework.io.open_image import open_image
 from latticework.io.open_tiles import open_tiles
 from latticework.io.position_files import write_positions
 from latticework.io.smartspim import open_smartspim
@@ -20,6 +21,7 @@ __all__ = [
     "StitchedTile",
     "Tilebase",
     "load_source",
+    "open_image",
     "open_lavision",
     "open_smartspim",
     "open_tiles",

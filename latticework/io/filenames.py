@@ -55,6 +55,13 @@ KNOWN_PATTERNS = (
     re.compile(
         r".*?r(?:ow)?[_-]?(?P<tile_y>\d+)[_-]?c(?:ol(?:umn)?)?[_-]?(?P<tile_x>\d+).*", re.IGNORECASE
     ),
+    re.compile(
+        r"(?:.*[_-])?z(?P<tile_z>\d+)[_-]?x(?P<tile_x>\d+)[_-]?y(?P<tile_y>\d+)(?:[._-].*)?",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(?:.*[_-])?x(?P<tile_x>\d+)[_-]?y(?P<tile_y>\d+)(?:[._-].*)?", re.IGNORECASE),
+    re.compile(r"(?:.*[_-])?y(?P<tile_y>\d+)[_-]?x(?P<tile_x>\d+)(?:[._-].*)?", re.IGNORECASE),
+    re.compile(r".*?col(?:umn)?[_-]?(?P<tile_x>\d+)[_-]?row[_-]?(?P<tile_y>\d+).*", re.IGNORECASE),
 )
 """Tried, in this order, where nothing else says where the tiles are."""
 
@@ -173,6 +180,53 @@ def name_numbers(names: Iterable[str]) -> list[int] | None:
             return None
         numbers.append(int(found[-1]))
     return numbers if len(set(numbers)) == len(numbers) else None
+
+
+_LABELLED = re.compile(r"([A-Za-z]*)([ =_-]?)(\d+)")
+
+
+def pattern_of(names: Sequence[str]) -> str | None:
+    """A pattern of the names with their rows and columns, as advice; None if they show none.
+
+    Numbers are taken for what the letters before them say. Where no letters do, and two numbers
+    differ from name to name, these are row and column, in this order.
+
+    Examples
+    --------
+    >>> pattern_of(["scan X1 Y2.tif", "scan X2 Y2.tif"]), pattern_of(["a_01_3.tif", "a_02_4.tif"])
+    ('scan X{col:d} Y{row:d}.tif', 'a_{row:d}_{col:d}.tif')
+    >>> pattern_of(["tile_00.tif", "tile_01.tif"])
+    """
+    bases = [name.rpartition("/")[2] for name in names]
+    found = [list(_LABELLED.finditer(strip_suffix(base))) for base in bases]
+    if not found or not found[0] or len({len(numbers) for numbers in found}) > 1:
+        return None
+    differ = [len({int(number[3]) for number in at}) > 1 for at in zip(*found, strict=True)]
+    roles = [_role_of(number[1]) for number in found[0]]
+    if not {"row", "col"} <= set(roles):
+        if sum(differ) != 2 or any(number[1] and number[2] == "" for number in found[0]):
+            return None
+        order = iter(("row", "col"))
+        roles = [next(order) if apart else "" for apart in differ]
+    text, end = "", 0
+    for number, role, apart in zip(found[0], roles, differ, strict=True):
+        field = f"{{{role}:d}}" if role and f"{{{role}:d}}" not in text else ""
+        kept = bases[0][end : number.start(3)]
+        text += kept + (field or ("*" if apart else number[3]))
+        end = number.end()
+    text += bases[0][end:]
+    return text if not match_names(names, text)[1] else None
+
+
+def _role_of(letters: str) -> str:
+    """What a number after these letters is: row, col, z or c; empty for none of them."""
+    words = {"tile_y": "row", "tile_x": "col", "z": "z", "c": "c"}
+    folded = letters.casefold()
+    for start in range(len(folded)):  # as in scanX01
+        role = words.get(MEANINGS.get(folded[start:], ""))
+        if role and (start == 0 or (role in ("row", "col") and letters[start].isupper())):
+            return role
+    return ""
 
 
 def unmatched_error(

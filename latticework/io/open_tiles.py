@@ -253,12 +253,28 @@ def _files(path: Any, files: str | None) -> tuple[Path, list[str] | None]:
     if not names:
         others = sorted(entry.name for entry in root.iterdir())[:5]
         chosen = f" that fit files={files!r}" if files else ""
+        if not files and (kind := _unread_kind(root)):
+            raise SourceError(
+                f"{root} holds {kind} files, which are not read: export OME-TIFF or OME-Zarr with "
+                "the microscope's software or Bio-Formats, and open that",
+                root,
+            )
         raise SourceError(
             f"{root} holds no TIFF files or Zarr images{chosen}; it has "
             f"{', '.join(others) or 'nothing'}: check the path",
             root,
         )
     return root, names
+
+
+UNREAD = (".czi", ".lif", ".nd2", ".oib", ".oir", ".vsi", ".ims", ".lsm", ".h5", ".n5")
+"""Endings of other programs' images."""
+
+
+def _unread_kind(root: Path) -> str:
+    """The kind of other programs' images in a folder, such as ``"CZI"``; empty where none are."""
+    kinds = {entry.suffix.lower() for entry in root.iterdir()} & set(UNREAD)
+    return min(kinds).removeprefix(".").upper() if kinds else ""
 
 
 def _nothing_at(root: Path) -> str:

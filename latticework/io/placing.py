@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticework.errors import LatticeError, SourceError
-from latticework.io.filenames import name_numbers
+from latticework.io.filenames import name_numbers, pattern_of
 from latticework.lattice import Lattice
 from latticework.lattice.arguments import pixel_size_argument
 from latticework.lattice.grids import (
@@ -145,12 +145,16 @@ def to_lattice(tiles: Tiles, placing: Placing) -> Lattice:
 
 def no_place(where: str, names: Sequence[str]) -> str:
     """The message for an acquisition that does not say where its tiles are."""
-    return (
+    said = (
         f"{where} holds {len(names)} tiles ({names[0]!r} ...) but nothing says where they are (no "
-        "OME-XML or MetaMorph "
-        f"positions, no row and column in the names): give {fitting_grid(len(names))}, "
-        'positions="table.csv", or '
-        'pattern="{row:d}_{col:d}.tif"'
+        "OME-XML or MetaMorph positions, no row and column in the names)"
+    )
+    pattern, grid = pattern_of(names), fitting_grid(len(names))
+    if pattern is None:
+        return f'{said}: give {grid}, positions="table.csv", or pattern="{{row:d}}_{{col:d}}.tif"'
+    return (
+        f'{said}: give pattern="{pattern}" if that is what these numbers are, '
+        f'positions="table.csv", or {grid} if they were acquired in the order of their names'
     )
 
 

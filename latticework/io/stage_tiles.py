@@ -24,10 +24,10 @@ from latticework.lattice.offsets import SPATIAL, spatial_axis
 def stage_group(path: Path) -> Path | None:
     """The group of a stage, from its path or that of the array in it; None for anything else."""
     for folder, node in ((path, "group"), (path.parent, "array")):
-        found = _node(path)
-        if found.get("node_type") == node and isinstance(
-            _attributes(folder).get("latticework"), Mapping
-        ):
+        found, said = _node(path), _attributes(folder)
+        if "ome" in said:  # an image that was stitched says what made it, too
+            continue
+        if found.get("node_type") == node and isinstance(said.get("latticework"), Mapping):
             return folder
     return None
 

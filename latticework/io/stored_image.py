@@ -1,6 +1,6 @@
 """An OME-Zarr image on disk, read in parts at any of its resolutions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,13 +102,26 @@ class StoredImage:
         of = dict(zip(self.stored_dims, sides, strict=True))
         return tuple(int(of[dim]) for dim in self.dims)
 
+    @property
+    def file_chunk(self) -> tuple[int, ...]:
+        """Pixels of a file, along its dims."""
+        sides = self._handle.chunk_layout.write_chunk.shape or self.shape
+        of = dict(zip(self.stored_dims, sides, strict=True))
+        return tuple(
+            min(int(of[dim]), size) for dim, size in zip(self.dims, self.shape, strict=True)
+        )
+
     def read(self, box: Box) -> np.ndarray:
         """The pixels of a box."""
-        of = dict(zip(self.dims, box.slices, strict=True))
-        index = tuple(of.get(dim, 0) for dim in self.stored_dims)
-        pixels = np.asarray(self._handle[index].read().result())
-        kept = [dim for dim in self.stored_dims if dim in of]
-        return pixels.transpose([kept.index(dim) for dim in self.dims])
+        return self.pixels(box.slices)
+
+    def pixels(self, index: Sequence[int | slice]) -> np.ndarray:
+        """The pixels at a place or in a range along each of its dims."""
+        of = dict(zip(self.dims, index, strict=True))
+        at = tuple(of.get(dim, 0) for dim in self.stored_dims)
+        pixels = np.asarray(self._handle[at].read().result())
+        kept = [dim for dim in self.stored_dims if isinstance(of.get(dim), slice)]
+        return pixels.transpose([kept.index(dim) for dim in self.dims if dim in kept])
 
     def box_of(self, region: Region | None) -> tuple[Box, tuple[str, ...]]:
         """A region as a box along all dims, and the dims of which it is more than one pixel.

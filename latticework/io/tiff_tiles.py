@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticework.errors import LatticeError, SourceError
-from latticework.io.filenames import KNOWN_PATTERNS, POSITION_FIELDS, match_names, unmatched_error
+from latticework.io.filenames import (
+    KNOWN_PATTERNS,
+    POSITION_FIELDS,
+    match_names,
+    pattern_of,
+    unmatched_error,
+)
 from latticework.io.metamorph import plane_address
 from latticework.io.placing import Placing, Tiles, has_place, no_place
 from latticework.io.scan import Scan, TiffFacts
@@ -284,13 +290,16 @@ def _find_duplicates(
     key: np.ndarray, tile: np.ndarray, files: np.ndarray, scan: Scan, problems: dict[int, str]
 ) -> None:
     order = np.argsort(key, kind="stable")
-    for at in np.flatnonzero(np.diff(key[order]) == 0):
+    pairs = np.flatnonzero(np.diff(key[order]) == 0)
+    advised = pattern_of(scan.names) if len(pairs) else None
+    pattern = "" if advised is None else f'"{advised}"'
+    for at in pairs:
         a, b = order[at], order[at + 1]
         problems.setdefault(
             int(tile[a]),
             f"{scan.path(files[a])} and {scan.path(files[b])} are the same plane of one tile; "
             "expected one file for "
-            "each: remove one, or tell them apart in pattern=",
+            f"each: remove one, or tell them apart in pattern={pattern}",
         )
 
 

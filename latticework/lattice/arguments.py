@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,14 +31,21 @@ def grid_argument(grid: Any) -> dict[str, int]:
     Traceback (most recent call last):
         ...
     latticework.errors.LatticeError: grid=(7, 9) names no axes: write grid={"y": 7, "x": 9}
+    >>> grid_argument("4x2")
+    Traceback (most recent call last):
+        ...
+    latticework.errors.LatticeError: grid='4x2' names no axes: write grid={"y": 4, "x": 2}
     """
     if not isinstance(grid, Mapping):
+        given: Any = grid
         counts: tuple[Any, ...] = (7, 9)
+        if isinstance(grid, str) and re.fullmatch(r"\s*\d+(\s*[x×,]\s*\d+){1,2}\s*", grid):
+            grid = tuple(int(n) for n in re.findall(r"\d+", grid))
         if isinstance(grid, tuple | list) and len(grid) in (2, 3) and all(map(_is_whole, grid)):
             counts = tuple(int(n) for n in grid)
         axes = ("z", "y", "x")[-len(counts) :]
         shown = ", ".join(f'"{axis}": {n}' for axis, n in zip(axes, counts, strict=True))
-        raise LatticeError(f"grid={grid!r} names no axes: write grid={{{shown}}}")
+        raise LatticeError(f"grid={given!r} names no axes: write grid={{{shown}}}")
     bad = {axis: n for axis, n in grid.items() if not _is_whole(n)}
     if bad:
         raise LatticeError(f"grid={dict(grid)!r}: expected whole numbers of tiles, not {bad}")

@@ -126,7 +126,10 @@ def export_stage(
     node, kind = project.pipeline[stage], project[stage].kind
     if kind in (None, "nothing"):
         raise ProjectError(f"stage {stage!r} has nothing to export: {project.why(stage, 0)}")
-    ending = known_ending(path, stage, IMAGES if kind == "array" else TABLES)
+    image = None
+    if path.suffix.lower() in IMAGES and kind != "array":
+        image = _stitched_image(project, stage)
+    ending = known_ending(path, stage, TABLES if image is None and kind != "array" else IMAGES)
     if node.reduction and labels and kind != "table":
         raise ProjectError(f"stage {stage!r} has one result of all tiles: choose no tile of it")
     ids, left_out, stale = standing(node, labels)
@@ -137,7 +140,9 @@ def export_stage(
         )
     request = Request(project, stage, path, labels, overwrite, ids)
     try:
-        if kind == "files" and not ending:
+        if image is not None:
+            written = [_export_image(request, image)]
+        elif kind == "files" and not ending:
             written = _export_files(request)
         elif kind != "array":
             written = [_export_table(request, ending)]
@@ -248,6 +253,38 @@ def _export_one(request: Request, asked: int) -> Path:
         },
         channels=lattice.channels,
     )
+    return file
+
+
+def _stitched_image(project: "Project", stage: str) -> Path | None:
+    """The OME-Zarr image that a stage, or one right after it, says it made; None if none does."""
+    nodes = [project.pipeline[stage]]
+    nodes += [node for node, _ in project.pipeline.children(stage)]
+    for node in nodes:
+        if not node.reduction or project[node.name].kind != "record":
+            continue
+        said = project[node.name].tile()
+        if isinstance(said, Mapping) and isinstance(said.get("image"), str):
+            return Path(said["image"])
+    return None
+
+
+def _export_image(request: Request, image: Path) -> Path:
+    """An image that a stage wrote elsewhere, with its resolutions."""
+    from latticework.io.ome_tiff import to_ome_tiff
+
+    if request.labels:
+        raise ProjectError(
+            f"{request.path} is one file, and blocks of the image are chosen: choose none for all "
+            "of it"
+        )
+    (file,) = request.free([request.path])
+    part = file.with_name(f"{file.name}.part.tif")  # what the image is called comes first
+    part.unlink(missing_ok=True)
+    try:
+        to_ome_tiff(image, part).replace(file)
+    finally:
+        part.unlink(missing_ok=True)
     return file
 
 

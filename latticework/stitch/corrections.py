@@ -50,7 +50,7 @@ def corrected_rows(
     """
     import pandas as pd
 
-    table = links if isinstance(links, pd.DataFrame) else pd.read_csv(links)
+    table = links if isinstance(links, pd.DataFrame) else _read_table(links)
     missing = [name for name in ("first", "second", "trusted") if name not in table]
     if missing:
         raise LatticeError(
@@ -78,6 +78,39 @@ def corrected_rows(
         about = {"first": int(row["first"]), "second": int(row["second"])}
         rows.append({**about, "trusted": bool(of), **told})
     return rows
+
+
+def _read_table(path: Path | str) -> "pd.DataFrame":
+    """A table as spreadsheets write it: columns apart by commas, semicolons or tabs."""
+    import pandas as pd
+
+    with Path(path).open(encoding="utf-8-sig") as file:
+        head = file.readline()
+    apart = max(",;\t", key=head.count)
+    table = pd.read_csv(path, sep=apart, encoding="utf-8-sig")
+    numbers = [name for name in table.columns if name.endswith(("_px", "_um"))]
+    if apart != "," and not all(pd.api.types.is_numeric_dtype(table[n]) for n in numbers):
+        table = pd.read_csv(path, sep=apart, decimal=",", encoding="utf-8-sig")
+    return table
+
+
+def whole_links(links: "pd.DataFrame", dims: Sequence[str]) -> "pd.DataFrame":
+    """A table of links, if it has the columns that `latticework.stitch.place` needs.
+
+    Raises
+    ------
+    LatticeError
+        That names what is missing.
+    """
+    needed = ["first", "second", "axis", "trusted", "why", "correlation"]
+    needed += [f"{what}_{dim}_px" for what in ("offset", "model") for dim in dims]
+    missing = [name for name in needed if name not in links]
+    if missing:
+        raise LatticeError(
+            f"the table of links has no column {', '.join(missing)}: give the whole table that "
+            "register made, edited"
+        )
+    return links
 
 
 TRUE, FALSE = {"true", "yes", "1", "1.0"}, {"false", "no", "0", "0.0"}
@@ -174,10 +207,8 @@ def anchors_of(
     if not anchors:
         return {}
     if isinstance(anchors, str | Path):
-        import pandas as pd
-
         columns = [f"position_{axis}_um" for axis in lattice.spatial_dims]
-        table = pd.read_csv(anchors)
+        table = _read_table(anchors)
         missing = [name for name in ("tile", *columns) if name not in table]
         if missing:
             raise LatticeError(f"{anchors} has no column {missing[0]}: a table of anchors needs it")

@@ -9,7 +9,7 @@ import numpy as np
 from latticework.errors import LatticeError
 from latticework.lattice.lattice import Lattice
 from latticework.stitch.bent_tiles import Bent, bend
-from latticework.stitch.corrections import anchors_of
+from latticework.stitch.corrections import anchors_of, whole_links
 from latticework.stitch.doubts import BY_HAND, CONTRADICTS, Doubts, by_hand, contradicting
 from latticework.stitch.expected_places import expected_places
 from latticework.stitch.loops import in_no_loop
@@ -210,7 +210,7 @@ def place(
     places = places_of(lattice)
     known = {int(id): at for id, at in anchors_of(lattice, anchors).items()}
     held = _held(lattice, places, known)
-    links = links.copy()
+    links = whole_links(links, [d for d in lattice.tile_dims if d != "c"]).copy()
     why = links["why"].astype(object)
     links["why"] = why.where(why.notna(), "")  # empty in a table that was read from a file
     if points is None or model == "translation":

@@ -15,8 +15,9 @@ import numpy as np
 
 from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Label, Lattice
+from latticework.stages.ready.point_chance import least_sure
 from latticework.stages.ready.point_shifts import spacing_of
-from latticework.stages.ready.points import Matches, all_matches, least_sure
+from latticework.stages.ready.points import Matches, all_matches
 from latticework.stages.ready.spot_finding import find_spots
 from latticework.stitch.pairs import Candidate, reach_px, strips
 from latticework.stitch.registration import judge

@@ -136,7 +136,8 @@ def _not_measured(found: Findings) -> list[str]:
         return [
             (
                 f"Tiles do not overlap: {_kept(found)}. If they should overlap, the pixel "
-                "size or the step between tiles is not as given."
+                "size or the step between tiles is not as given: say them (pixel_size_um= and "
+                "overlap=, or --pixel-size and --overlap)."
             )
         ]
     if len(found.tiles) > 1 and not len(found.links):
@@ -160,12 +161,12 @@ def _doubtful(found: Findings) -> list[str]:
         for axis, of in links[links["correlation"].notna()].groupby("axis")
         if len(of) >= LEAST_DOUBTFUL and of["trusted"].mean() < DOUBTFUL
     ]
-    if not axes or not found.n_trusted:
+    if not axes:
         return []
     return [
         (
-            f"Hardly a link along {' and '.join(axes)} is trusted: are order and corner of the "
-            "grid right?"
+            f"{'Hardly a' if found.n_trusted else 'No'} link along {' and '.join(axes)} is "
+            "trusted: are order and corner of the grid right?"
         )
     ]
 
@@ -248,7 +249,12 @@ def _strange_gains(found: Findings) -> list[str]:
 def _assumed(found: Findings) -> list[str]:
     if found.nominal.known_pixel_size_um:
         return []
-    return ["Nothing says how large a pixel is: 1 µm is assumed."]
+    return [
+        (
+            "Nothing says how large a pixel is: 1 µm is assumed. If positions are in micrometres, "
+            "say it (pixel_size_um=, --pixel-size)."
+        )
+    ]
 
 
 def _steps(found: Findings) -> list[str]:

@@ -47,6 +47,22 @@ def test_one_line_makes_a_volume_and_a_report_and_tells_where(typed, folder, tmp
     assert "<html" in (tmp_path / "brain.html").read_text()[:500]
     assert zarr.open_group(out, mode="r")["0"].shape[0] > 280
     assert set(lw.open_project(tmp_path / "brain.lw").counts["image"]) == {"complete"}
+    assert lw.open_tiles(out).n_tiles == 1
+    for stage in ("volume", "image"):
+        file = tmp_path / f"{stage}.ome.tif"
+        assert f"Wrote {file}" in typed("export", tmp_path / "brain.lw", stage, file)
+        np.testing.assert_array_equal(tifffile.imread(file), zarr.open_group(out, mode="r")["0"][:])
+    words = ("export", tmp_path / "brain.lw", "volume", tmp_path / "volume.ome.tif")
+    assert "--overwrite" in typed(*words, code=2)
+    assert "Wrote" in typed(*words, "--overwrite")
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.ome.tiff", "out.png", "OUT.H5"])
+def test_names_of_other_kinds_of_files_are_refused(typed, folder, tmp_path, name):
+    said = typed("stitch", folder, tmp_path / name, *PLACES, code=2)
+    assert "ome.zarr" in said
+    assert ("export" in said) == (".tif" in name)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
 def test_what_cannot_be_one_volume_is_refused_in_words_of_the_command_line(typed, tmp_path):

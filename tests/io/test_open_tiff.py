@@ -140,6 +140,48 @@ def test_usual_names_need_no_pattern(tmp_path):
     assert lattice.position_um[4, 0] == 3 * 6
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tile_x{x:03d}_y{y:03d}.tif",
+        "x{x:03d}_y{y:03d}.tif",
+        "scan_X{x:02d}_Y{y:02d}.tif",
+        "img_x{x}y{y}.tif",
+        "img_y{y}x{x}.tif",
+        "col{x}_row{y}.tif",
+        "scan_Y{y:02d}_X{x:02d}.ome.tif",
+    ],
+)
+def test_usual_names_may_say_x_before_y(tmp_path, name):
+    for y in (1, 2):
+        for x in (1, 2, 3):
+            tifffile.imwrite(
+                tmp_path / name.format(y=y, x=x), np.full((8, 8), 10 * y + x, "u2"), ome=False
+            )
+    lattice = open_tiles(tmp_path)
+    assert lattice.sizes == {"tile_y": 2, "tile_x": 3}
+    for tile in lattice:
+        y, x = tile.index
+        pixel = lattice.source.read(tile.id, Box((0, 0), (1, 1)))[0, 0]
+        assert pixel == 10 * lattice.labels["tile_y"][y] + lattice.labels["tile_x"][x]
+
+
+def test_a_pattern_of_the_actual_names_is_advised(tmp_path):
+    for y in (1, 2):
+        for x in (1, 2):
+            tifffile.imwrite(tmp_path / f"a X{x} Y{y}.tif", np.zeros((8, 8), "u2"))
+    with pytest.raises(SourceError, match=r'give pattern="a X\{col:d\} Y\{row:d\}\.tif"'):
+        open_tiles(tmp_path)
+    assert open_tiles(tmp_path, pattern="a X{col:d} Y{row:d}.tif").sizes["tile_x"] == 2
+
+
+def test_a_pattern_that_tells_channels_apart_is_advised(tmp_path):
+    for x, c in np.ndindex(2, 2):
+        tifffile.imwrite(tmp_path / f"t_x{x}_y0_ch0{c}.tif", np.zeros((8, 8), "u2"))
+    with pytest.raises(SourceError, match=r'pattern="t_x\{col:d\}_y\{row:d\}_ch\{c:d\}\.tif"'):
+        open_tiles(tmp_path)
+
+
 def test_positions_in_names(tmp_path):
     for y in (0, 500):
         for x in (-10, 440):
@@ -308,6 +350,12 @@ def test_a_glob_in_the_path_points_to_files(folder):
         open_tiles(folder / "nowhere" / "*.tif", grid=GRID)
 
 
+def test_a_folder_of_another_programs_images_says_what_to_export(tmp_path):
+    (tmp_path / "scan.czi").write_bytes(b"ZISRAWFILE")
+    with pytest.raises(SourceError, match="CZI files, which are not read: export OME-TIFF"):
+        open_tiles(tmp_path)
+
+
 def test_a_folder_of_nothing(tmp_path):
     with pytest.raises(SourceError, match="there is nothing at"):
         open_tiles(tmp_path / "nowhere", grid=GRID)
@@ -333,6 +381,7 @@ def test_a_folder_of_nothing(tmp_path):
         ({"grid": GRID, "flip": "y"}, "start="),
         ({"grid": (2, 3)}, r'grid=\{"y": 2, "x": 3\}'),
         ({"grid": 6}, "names no axes"),
+        ({"grid": "4x2"}, r'grid=\{"y": 4, "x": 2\}'),
         ({"grid": GRID, "overlap": 1.5}, "overlap=1.5"),
         ({"grid": GRID, "pixel_size_um": (0.5, 0.5)}, "pixel_size_um="),
         ({"block": (8, 8)}, "block=.*whole pixels"),

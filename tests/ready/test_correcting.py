@@ -83,6 +83,15 @@ def test_blank_tiles_and_noise_have_no_shift(seed):
         assert estimate_line_shift(tile) == 0
 
 
+@pytest.mark.parametrize(("share", "counts"), [(0.002, 4000), (0.01, 60_000)])
+def test_hot_pixels_of_a_blank_tile_are_no_shift(share, counts):
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        tile = rng.poisson(100, (256, 256)).astype("u2")
+        tile[rng.random(tile.shape) < share] = counts
+        assert estimate_line_shift(tile) == 0
+
+
 def test_fractions_of_a_pixel_are_found_and_undone():
     rng = np.random.default_rng(2)
     whole = scene(rng, (100, 400))

@@ -61,14 +61,27 @@ def test_any_shift_and_a_small_turn_are_found(dims, n, seed, shift, turn):
     assert right.mean() > 0.85
 
 
-def test_points_that_have_nothing_in_common_match_no_better_than_chance():
-    rng = np.random.default_rng(3)
-    one, other = rng.uniform(0, 300, (2, 150, 2))
-    found = match_points(one, other, chance=True)
-    assert found.match_rate < 1.4 * found.by_chance
-    one, other, *_ = two_sets(150, SIZES[2], np.array([20.0, 20.0]), rng)
-    found = match_points(one, other, chance=True)
-    assert found.match_rate > 2 * found.by_chance
+@pytest.mark.parametrize("n", [30, 150])
+def test_match_rate_is_far_above_chance_where_points_are_the_same_and_not_else(n):
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        scene, moved = rng.uniform(0, 400, (n, 2)), np.array([30.0, -12.0])
+        bent = scene + moved + 4 * np.sin(scene[:, ::-1] / 80)
+        one = np.concatenate([scene, rng.uniform(0, 400, (n, 2))])
+        other = np.concatenate([bent, moved + rng.uniform(0, 400, (n, 2))])
+        for sets in ((one, other), (scene, bent)):
+            found = match_points(*sets, chance=True)
+            assert found.match_rate > 3 * found.by_chance
+        found = match_points(one, rng.uniform(0, 400, (2 * n, 2)), chance=True)
+        assert found.match_rate < 3 * found.by_chance
+
+
+def test_partners_no_surer_than_chance_gives_are_refused():
+    refused = 0
+    for seed in range(12):
+        one, other = np.random.default_rng(seed).uniform(0, 400, (2, 50, 2))
+        refused += len(match_points(one, other).first) == 0
+    assert refused >= 8
 
 
 def test_pixels_that_are_longer_along_z_are_no_matter():

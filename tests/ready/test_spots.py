@@ -66,6 +66,29 @@ def test_somata_of_the_phantom_are_found():
     assert (distance < 1.5).mean() >= 0.9
 
 
+@pytest.mark.parametrize(("shape", "sigma"), [((48, 128, 128), 3.0), ((300, 320), 1.5)])
+def test_spots_that_a_border_cuts_are_placed_as_well_as_others(shape, sigma):
+    rng = np.random.default_rng(21)
+    last = np.array(shape) - 1
+    places = []
+    while len(places) < 40:
+        place = rng.uniform(0, last)
+        place[rng.integers(len(shape))] = rng.uniform(0, sigma)  # near a border
+        place = np.where(rng.random(len(shape)) < 0.5, place, last - place)
+        if all(np.linalg.norm(place - other) > 5 * sigma for other in places):
+            places.append(place)
+    light = np.full(shape, 100.0)
+    for place in places:
+        spot = 1.0
+        for at, size in zip(place, shape, strict=True):
+            along = np.exp(-((np.arange(size) - at) ** 2) / (2 * sigma**2))
+            spot = np.multiply.outer(spot, along)
+        light += rng.uniform(120, 240) * spot
+    table = detect_spots(rng.poisson(light).astype("u2"), sigma_px=sigma)
+    distance, _ = cKDTree(table[list("zyx")[-len(shape) :]]).query(places)
+    assert (distance < 1).mean() >= 0.95  # 0.1 and 0.5 without a fit
+
+
 def test_with_a_halo_every_spot_is_found_in_exactly_one_tile():
     picture, _ = planted((12, 120, 120), 60, sigma=1.5, seed=3, margin=1)
     whole = detect_spots(picture, sigma_px=1.5, threshold=120)

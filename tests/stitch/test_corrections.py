@@ -38,6 +38,22 @@ def test_a_table_that_went_through_a_file_is_the_same_table(links, tmp_path):
     assert corrected_rows(tmp_path / "links.csv", far) == []
 
 
+@pytest.mark.parametrize(("sep", "decimal"), [(";", ","), (";", "."), ("\t", ".")])
+def test_a_table_saved_by_any_spreadsheet_is_the_same_table(links, tmp_path, sep, decimal):
+    edited = links.copy()
+    edited.loc[2, "offset_x_px"] += 3.5
+    file = tmp_path / "links.csv"
+    edited.to_csv(file, sep=sep, decimal=decimal, index=False, encoding="utf-8-sig")
+    (row,) = corrected_rows(file, links)
+    assert row["offset_x_px"] == pytest.approx(edited.loc[2, "offset_x_px"])
+
+
+@pytest.mark.parametrize("name", ["first", "axis", "correlation", "model_x_px"])
+def test_a_column_of_links_that_is_missing_is_named(tiles, links, name):
+    with pytest.raises(LatticeError, match=f"no column {name}:"):
+        place(tiles, links.drop(columns=name))
+
+
 def test_links_from_a_file_place_as_they_did(tiles, links, tmp_path):
     links.to_csv(tmp_path / "links.csv", index=False)
     again = place(tiles, pd.read_csv(tmp_path / "links.csv"))

@@ -108,6 +108,8 @@ def test_tiles_without_overlap_keep_their_places_and_it_is_said():
     assert verdict(found).word == "Nominal positions kept"
     words = words_of(text_of(found))
     assert "do not overlap: nominal positions kept" in words
+    assert "--overlap" in words
+    assert "--pixel-size" in words
     assert seams_of(found) == []
 
 
@@ -141,6 +143,14 @@ def test_an_axis_of_which_hardly_a_link_is_trusted_is_doubted(plain):
     links.loc[links["axis"] == "x", ["trusted", "why"]] = False, "nothing in common"
     found = Findings("brain", plain.nominal, place(plain.nominal, links))
     assert any("along x" in note and "corner of the grid" in note for note in warnings(found))
+
+
+def test_where_no_link_at_all_is_trusted_order_and_corner_are_asked_about(plain):
+    links = plain.links.copy()
+    links[["trusted", "why"]] = False, "nothing in common"
+    found = Findings("brain", plain.nominal, place(plain.nominal, links))
+    assert verdict(found).word == "Not measured"
+    assert any("No link along" in note and "corner of the grid" in note for note in warnings(found))
 
 
 def test_links_at_the_end_of_the_reach_are_pointed_out(plain):

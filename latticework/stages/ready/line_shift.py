@@ -26,6 +26,8 @@ CERTAIN = 5.5
 """Standard deviations of chance that a shift has to stand out by."""
 CLIP = 8.0
 """Standard deviations beyond which a pixel counts no more."""
+MEDIAN_PX = 5
+"""Pixels along a line that say what the one in their middle should be."""
 LEAST_POWER = 0.05
 """Power below which a frequency is not trusted, as a share of the mean."""
 FINE = 20
@@ -130,10 +132,10 @@ def _spectra(plane: npt.NDArray[Any], most: int) -> npt.NDArray[np.complex128]:
     # Brightness counts by its square root: photon noise is the same everywhere then, and a few
     # bright cells do not outweigh the rest.
     lines = np.sqrt(lines - lines.min())
-    lines -= ndimage.gaussian_filter1d(lines, COARSE_PX, axis=1)
-    limit = CLIP * 1.4826 * float(np.median(np.abs(lines)))
-    if limit > 0:  # a hot pixel in one line must not meet another in the next
-        np.clip(lines, -limit, limit, out=lines)
+    # A hot pixel must not meet another in the next line, nor leave a wide trough around itself.
+    middle = ndimage.median_filter(lines, size=(1, MEDIAN_PX), mode="nearest")
+    lines = middle + _clipped(lines - middle)
+    lines = _clipped(lines - ndimage.gaussian_filter1d(lines, COARSE_PX, axis=1))
     size = fft.next_fast_len(lines.shape[1] + 2 * most + 2, real=True)
     of = fft.rfft(lines, size, axis=1)
     pairs = (len(of) - 1) // 2
@@ -150,6 +152,12 @@ def _spectra(plane: npt.NDArray[Any], most: int) -> npt.NDArray[np.complex128]:
     )
     power = float(np.sqrt(found[1].real.mean() * found[2].real.mean()))
     return np.asarray(found * (pairs / power) if power > 0 else 0 * found)
+
+
+def _clipped(lines: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What deviates no more than noise does, and a little."""
+    limit = CLIP * 1.4826 * float(np.median(np.abs(lines)))
+    return np.clip(lines, -limit, limit) if limit > 0 else lines
 
 
 def _score(

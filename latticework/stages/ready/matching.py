@@ -46,9 +46,9 @@ def match_spots(
         neighbour_y neighbour_x`` (pixels of the neighbour; axes that the spots have),
         ``residual_px`` (how far the spot is from where the spots around it say), ``quality`` (share
         of the spots around it that have a partner as well), ``match_rate`` and ``by_chance`` (of
-        the neighbour as a whole: share of the spots that are matched, and how many would be if
-        nothing were the same). No rows where there are no neighbours, or less than 6 spots in
-        common.
+        the neighbour as a whole: share of the spots that are matched, and how many would be, as
+        near to where they should, if nothing were the same). No rows where there are no
+        neighbours, or less than 6 spots in common.
 
     Raises
     ------

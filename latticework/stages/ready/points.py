@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
-from scipy.special import bdtrc, gamma
 
 from latticework.errors import StageError
+from latticework.stages.ready.point_chance import BY_LUCK, by_luck, sure_of
 from latticework.stages.ready.point_shifts import likely_shifts, spacing_of
 
 if TYPE_CHECKING:
@@ -49,10 +49,6 @@ PLAIN = 0.3
 """Match rate from which no other shift is tried, if the best is all that is wanted."""
 TIMES = 8
 """That partners are found anew, at most."""
-SURE = 0.05
-"""Probability that a point lies so near by chance, below which its partner is sure."""
-FITS, FALSE = 1000.0, 0.0005
-"""By how much fitting helps chance; and how many times it may succeed in such a pair."""
 CALM = 0.02
 """What holds a plane level, where its points hardly say how it lies."""
 ROUNDS = 3
@@ -93,7 +89,8 @@ class Matches:
     """Partners that lie nearer to where they should than one in `SURE` of the points would if
     nothing were the same."""
     by_chance: float
-    """Match rate of these points if nothing were the same; NaN if that was not asked for."""
+    """Match rate of these points, with partners as near to where they should be, if nothing were
+    the same; NaN if that was not asked for."""
 
     @property
     def match_rate(self) -> float:
@@ -172,13 +169,14 @@ def match_points(
     pixel_size
         Size of a pixel along each axis, in any unit; pixels are taken to be cubes if not given.
     chance
-        Whether to find out how many would match if nothing were the same, which takes as long
-        again: the second set is mirrored for that.
+        Whether to find out how many would match, as near to where they should be, if nothing were
+        the same, which takes as long again: the second set is mirrored for that.
 
     Returns
     -------
     Matches
-        Each point at most once, in the order of the first set.
+        Each point at most once, in the order of the first set. None where no more of them are sure
+        than some shifts have by chance.
 
     Raises
     ------
@@ -209,10 +207,14 @@ def match_points(
     scale = scale / scale.min()
     expected = None if offset is None else np.asarray(offset, "f8") * scale
     far = None if reach is None else np.broadcast_to(np.asarray(reach, "f8"), (n,)) * scale
-    found = all_matches(a * scale, b * scale, expected=expected, reach=far, most=1)
+    one, other = a * scale, b * scale
+    found = all_matches(one, other, expected=expected, reach=far, most=1)
+    if found and by_luck(found[0].sure, found[0].could_be, one, other, far) > BY_LUCK:
+        found = []
     by_chance = np.nan
     if chance:
-        by_chance = chance_rate(a * scale, b * scale, expected=expected, reach=far)
+        limit = float(found[0].residual_px.max()) if found else np.inf
+        by_chance = chance_rate(one, other, expected=expected, reach=far, residual_px=limit)
     if not found:
         none = np.zeros(0, np.int64)
         nowhere = (float("nan"),) * n
@@ -257,19 +259,28 @@ def all_matches(
 
 
 def chance_rate(
-    first: Points, second: Points, *, expected: Points | None = None, reach: Points | None = None
+    first: Points,
+    second: Points,
+    *,
+    expected: Points | None = None,
+    reach: Points | None = None,
+    residual_px: float = np.inf,
 ) -> float:
     """Match rate of points that have nothing in common but how many there are where.
 
     The second set is mirrored about its middle along its last axis, which keeps how far points are
-    from each other, and makes of each arrangement another one.
+    from each other, and makes of each arrangement another one. Partners farther from where they
+    should be than `residual_px` do not count.
     """
     if not len(second):
         return 1.0
     mirrored = second.copy()
     mirrored[:, -1] = second[:, -1].min() + second[:, -1].max() - second[:, -1]
     found = all_matches(first, mirrored, expected=expected, reach=reach, most=1)
-    return found[0].match_rate if found else LEAST_MATCHES / max(len(first), LEAST_MATCHES)
+    if not found:
+        return LEAST_MATCHES / max(len(first), LEAST_MATCHES)
+    near = int((found[0].residual_px <= residual_px).sum())
+    return min(1.0, near / found[0].could_be)
 
 
 def vote(
@@ -386,40 +397,9 @@ def _told(
         np.minimum(quality[rows], 1.0),
         tuple(map(float, apart)),
         could_be,
-        _sure(second, residual),
+        sure_of(second, residual),
         float("nan"),
     )
-
-
-def _sure(second: Points, residual: Points) -> int:
-    """How many residuals are smaller than those of most points that are scattered as densely."""
-    n = second.shape[1]
-    room = float(np.prod(np.ptp(second, axis=0) + 1))
-    ball = np.pi ** (n / 2) / gamma(n / 2 + 1) * residual**n
-    return int((1 - np.exp(-len(second) * ball / room) < SURE).sum())
-
-
-def least_sure(could_be: int, trials: float) -> int:
-    """Partners that have to be sure for chance to be ruled out (an a-contrario test).
-
-    If nothing were the same, each would be with a probability of `SURE`; but the best of many
-    shifts was chosen, and planes were fitted.
-
-    Parameters
-    ----------
-    could_be
-        Points that could have a partner.
-    trials
-        Shifts that differ, within reach.
-
-    Examples
-    --------
-    >>> least_sure(10, 50), least_sure(30, 50), least_sure(300, 50)
-    (8, 12, 41)
-    """
-    at_least = bdtrc(np.arange(could_be), could_be, SURE)  # 1, 2, ... or more
-    unlikely = at_least * max(trials, 1.0) * FITS < FALSE
-    return int(np.argmax(unlikely)) + 1 if unlikely.any() else could_be + 1
 
 
 def smooth_at(points: Points, known: Points, moved: Points, *, around: int = AROUND) -> Points:

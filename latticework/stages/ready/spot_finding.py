@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from latticework.stages.ready.border_spots import placed_by_fit
+
 RATIO = 1.6
 """Width of the wider Gaussian, in widths of the narrower one."""
 TRUNCATE = 3.0
@@ -68,7 +70,30 @@ def find_spots(
         spans = np.array([(0.0, float(n)) for n in score.shape])
     peaks = _peaks(score, level, spans)
     at = tuple(peaks.T)
-    return Spots(peaks + _parabola(score, peaks), smooth[at], score[at], level)
+    inside = _within_the_picture(counts, spans)
+    first = np.array([part.start for part in inside], float)
+    places = peaks + _parabola(score, peaks)
+    places = placed_by_fit(np.asarray(counts)[inside], places - first, sigmas_px) + first
+    # A spot stays in the tile of its pixel.
+    places = np.clip(places, spans[:, 0] - 0.4999, spans[:, 1] - 0.5001)
+    return Spots(places, smooth[at], score[at], level)
+
+
+def _within_the_picture(
+    counts: npt.NDArray[Any], spans: npt.NDArray[np.float64]
+) -> tuple[slice, ...]:
+    """The array without halos that only mirror it: those of tiles at the picture's border."""
+    parts = []
+    for axis, size in enumerate(counts.shape):
+        first, last = (int(np.clip(round(end), 0, size)) for end in spans[axis])
+        lines = np.moveaxis(np.asarray(counts), axis, 0)
+        inner = lines[first:last]
+        before, after, most = lines[:first][::-1], lines[last:], len(inner)
+        begins = first and np.array_equal(before[:most], inner[:first])
+        ends = len(after) and np.array_equal(after[:most], inner[::-1][: len(after)])
+        start = first if begins else 0
+        parts.append(slice(start, last if ends else size))
+    return tuple(parts)
 
 
 def _difference_of_gaussians(
