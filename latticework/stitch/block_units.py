@@ -9,6 +9,7 @@ writes the same bytes, so a unit that runs twice, or comes back late, does no ha
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,8 @@ from latticework.stitch.blending import Blend, fuse_block
 from latticework.stitch.fusing import FusionPlan
 from latticework.stitch.light import Even
 
+MAKING_OF = "making"
+"""Attribute of an image in the making: the key of its plan."""
 FACTS = "plan.json"
 ARRAYS = "plan.npz"
 
@@ -372,12 +375,33 @@ def plan_of(image: Path, what: str = "plan") -> str | None:
     return str(about[what]) if what in about else None
 
 
+def in_the_making(image: Path) -> list[Path]:
+    """Folders in which an image was begun, by whatever plan: only those that say so themselves.
+
+    Parameters
+    ----------
+    image
+        Folder of the image when it is complete.
+    """
+    named = re.compile(re.escape(image.name) + r"\.([0-9a-f]{16})\.part")
+    found = []
+    for folder in sorted(image.parent.iterdir()):
+        match = named.fullmatch(folder.name)
+        if match is None or folder.is_symlink() or not folder.is_dir():
+            continue
+        if match[1] in (plan_of(folder, MAKING_OF), plan_of(folder)):
+            found.append(folder)
+    return found
+
+
 __all__ = [
+    "MAKING_OF",
     "VolumePlan",
     "check_replaceable",
     "damaged",
     "finish_image",
     "fuse_unit",
+    "in_the_making",
     "plan_of",
     "written_files",
 ]

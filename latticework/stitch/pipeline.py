@@ -22,11 +22,13 @@ from latticework.project.project import Project
 from latticework.stages.params import restore
 from latticework.stages.reads import all_tiles, intersecting
 from latticework.stitch.block_units import (
+    MAKING_OF,
     VolumePlan,
     check_replaceable,
     damaged,
     finish_image,
     fuse_unit,
+    in_the_making,
     plan_of,
 )
 from latticework.stitch.comparing import (
@@ -176,12 +178,12 @@ def prepare(project: Project, plan: VolumePlan, *, overwrite: bool) -> bool:
         if not overwrite:
             raise taken(image)
         check_replaceable(image)
-    for other in image.parent.glob(f"{image.name}.*.part"):
+    for other in in_the_making(image):
         if other != plan.part:
             shutil.rmtree(other, ignore_errors=True)  # of a plan that is none any more
     if not plan.pyramid.begun:
         shutil.rmtree(plan.part, ignore_errors=True)
-        plan.pyramid.begin()
+        plan.pyramid.begin({"latticework": {MAKING_OF: plan.key}})
         if "volume" in project.stages:
             project.retry("volume", failed=False)
     add_making(project, plan)
