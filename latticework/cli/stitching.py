@@ -163,6 +163,7 @@ def stitch(
 
     one_place(workers, scheduler, pools)
     how = {name: given.pop(name) for name in HOW_NAMES}
+    how["keep"] = positions_files(acquisition, given.get("positions"))
     tiles = chosen_of(open_acquisition(acquisition, given), only)
     how["reach"] = reach_of(tiles, how["reach"])
     how["merge"] = how["merge"] or ()
@@ -202,6 +203,14 @@ def chosen_of(tiles: "Lattice", only: Sequence[str]) -> "Lattice":
     return tiles.sel(**labels)
 
 
+def positions_files(acquisition: str, positions: str | None) -> list[Path]:
+    """Files that positions may be read from: none of them is written to."""
+    if positions is None:
+        return []
+    folder = Path(acquisition)
+    return [Path(positions), folder / positions, folder.parent / positions]
+
+
 def reach_of(tiles: "Lattice", given: "float | dict[str, float] | None") -> list[float] | None:
     """The reach along the tiles' spatial dims."""
     if given is None:
@@ -216,6 +225,8 @@ def reach_of(tiles: "Lattice", given: "float | dict[str, float] | None") -> list
 
 def tell(done: "Stitched", folder: Path) -> None:
     """Say what came of it, in the words of the report, and end with the exit code."""
+    from latticework.stitch.report_files import tables_of
+
     name = quote(str(folder))
     for line in done.account.lines:
         click.echo(line)
@@ -231,6 +242,9 @@ def tell(done: "Stitched", folder: Path) -> None:
     click.echo(f"Volume: {done.image}")
     if done.report is not None:
         click.echo(f"Report: {done.report}")
+        for table in tables_of(done.report):
+            if table.suffixes[-2][1:].isdecimal():
+                click.echo(f"Table:  {table} (the one of an earlier name is left as it is)")
     click.echo(f"Every step: {called()} status {name}")
 
 

@@ -8,6 +8,7 @@ Ctrl-C, a crash or a power cut.
 import fcntl
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -44,6 +45,7 @@ from latticework.stitch.pipeline import (
     prepare,
     taken,
 )
+from latticework.stitch.report_files import check_report, is_current, is_older
 from latticework.stitch.resampling import Interpolation
 from latticework.stitch.settings import Choice, Settings, across_of, fusing_of, light_of
 from latticework.stitch.stitched import Stitched
@@ -90,6 +92,7 @@ def stitch(
     anchors: "Mapping[int | str, Any] | Path | str | None" = None,
     overwrite: bool = False,
     report: bool = True,
+    keep: Sequence[Path | str] = (),
     progress: Any = "auto",
 ) -> Stitched:
     """Stitch an acquisition into one OME-Zarr image.
@@ -130,7 +133,12 @@ def stitch(
     overwrite
         Whether an image that is there already is replaced.
     report
-        Whether a page with pictures is written beside the image.
+        Whether a page with pictures is written beside the image, and two tables. Files that are
+        none of an earlier report are not replaced by them, and a table that was edited since is
+        left as it is: the new one is ``brain.links.2.csv``.
+    keep
+        Files that are not replaced in any case, as one that positions were read from; those of
+        `links` and `anchors` are not.
     progress
         As for `latticework.Project.run`.
 
@@ -142,7 +150,7 @@ def stitch(
     Raises
     ------
     StoreError
-        If something else is at `out`.
+        If something else is at `out`, or where the report belongs.
     ProjectError
         If positions could not be found.
     LatticeError
@@ -172,6 +180,10 @@ def stitch(
     check_light(lattice, settings, picture)
     asked = asked_of(lattice, settings, links, picture)
     check_free(image, asked, tiles, lattice, overwrite=overwrite)
+    page = beside(image, ".html") if report else None
+    kept = [Path(of) for of in (*keep, links, anchors) if isinstance(of, str | Path)]
+    if page is not None:
+        check_report(page, image, kept)
     opened = _project(lattice, beside(image, ".lw") if project is None else Path(project))
     if picture is not None:
         settings = replace(settings, picture=kept_picture(opened, picture))
@@ -192,16 +204,20 @@ def stitch(
             if prepare(opened, plan, overwrite=overwrite):
                 made = _run(opened, place, MAKING, shown, PHASES[2])
                 complete = plan_of(image) == plan.key
-        page = beside(image, ".html") if complete and report else None
         found, account = _judged(opened, image)
-        if page is not None and (made.attempts or not page.exists()):
+        if page is not None and complete and (made.attempts or not is_current(page, image)):
             from latticework.stitch.report import write_page
 
             shown.name_now("Writing the report")
-            page = write_page(found, page, account=account)
+            page = write_page(found, page, account=account, keep=kept)
         shown.untimed()  # the account says how long it took
     made_of = image if complete else None
-    levels = opened["levels"].data
+    if complete and page is None and is_older(beside(image, ".html"), image):
+        warnings.warn(
+            f"{beside(image, '.html')} is of an earlier image: no report was asked for",
+            stacklevel=2,
+        )
+    levels, page = opened["levels"].data, page if complete else None
     return Stitched(opened, made_of, found.placement, levels, page, made, account, channel)
 
 

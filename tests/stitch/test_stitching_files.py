@@ -1,9 +1,13 @@
 """What a stitching writes, replaces and removes: only what is its own."""
 
+import pandas as pd
 import pytest
 
+from latticework.errors import StoreError
 from latticework.stitch import stitch
 from latticework.stitch.block_units import in_the_making
+from latticework.stitch.report_files import Mark, tables_of
+from tests.stitch.test_report import words_of
 from tests.stitch.test_stitching import pixels_of, scene_of, tiles_of
 
 KEY = "0123456789abcdef"
@@ -40,3 +44,68 @@ def test_only_what_was_begun_by_a_stitching_of_this_very_image_is_removed(
     assert pixels_of(done.image).any()
     for name in kept:
         assert (tmp_path / name / "mine.txt").read_text() == "mine"
+
+
+@pytest.fixture
+def named(whole):
+    """Stitch two tiles, quickly, with a page."""
+    tiles, _ = tiles_of(scene_of((1, 2)), (1, 2), noise=4)
+    return lambda **options: whole(
+        tiles, **{"report": True, "light": "no", "gains": "no", **options}
+    )
+
+
+@pytest.mark.parametrize("name", ["brain.html", "brain.links.csv", "brain.tiles.csv"])
+def test_files_that_are_none_of_a_report_are_not_replaced(named, tmp_path, name):
+    (tmp_path / name).write_text("plate,well\n1,E07\n")
+    with pytest.raises(StoreError, match=rf"{name} exists, and is no .*report=False"):
+        named(overwrite=True)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [
+        (name, "plate,well\n1,E07\n")
+    ]
+
+
+def test_a_report_of_another_image_is_not_replaced(named, tmp_path):
+    (tmp_path / "brain.html").write_text(Mark("brain.zarr").html)
+    with pytest.raises(StoreError, match=r"is the report of brain\.zarr"):
+        named()
+
+
+def test_a_table_that_was_edited_or_is_given_stays_and_the_new_one_gets_a_number(named, tmp_path):
+    first = named()
+    table = tmp_path / "brain.links.csv"
+    links = pd.read_csv(table)
+    assert [path.name for path in tables_of(first.report)] == ["brain.links.csv", "brain.tiles.csv"]
+    links["trusted"], links["comment"] = False, "a bubble"
+    links.to_csv(table, index=False)
+    edited = table.read_text()
+    for _ in range(2):  # the second one has nothing to do
+        again = named(links=table, overwrite=True)
+        assert table.read_text() == edited
+        assert not again.placement.links["trusted"].any()
+        assert sorted(path.name for path in tmp_path.glob("*.csv")) == [
+            *("brain.links.2.csv", "brain.links.csv", "brain.tiles.csv")
+        ]
+    assert "brain.links.2.csv" in again.report.read_text()
+    assert not pd.read_csv(tmp_path / "brain.links.2.csv")["trusted"].any()
+    tiles = tmp_path / "brain.tiles.csv"
+    before = tiles.read_text()
+    named(keep=[tiles], overwrite=True)  # as positions, say
+    assert tiles.read_text() == before
+    assert tables_of(again.report) == [
+        tmp_path / "brain.links.2.csv",
+        tmp_path / "brain.tiles.2.csv",
+    ]
+
+
+def test_a_page_of_an_earlier_image_is_written_anew(named, tmp_path):
+    page = named().report
+    earlier = page.read_text()
+    with pytest.warns(UserWarning, match="of an earlier image"):
+        named(report=False, pixel_size_um=2, overwrite=True)
+    assert page.read_text() == earlier
+    assert named(pixel_size_um=2, overwrite=True).report == page
+    assert f"of y {2:g} × x {2:g} µm" in words_of(page.read_text())
+    written = page.stat().st_mtime_ns
+    named(pixel_size_um=2, overwrite=True)
+    assert page.stat().st_mtime_ns == written
