@@ -225,6 +225,7 @@ def reach_of(tiles: "Lattice", given: "float | dict[str, float] | None") -> list
 
 def tell(done: "Stitched", folder: Path) -> None:
     """Say what came of it, in the words of the report, and end with the exit code."""
+    from latticework.stitch.failing import tile_to_blame
     from latticework.stitch.report_files import tables_of
 
     name = quote(str(folder))
@@ -235,9 +236,12 @@ def tell(done: "Stitched", folder: Path) -> None:
             click.echo(f"  {spoken(failed.line)}")
         click.echo(f"To see more: {called()} status {name}")
         click.echo("When the cause is gone, the same command goes on from there.")
-        click.echo(
-            f"To stitch around a tile: {called()} withdraw {name} y=1 x=2, and the same again"
-        )
+        tile = tile_to_blame(done.project.lattice, done.summary.failures)
+        if tile is not None:
+            click.echo(
+                f"To stitch around this tile: {called()} withdraw {name} {quote(tile)}, and the "
+                "same again"
+            )
         sys.exit(FAILED)
     click.echo(f"Volume: {done.image}")
     if done.report is not None:

@@ -9,6 +9,7 @@ writes the same bytes, so a unit that runs twice, or comes back late, does no ha
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -124,13 +126,15 @@ class VolumePlan:
         """Write the plan to a folder of its own in `folder`; where it is."""
         where = hashlib.blake2b(str(self.image).encode(), digest_size=4).hexdigest()
         path = folder / f"{self.key}-{where}"
-        if (path / FACTS).exists():
+        if self._is_at(path):
             return path
-        path.mkdir(parents=True, exist_ok=True)
-        save_lattice(self.lattice, path)
+        new = folder / f".{path.name}.{os.getpid()}.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        save_lattice(self.lattice, new)
         none = np.zeros(0, "f4")
         light = none if self.even.light is None else self.even.light
-        np.savez(path / ARRAYS, gains=self.gains, light=light)
+        np.savez(new / ARRAYS, gains=self.gains, light=light)
         facts = {
             "image": str(self.image),
             "dark": self.even.dark,
@@ -143,8 +147,17 @@ class VolumePlan:
             "pixels": self.pixels,
             "asked": self.asked,
         }
-        (path / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+        (new / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+        shutil.rmtree(path, ignore_errors=True)  # what is there cannot be read
+        new.rename(path)
         return path
+
+    def _is_at(self, path: Path) -> bool:
+        """Whether this very plan is in a folder, whole."""
+        try:
+            return path.is_dir() and self.load(path).key == self.key
+        except StageError:
+            return False
 
     @classmethod
     def load(cls, path: Path) -> "VolumePlan":
@@ -166,7 +179,7 @@ class VolumePlan:
                 *(facts["blend"], facts["version"], block, facts["options"]),
                 *(facts["channel"], facts["pixels"], facts["asked"]),
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise StageError(
                 f"the plan of the volume at {path} cannot be read ({error}): plan it again"
             ) from error

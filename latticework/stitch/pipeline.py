@@ -10,6 +10,7 @@
 
 import hashlib
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,9 +68,10 @@ def kept_picture(project: Project, picture: np.ndarray) -> str:
     """A file of a picture, in the project, named after what it shows."""
     digest = hashlib.blake2b(picture.tobytes(), digest_size=8).hexdigest()
     file = project.path / "plans" / f"light-{digest}.npy"
-    if not file.exists():
-        file.parent.mkdir(exist_ok=True)
-        np.save(file, picture)
+    file.parent.mkdir(exist_ok=True)
+    new = file.with_name(f".{file.stem}.{os.getpid()}.npy")
+    np.save(new, picture)
+    new.replace(file)  # also one that is there: a full disk may have cut it short
     return str(file)
 
 

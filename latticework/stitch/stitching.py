@@ -8,6 +8,7 @@ Ctrl-C, a crash or a power cut.
 import fcntl
 import hashlib
 import os
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +27,10 @@ from latticework.project.creating import create
 from latticework.project.project import Project
 from latticework.stages.lattices import lattice_key
 from latticework.stitch.blending import Blend
-from latticework.stitch.block_units import check_replaceable, plan_of
+from latticework.stitch.block_units import VolumePlan, check_replaceable, plan_of
 from latticework.stitch.comparing import candidates_of, placed_by
 from latticework.stitch.corrections import anchors_of, corrected_rows
+from latticework.stitch.failing import changed_tiles, without_volume
 from latticework.stitch.far_pairs import farther
 from latticework.stitch.fusing import check_pixels
 from latticework.stitch.fusion_plan import FusionPlan
@@ -202,9 +204,11 @@ def stitch(
         if complete:
             plan = planned(opened, settings, image, asked)
             if prepare(opened, plan, overwrite=overwrite):
-                made = _run(opened, place, MAKING, shown, PHASES[2])
+                made = _make(opened, lattice, plan, place, shown) or made
                 complete = plan_of(image) == plan.key
         found, account = _judged(opened, image)
+        if not complete:
+            account = without_volume(account, made, changed_tiles(lattice))
         if page is not None and complete and (made.attempts or not is_current(page, image)):
             from latticework.stitch.report import write_page
 
@@ -212,11 +216,9 @@ def stitch(
             page = write_page(found, page, account=account, keep=kept)
         shown.untimed()  # the account says how long it took
     made_of = image if complete else None
-    if complete and page is None and is_older(beside(image, ".html"), image):
-        warnings.warn(
-            f"{beside(image, '.html')} is of an earlier image: no report was asked for",
-            stacklevel=2,
-        )
+    earlier = beside(image, ".html")
+    if complete and page is None and is_older(earlier, image):
+        warnings.warn(f"{earlier} is of an earlier image: no report was asked for", stacklevel=2)
     levels, page = opened["levels"].data, page if complete else None
     return Stitched(opened, made_of, found.placement, levels, page, made, account, channel)
 
@@ -462,6 +464,25 @@ def _run(
     if summary.interrupted:
         raise KeyboardInterrupt
     return summary
+
+
+def _make(
+    project: Project, lattice: Lattice, plan: VolumePlan, place: Place, progress: PhasedProgress
+) -> "RunSummary | None":
+    """Make the blocks, and the image of them; None if a tile was changed meanwhile."""
+    changed = bool(changed_tiles(lattice))
+    if not changed:
+        made = _run(project, place, MAKING[:1], progress, PHASES[2])
+        changed = bool(changed_tiles(lattice))
+    if changed:
+        shutil.rmtree(plan.part, ignore_errors=True)  # nobody knows which blocks show what
+        return None
+    if len(MAKING) > 1 and set(project.counts["volume"]) <= {"complete", "absent"}:
+        blocks, made = made, _run(project, place, MAKING[1:], progress, PHASES[2])
+        counts, attempts = {**blocks.counts, **made.counts}, blocks.attempts + made.attempts
+        made = replace(made, counts=counts, attempts=attempts)
+        progress.finish(made)
+    return made
 
 
 def _unfinished(project: Project, summary: "RunSummary") -> ProjectError:

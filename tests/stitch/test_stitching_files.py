@@ -1,14 +1,22 @@
-"""What a stitching writes, replaces and removes: only what is its own."""
+"""What a stitching writes, replaces and removes: only what is its own, and whole."""
 
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
+import latticework as lw
 from latticework.errors import StoreError
-from latticework.stitch import stitch
+from latticework.stitch import stitch, stitching
 from latticework.stitch.block_units import in_the_making
+from latticework.stitch.pipeline import MEASURING, kept_picture
 from latticework.stitch.report_files import Mark, tables_of
 from tests.stitch.test_report import words_of
-from tests.stitch.test_stitching import pixels_of, scene_of, tiles_of
+from tests.stitch.test_stitching import SIZE, STEP, pixels_of, scene_of, tiles_of
 
 KEY = "0123456789abcdef"
 
@@ -98,14 +106,65 @@ def test_a_table_that_was_edited_or_is_given_stays_and_the_new_one_gets_a_number
     ]
 
 
-def test_a_page_of_an_earlier_image_is_written_anew(named, tmp_path):
+def test_a_page_of_an_earlier_image_is_written_anew(named):
     page = named().report
     earlier = page.read_text()
     with pytest.warns(UserWarning, match="of an earlier image"):
         named(report=False, pixel_size_um=2, overwrite=True)
     assert page.read_text() == earlier
     assert named(pixel_size_um=2, overwrite=True).report == page
-    assert f"of y {2:g} × x {2:g} µm" in words_of(page.read_text())
+    assert "of y 2 × x 2 µm" in words_of(page.read_text())
     written = page.stat().st_mtime_ns
     named(pixel_size_um=2, overwrite=True)
     assert page.stat().st_mtime_ns == written
+
+
+def test_a_plan_that_was_cut_short_is_written_anew(named, tmp_path):
+    named(report=False)
+    for file, kept in (("plan.json", 0), ("plan.json", 40), ("plan.npz", 100)):
+        [torn] = (tmp_path / "brain.lw" / "plans").glob(f"*/*/{file}")
+        torn.write_bytes(torn.read_bytes()[:kept])
+        shutil.rmtree(tmp_path / "brain.ome.zarr")
+        assert named(report=False)
+
+
+def test_a_picture_of_light_that_was_cut_short_is_written_anew(tmp_path):
+    project = SimpleNamespace(path=tmp_path)
+    picture = np.ones((40, 50), "f4")
+    file = Path(kept_picture(project, picture))
+    file.write_bytes(file.read_bytes()[:100])
+    assert Path(kept_picture(project, picture)) == file
+    np.testing.assert_array_equal(np.load(file), picture)
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("stages", [MEASURING, ("volume",)])
+def test_a_tile_that_is_replaced_before_the_image_has_its_name_is_no_image(
+    whole, tmp_path, monkeypatch, stages
+):
+    tiles, _ = tiles_of(scene_of((1, 2)), (1, 2), noise=4)
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+    for tile in tiles:
+        tifffile.imwrite(folder / f"{tile.name}.tif", tiles.source.read(tile.id, tile.box))
+
+    def opened():
+        return lw.open_tiles(folder, pattern="y{y:d}_x{x:d}.tif", overlap=SIZE - STEP)
+
+    def replacing(project, place, chosen, *about):
+        made = run(project, place, chosen, *about)
+        if chosen == stages:
+            file = folder / "y0_x1.tif"
+            tifffile.imwrite(file, tifffile.imread(file)[::-1].copy())
+        return made
+
+    run = stitching._run
+    monkeypatch.setattr(stitching, "_run", replacing)
+    done = whole(opened().sel(y=0), light="no", gains="no")
+    assert not done
+    assert not (tmp_path / "brain.ome.zarr").exists()
+    assert not list(tmp_path.glob("*.part"))
+    assert done.account.judged.mood == "bad"
+    assert done.account.lines[0].startswith("No volume: y0_x1.tif was changed or replaced")
+    monkeypatch.undo()
+    assert whole(opened().sel(y=0), light="no", gains="no")
