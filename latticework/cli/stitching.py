@@ -162,6 +162,8 @@ def stitch(
     from latticework.stitch.stitching import beside
 
     one_place(workers, scheduler, pools)
+    if out.name in ("", ".."):
+        raise click.UsageError(f"{out} is a folder: give the image a name, as brain.ome.zarr")
     how = {name: given.pop(name) for name in HOW_NAMES}
     how["keep"] = positions_files(acquisition, given.get("positions"))
     tiles = chosen_of(open_acquisition(acquisition, given), only)
@@ -181,6 +183,19 @@ def stitch(
     tell(done, folder)
 
 
+_ARGUMENT = re.compile(
+    r"\b(pixel_size_um|light|channel|reach|merge|blend|interpolation|gains|dark)="
+    r"('[^']*'|\{[^}]*\}|\([^)]*\)|[^\s:,]+)"
+)
+
+
+def _option(found: re.Match[str]) -> str:
+    """An argument of the library as it is typed."""
+    value = found[2].strip("()[]'").replace("{", "").replace("}", "").replace("'", "")
+    name = "volume-pixel-size" if found[1] == "pixel_size_um" else found[1]
+    return f"--{name} {value.replace(': ', '=').replace(', ', ',')}"
+
+
 @contextmanager
 def selecting_words() -> Iterator[None]:
     """Let messages speak of options where the library speaks of selections and views."""
@@ -188,7 +203,8 @@ def selecting_words() -> Iterator[None]:
         yield
     except LatticeError as error:
         text = re.sub(r"as in lattice\.sel\((\w+)=\.\.\.\)", r"as with --only \1=LABEL", str(error))
-        raise LatticeError(re.sub(r'say merge="(\w+)"', r"say --merge \1", text)) from error
+        text = re.sub(r'say merge="(\w+)"', r"say --merge \1", text)
+        raise LatticeError(_ARGUMENT.sub(_option, text)) from error
 
 
 def chosen_of(tiles: "Lattice", only: Sequence[str]) -> "Lattice":

@@ -28,7 +28,7 @@ from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
 from latticework.stages.collections import Tiles
 from latticework.stitch.blending import Blend, fuse_block
-from latticework.stitch.fusing import FusionPlan
+from latticework.stitch.fusing import FusionPlan, pyramid_of
 from latticework.stitch.light import Even
 
 MAKING_OF = "making"
@@ -95,19 +95,7 @@ class VolumePlan:
     @cached_property
     def pyramid(self) -> Pyramid:
         """The image in the making; its metadata need not be there yet."""
-        fusion = self.fusion
-        channels = (len(fusion.channels or ("",)),) if fusion.has_channels else ()
-        return Pyramid.plan(
-            self.part,
-            dims=(*("c" for _ in channels), *fusion.dims),
-            shape=(*channels, *fusion.shape),
-            dtype=self.lattice.dtype,
-            pixel_size_um=fusion.pixel_size_um,
-            origin_um=fusion.origin_um,
-            block=self.block,
-            channels=fusion.channels,
-            version=self.version,
-        )
+        return pyramid_of(self.fusion, self.part, block=self.block, version=self.version)
 
     def blocks(self) -> Lattice:
         """The lattice of the blocks: the units of the stage."""

@@ -32,7 +32,7 @@ from latticework.stitch.comparing import candidates_of, placed_by
 from latticework.stitch.corrections import anchors_of, corrected_rows
 from latticework.stitch.failing import changed_tiles, without_volume
 from latticework.stitch.far_pairs import farther
-from latticework.stitch.fusing import check_pixels
+from latticework.stitch.fusing import check_pixels, pyramid_of
 from latticework.stitch.fusion_plan import FusionPlan
 from latticework.stitch.light import fitting_light
 from latticework.stitch.pipeline import (
@@ -238,15 +238,16 @@ def check_lattice(lattice: Lattice, settings: Settings) -> None:
     check_views(lattice, settings.fusing["merge"], settings.blend)
     count = lattice.tile_shape.get("c", 1)
     if not 0 <= settings.channel < count:
-        raise ValueError(f"channel={settings.channel}: the tiles have channels 0 to {count - 1}")
+        raise LatticeError(f"channel={settings.channel}: the tiles have channels 0 to {count - 1}")
     dims = [dim for dim in lattice.tile_dims if dim != "c"]
     reach = settings.reach
     if reach is not None and (len(reach) != len(dims) or not all(0 < r < 1e5 for r in reach)):
-        raise ValueError(f"reach={reach}: give pixels, above 0, along {', '.join(dims)}")
+        raise LatticeError(f"reach={reach}: give pixels, above 0, along {', '.join(dims)}")
     sides = settings.block
     if sides is not None and (len(sides) != len(plan.dims) or min(sides) < 1):
-        raise ValueError(f"block={sides}: give pixels, above 0, along {', '.join(plan.dims)}")
+        raise LatticeError(f"block={sides}: give pixels, above 0, along {', '.join(plan.dims)}")
     check_density(plan)
+    pyramid_of(plan, Path("planned"), block=sides, version=settings.version)  # which it checks
 
 
 def check_light(lattice: Lattice, settings: Settings, picture: np.ndarray | None) -> None:
@@ -308,6 +309,8 @@ def check_free(image: Path, asked: str, tiles: Any, lattice: Lattice, *, overwri
     for place in (Path(p).resolve() for p in (*given, *roots) if isinstance(p, str | Path)):
         if image == place or image in place.parents:
             raise LatticeError(f"{image} holds the tiles themselves: choose another name")
+    if not image.name:
+        raise StoreError(f"{image} is no place for an image: give its name, as brain.ome.zarr")
     for folder in image.parents:
         if folder.is_file():
             raise StoreError(f"{image} cannot be made: {folder} is a file; choose another folder")
