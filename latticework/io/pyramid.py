@@ -436,10 +436,16 @@ class Pyramid:
 
 
 def _fitting(block: int, size: int) -> int:
-    """A block no larger than the volume needs: the smallest of its halves that holds all of it."""
+    """A block no larger than the volume needs: the smallest of its halves that holds all of it.
+
+    Examples
+    --------
+    >>> _fitting(2048, 600), _fitting(9_999_872, 600), _fitting(100, 600)
+    (1024, 1024, 100)
+    """
     while block // 2 >= size and block % 2 == 0:
         block //= 2
-    return block
+    return block if block // 2 < size else 1 << (size - 1).bit_length()
 
 
 def coarser(pixels: np.ndarray, ratio: Sequence[int]) -> np.ndarray:

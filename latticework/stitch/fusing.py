@@ -195,7 +195,7 @@ def check_pixels(lattice: Lattice) -> None:
     """
     if lattice.dtype.kind not in "iuf":
         raise LatticeError(
-            f"pixels of type {lattice.dtype} cannot be fused: convert them, as to uint8"
+            f"pixels of type {lattice.dtype} cannot be compared or fused: convert them to uint8"
         )
 
 

@@ -87,6 +87,22 @@ def test_options_of_no_sense_are_refused_by_their_names(typed, folder, tmp_path,
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
+def test_a_tile_that_cannot_be_decoded_is_named_with_the_verdict_and_what_to_do(
+    typed, folder, tmp_path, scheduler
+):
+    torn = folder / "y1_x2.tif"
+    pixels = tifffile.imread(torn)
+    tifffile.imwrite(torn, pixels, compression="zlib", rowsperstrip=16)
+    whole = torn.read_bytes()
+    at = len(whole) // 2
+    torn.write_bytes(whole[:at] + bytes(400) + whole[at + 400 :])  # the header is whole
+    words = ("stitch", folder, tmp_path / "brain.ome.zarr", *PLACES, "--no-report", *scheduler)
+    said = typed(*words, code=1)
+    assert "Nothing stands out" not in said
+    if "No volume: " in said:
+        assert f"withdraw {tmp_path / 'brain.lw'} y1_x2.tif, and the same again" in said
+
+
 def test_where_nothing_can_be_written_is_said_in_a_line(typed, folder, tmp_path):
     text = typed("stitch", folder, "/proc/none/brain.ome.zarr", *PLACES, code=1)
     assert "Error: /proc/none" in text

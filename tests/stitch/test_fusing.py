@@ -357,10 +357,12 @@ def test_volumes_and_blocks_of_absurd_sizes_are_refused_before_any_work(tmp_path
         ({"pixel_size_um": 1e-300}, "times those of all tiles"),
         ({"pixel_size_um": 1e9}, "one pixel would be larger than all tiles together"),
         ({"pixel_size_um": "much"}, "give one number above 0"),
-        ({"block": (10**7, 10**7)}, r"a block would be .* GB, and there are .*make blocks smaller"),
         ({"pixel_size_um": 0.003, "block": (1, 1)}, r"would have .* blocks, more than 5,000,000"),
     ):
         with pytest.raises(lw.errors.LatticeError, match=words):
             fuse(tiles, tmp_path / "image.ome.zarr", **wrong)
     assert not list(tmp_path.iterdir())
-    assert fuse(tiles, tmp_path / "means.ome.zarr", pixel_size_um={"y": 10, "x": 10}).shape[0] > 1
+    large = Lattice.from_grid({"y": 1, "x": 1}, tile_shape={"y": 10**7, "x": 10**7}, dtype="u2")
+    with pytest.raises(LatticeError, match=r"a block would be .* GB, and there are .*smaller"):
+        fuse(large, tmp_path / "image.ome.zarr", block=(10**7, 10**7))
+    assert fuse(tiles, tmp_path / "whole.ome.zarr", block=(10**7, 10**7)).block == (128, 128)
