@@ -481,7 +481,7 @@ def _make(
         shutil.rmtree(plan.part, ignore_errors=True)  # nobody knows which blocks show what
         return None
     if len(MAKING) > 1 and set(project.counts["volume"]) <= {"complete", "absent"}:
-        blocks, made = made, _run(project, place, MAKING[1:], progress, PHASES[2])
+        blocks, made = made, _run(project, place, MAKING[1:], progress, "")
         counts, attempts = {**blocks.counts, **made.counts}, blocks.attempts + made.attempts
         made = replace(made, counts=counts, attempts=attempts)
         progress.finish(made)
