@@ -50,7 +50,7 @@ def corrected_rows(
     """
     import pandas as pd
 
-    table = links if isinstance(links, pd.DataFrame) else pd.read_csv(links)
+    table = links if isinstance(links, pd.DataFrame) else _read(links)
     missing = [name for name in ("first", "second", "trusted") if name not in table]
     if missing:
         raise LatticeError(
@@ -78,6 +78,16 @@ def corrected_rows(
         about = {"first": int(row["first"]), "second": int(row["second"])}
         rows.append({**about, "trusted": bool(of), **told})
     return rows
+
+
+def _read(path: Path | str) -> "pd.DataFrame":
+    """A table in a CSV file."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:
+        raise LatticeError(f"{path} cannot be read as a CSV table ({error})") from error
 
 
 TRUE, FALSE = {"true", "yes", "1", "1.0"}, {"false", "no", "0", "0.0"}
@@ -174,10 +184,8 @@ def anchors_of(
     if not anchors:
         return {}
     if isinstance(anchors, str | Path):
-        import pandas as pd
-
         columns = [f"position_{axis}_um" for axis in lattice.spatial_dims]
-        table = pd.read_csv(anchors)
+        table = _read(anchors)
         missing = [name for name in ("tile", *columns) if name not in table]
         if missing:
             raise LatticeError(f"{anchors} has no column {missing[0]}: a table of anchors needs it")

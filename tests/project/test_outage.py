@@ -65,7 +65,7 @@ def test_it_goes_on_when_there_is_the_margin_more_than_there_was(world):
     assert [text.split(":")[0] for text in world.said] == ["paused", "resumed"]
 
 
-def test_an_image_beside_the_project_waits_for_room_and_for_more_where_that_was_too_little(
+def test_an_image_beside_the_project_waits_for_room_and_for_more_where_that_did_not_do(
     tmp_path,
 ):
     (tmp_path / "brain.lw").mkdir()
