@@ -117,7 +117,8 @@ class VolumePlan:
         if self._is_at(path):
             return path
         new = folder / f".{path.name}.{os.getpid()}.new"
-        shutil.rmtree(new, ignore_errors=True)
+        for left in folder.glob(f".{path.name}.*.new"):
+            shutil.rmtree(left, ignore_errors=True)  # of a disk that was full
         new.mkdir(parents=True)
         save_lattice(self.lattice, new)
         none = np.zeros(0, "f4")
