@@ -366,3 +366,10 @@ def test_volumes_and_blocks_of_absurd_sizes_are_refused_before_any_work(tmp_path
     with pytest.raises(LatticeError, match=r"a block would be .* GB, and there are .*smaller"):
         fuse(large, tmp_path / "image.ome.zarr", block=(10**7, 10**7))
     assert fuse(tiles, tmp_path / "whole.ome.zarr", block=(10**7, 10**7)).block == (128, 128)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "c8"])
+def test_pixels_that_are_no_real_numbers_are_refused(dtype):
+    tiles = lw.open_tiles([np.ones((32, 32), dtype)] * 2, grid={"y": 1, "x": 2}, overlap=8)
+    with pytest.raises(LatticeError, match=r"of type .* cannot be compared"):
+        register(tiles)

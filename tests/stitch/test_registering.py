@@ -257,10 +257,3 @@ def test_an_offset_that_is_hardly_seen_says_so():
     found = refine(views[0].astype("f4"), views[1].astype("f4"), (0.4, -0.4), "yx")
     assert max(found.error_px) < 0.05
     assert np.abs(found.shift).max() < 4 * max(found.error_px)
-
-
-@pytest.mark.parametrize("dtype", ["bool", "c8"])
-def test_pixels_that_are_no_real_numbers_are_refused(dtype):
-    tiles = lw.open_tiles([np.ones((32, 32), dtype)] * 2, grid={"y": 1, "x": 2}, overlap=8)
-    with pytest.raises(LatticeError, match=r"of type .* cannot be compared"):
-        register(tiles)
