@@ -1,5 +1,6 @@
 """What all commands have in common: errors in one message, Ctrl-C, warnings on one line."""
 
+import os
 import shutil
 import sys
 import traceback
@@ -101,6 +102,13 @@ def clear_errors(*, debug: bool) -> Iterator[None]:
     except BrokenPipeError:  # `latticework status brain.lw | head`
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if debug or error.strerror is None:
+            raise
+        click.secho("Error: ", fg="red", nl=False, err=True)
+        of = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        click.echo(f"{of}{error.strerror} (--debug shows where)", err=True)
+        sys.exit(FAILED)
 
 
 @contextmanager

@@ -208,7 +208,8 @@ OPTION_NAMES = {
 _ARGUMENT = re.compile(
     r"\b(grid|start|order|overlap|positions|columns|unit|pattern|files|dims|block|pixel_size_um"
     r"|flip|first|errors|after|before|children|done_marker|end|settle_s|removed|stages)="
-    r"(\"[^\"]*\"|'[^']*'|\{['\"]\w+['\"]: [^{}]*\}|\([^()]*\)|\.\.\.|[\d.]+\b)?"
+    r"(\"[^\"]*\"|'[^']*'|\{['\"]\w+['\"]: [^{}]*\}|\([^()]*\)|\.\.\."
+    r"|-?(?:[\d.]+(?:e[+-]?\d+)?|nan|inf)\b)?"
 )
 
 
@@ -221,6 +222,8 @@ def in_command_words(text: str, *only: str) -> str:
     "give --grid 7x9 or --files '*_w1.tif': --flip is not"
     >>> in_command_words("block={'y': 8, 'x': 9} or dims=('c', 'y', 'x')")
     '--block y=8,x=9 or --dims cyx'
+    >>> in_command_words("overlap=nan: nan is neither")
+    '--overlap nan: nan is neither'
     """
     text = re.sub(r'open_tiles\("([^"]*)", files="([^"]*)"\)', _command, text)
     return _ARGUMENT.sub(

@@ -167,7 +167,10 @@ def stitch(
 
     one_place(workers, scheduler, pools)
     refuse_other_kinds(out, acquisition)
+    if out.name in ("", ".."):
+        raise click.UsageError(f"{out} is a folder: give the image a name, as brain.ome.zarr")
     how = {name: given.pop(name) for name in HOW_NAMES}
+    how["keep"] = positions_files(acquisition, given.get("positions"))
     tiles = chosen_of(open_acquisition(acquisition, given), only)
     how["reach"] = reach_of(tiles, how["reach"])
     how["merge"] = how["merge"] or ()
@@ -202,6 +205,19 @@ def refuse_other_kinds(out: Path, acquisition: str) -> None:
     )
 
 
+_ARGUMENT = re.compile(
+    r"\b(pixel_size_um|light|channel|reach|merge|blend|interpolation|gains|dark)="
+    r"('[^']*'|\{[^}]*\}|\([^)]*\)|[^\s:,]+)"
+)
+
+
+def _option(found: re.Match[str]) -> str:
+    """An argument of the library as it is typed."""
+    value = found[2].strip("()[]'").replace("{", "").replace("}", "").replace("'", "")
+    name = "volume-pixel-size" if found[1] == "pixel_size_um" else found[1]
+    return f"--{name} {value.replace(': ', '=').replace(', ', ',')}"
+
+
 @contextmanager
 def selecting_words() -> Iterator[None]:
     """Let messages speak of options where the library speaks of selections and views."""
@@ -209,7 +225,8 @@ def selecting_words() -> Iterator[None]:
         yield
     except LatticeError as error:
         text = re.sub(r"as in lattice\.sel\((\w+)=\.\.\.\)", r"as with --only \1=LABEL", str(error))
-        raise LatticeError(re.sub(r'say merge="(\w+)"', r"say --merge \1", text)) from error
+        text = re.sub(r'say merge="(\w+)"', r"say --merge \1", text)
+        raise LatticeError(_ARGUMENT.sub(_option, text)) from error
 
 
 def chosen_of(tiles: "Lattice", only: Sequence[str]) -> "Lattice":
@@ -222,6 +239,14 @@ def chosen_of(tiles: "Lattice", only: Sequence[str]) -> "Lattice":
             f"--only {' '.join(only)}: write AXIS=LABEL; the axes are {', '.join(tiles.dims)}"
         )
     return tiles.sel(**labels)
+
+
+def positions_files(acquisition: str, positions: str | None) -> list[Path]:
+    """Files that positions may be read from: none of them is written to."""
+    if positions is None:
+        return []
+    folder = Path(acquisition)
+    return [Path(positions), folder / positions, folder.parent / positions]
 
 
 def reach_of(tiles: "Lattice", given: "float | dict[str, float] | None") -> list[float] | None:
@@ -238,6 +263,9 @@ def reach_of(tiles: "Lattice", given: "float | dict[str, float] | None") -> list
 
 def tell(done: "Stitched", folder: Path) -> None:
     """Say what came of it, in the words of the report, and end with the exit code."""
+    from latticework.stitch.failing import tile_to_blame
+    from latticework.stitch.report_files import tables_of
+
     name = quote(str(folder))
     for line in done.account.lines:
         click.echo(line)
@@ -246,13 +274,19 @@ def tell(done: "Stitched", folder: Path) -> None:
             click.echo(f"  {spoken(failed.line)}")
         click.echo(f"To see more: {called()} status {name}")
         click.echo("When the cause is gone, the same command goes on from there.")
-        click.echo(
-            f"To stitch around a tile: {called()} withdraw {name} y=1 x=2, and the same again"
-        )
+        tile = tile_to_blame(done.project.lattice, done.summary.failures)
+        if tile is not None:
+            click.echo(
+                f"To stitch around this tile: {called()} withdraw {name} {quote(tile)}, and the "
+                "same again"
+            )
         sys.exit(FAILED)
     click.echo(f"Volume: {done.image}")
     if done.report is not None:
         click.echo(f"Report: {done.report}")
+        for table in tables_of(done.report):
+            if table.suffixes[-2][1:].isdecimal():
+                click.echo(f"Table:  {table} (the one of an earlier name is left as it is)")
     click.echo(f"Every step: {called()} status {name}")
 
 

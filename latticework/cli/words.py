@@ -272,7 +272,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 """Methods of a project: the command that does the same, and what stands before each argument."""
 PHRASES = (
     (r"open it with latticework\.open_project, or give create\([^()]*\) to", "project.run() to"),
-    (r"overwrite=True \(--overwrite\)", "--overwrite"),
+    (r"overwrite=True \(--overwrite\)|\boverwrite=True", "--overwrite"),
+    (r"\breport=False", "--no-report"),
     (r"; more is in the summary that run\(\) returns", ""),
     (r"after=\[project\.source, \.\.\.\]", "--after source,..."),
     (r"reads=latticework\.all_tiles\(\)", "--reads all"),

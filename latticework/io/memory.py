@@ -197,6 +197,12 @@ def array_tiles(given: Any, dims: Sequence[str] | None, pattern: Any, placing: P
     names, arrays = _named(given)
     if not arrays:
         raise SourceError("there are no arrays; expected at least one tile")
+    for name, array in zip(names, arrays, strict=True):
+        if not all(hasattr(array, what) for what in ("shape", "ndim", "dtype")):
+            raise SourceError(
+                f"array {name!r} is a {type(array).__name__}; expected arrays, as numpy.asarray "
+                "makes them"
+            )
     own = tuple(str(dim) for dim in arrays[0].dims) if hasattr(arrays[0], "dims") else None
     tile_dims = tuple(dims) if dims is not None else own or array_dims(arrays[0].ndim, None)
     _check_dims(tile_dims, arrays[0])

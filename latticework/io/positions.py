@@ -183,9 +183,10 @@ def read_positions(
     table = table.rename(columns=str)
     placing = table[[roles[role] for role in roles if role not in ("file", "number")]].copy()
     placing.columns = [role for role in roles if role not in ("file", "number")]
+    files = table[roles["file"]].tolist() if "file" in roles else None
     for axis in "zyx":
         if axis in placing:
-            placing[axis] = _numbers(placing[axis], f"{called}: column {roles[axis]!r}")
+            placing[axis] = _numbers(placing[axis], f"{called}: column {roles[axis]!r}", files)
     if found.match is not None:
         rows = found.match([files[0] for files in names])
         if (rows < 0).all():
@@ -248,13 +249,19 @@ def _forms(name: str) -> tuple[str, str, str]:
     return name, base, strip_suffix(base)
 
 
-def _numbers(column: "pd.Series[Any]", where: str) -> "pd.Series[Any]":
+def _numbers(
+    column: "pd.Series[Any]", where: str, files: Sequence[Any] | None = None
+) -> "pd.Series[Any]":
     import pandas as pd
 
     numbers = pd.to_numeric(column, errors="coerce")
     bad = ~np.isfinite(numbers.to_numpy(float))
     if bad.any():
-        raise LatticeError(f"{where} holds {column[bad].iloc[0]!r}; expected numbers")
+        row = int(np.flatnonzero(bad)[0])
+        of = "" if files is None else f" ({files[row]})"
+        raise LatticeError(
+            f"{where}, row {row + 1}{of}, holds {str(column.iloc[row])!r}; expected numbers"
+        )
     return numbers
 
 

@@ -239,12 +239,18 @@ class Pyramid:
         self.begin()
         return self
 
-    def begin(self) -> None:
-        """Write its metadata, which appear at once: then blocks can be written, by any process."""
+    def begin(self, about: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Write its metadata, which appear at once: then blocks can be written, by any process.
+
+        Parameters
+        ----------
+        about
+            As for `finish`.
+        """
         new = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
-        replace(self, path=new).lay_out(self.path.name)
+        replace(self, path=new).lay_out(self.path.name, about)
         new.rename(self.path)
 
     @property
@@ -253,11 +259,11 @@ class Pyramid:
         file = "zarr.json" if self.version == "0.5" else ".zarray"
         return all((self.path / str(level.number) / file).is_file() for level in self.levels)
 
-    def lay_out(self, name: str) -> None:
+    def lay_out(self, name: str, about: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Write the metadata of an image of that name into its folder."""
         for level in self.levels:
             self._open(level, create=True)
-        self._write_metadata(None, name)
+        self._write_metadata(None, name, about)
 
     def _open(self, level: Level, *, create: bool = False) -> Any:
         import tensorstore
@@ -430,10 +436,16 @@ class Pyramid:
 
 
 def _fitting(block: int, size: int) -> int:
-    """A block no larger than the volume needs: the smallest of its halves that holds all of it."""
+    """A block no larger than the volume needs: the smallest of its halves that holds all of it.
+
+    Examples
+    --------
+    >>> _fitting(2048, 600), _fitting(9_999_872, 600), _fitting(100, 600)
+    (1024, 1024, 100)
+    """
     while block // 2 >= size and block % 2 == 0:
         block //= 2
-    return block
+    return block if block // 2 < size else 1 << (size - 1).bit_length()
 
 
 def coarser(pixels: np.ndarray, ratio: Sequence[int]) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Where the pixels of a lattice come from: the one seam that readers implement."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -62,6 +62,11 @@ class SelectedSource:
     def fingerprints(self) -> np.ndarray:
         """Those of the tiles that they are."""
         return np.asarray(self.inner.fingerprints()[self.tiles])
+
+    def refreshed(self) -> Self:
+        """The same tiles with their files as they are now, where the other source can look."""
+        look: Callable[[], TileSource] | None = getattr(self.inner, "refreshed", None)
+        return self if look is None else replace(self, inner=look())
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,10 +175,9 @@ class Outage:
         self._trouble = trouble
         self._needed = None
         if ours and free is not None and free < ROOMY * margin:
-            self._needed = free + margin
+            self._needed = free + margin * min(self._slow, ROOMY)
         self._next = self._clock() + self._limits.every_s * (1 if self._needed else self._slow)
-        if self._needed is None:
-            self._slow = min(2 * self._slow, SLOWEST)
+        self._slow = min(2 * self._slow, SLOWEST)  # of the margin, too: one may need more than that
         self._tell(f"paused: {self.text}")
         return True
 
@@ -281,7 +280,13 @@ class Outage:
 
     def _is_ours(self, trouble: Trouble) -> bool:
         """Whether the project's own disk is meant, as far as one knows; else a worker's."""
-        return not trouble.path or Path(trouble.path).is_relative_to(self._project.absolute())
+        path = Path(trouble.path)
+        if not trouble.path or path.is_relative_to(self._project.absolute()):
+            return True
+        try:  # such as an image beside the project
+            return path.parent.stat().st_dev == self._project.stat().st_dev
+        except OSError:
+            return False
 
     def _free_at(self, trouble: Trouble) -> int | None:
         """Bytes that were free when it was met."""

@@ -9,12 +9,15 @@ writes the same bytes, so a unit that runs twice, or comes back late, does no ha
 
 import hashlib
 import json
+import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -25,9 +28,11 @@ from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
 from latticework.stages.collections import Tiles
 from latticework.stitch.blending import Blend, fuse_block
-from latticework.stitch.fusing import FusionPlan
+from latticework.stitch.fusing import FusionPlan, pyramid_of
 from latticework.stitch.light import Even
 
+MAKING_OF = "making"
+"""Attribute of an image in the making: the key of its plan."""
 FACTS = "plan.json"
 ARRAYS = "plan.npz"
 
@@ -90,19 +95,7 @@ class VolumePlan:
     @cached_property
     def pyramid(self) -> Pyramid:
         """The image in the making; its metadata need not be there yet."""
-        fusion = self.fusion
-        channels = (len(fusion.channels or ("",)),) if fusion.has_channels else ()
-        return Pyramid.plan(
-            self.part,
-            dims=(*("c" for _ in channels), *fusion.dims),
-            shape=(*channels, *fusion.shape),
-            dtype=self.lattice.dtype,
-            pixel_size_um=fusion.pixel_size_um,
-            origin_um=fusion.origin_um,
-            block=self.block,
-            channels=fusion.channels,
-            version=self.version,
-        )
+        return pyramid_of(self.fusion, self.part, block=self.block, version=self.version)
 
     def blocks(self) -> Lattice:
         """The lattice of the blocks: the units of the stage."""
@@ -121,13 +114,16 @@ class VolumePlan:
         """Write the plan to a folder of its own in `folder`; where it is."""
         where = hashlib.blake2b(str(self.image).encode(), digest_size=4).hexdigest()
         path = folder / f"{self.key}-{where}"
-        if (path / FACTS).exists():
+        if self._is_at(path):
             return path
-        path.mkdir(parents=True, exist_ok=True)
-        save_lattice(self.lattice, path)
+        new = folder / f".{path.name}.{os.getpid()}.new"
+        for left in folder.glob(f".{path.name}.*.new"):
+            shutil.rmtree(left, ignore_errors=True)  # of a disk that was full
+        new.mkdir(parents=True)
+        save_lattice(self.lattice, new)
         none = np.zeros(0, "f4")
         light = none if self.even.light is None else self.even.light
-        np.savez(path / ARRAYS, gains=self.gains, light=light)
+        np.savez(new / ARRAYS, gains=self.gains, light=light)
         facts = {
             "image": str(self.image),
             "dark": self.even.dark,
@@ -140,8 +136,17 @@ class VolumePlan:
             "pixels": self.pixels,
             "asked": self.asked,
         }
-        (path / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+        (new / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+        shutil.rmtree(path, ignore_errors=True)  # what is there cannot be read
+        new.rename(path)
         return path
+
+    def _is_at(self, path: Path) -> bool:
+        """Whether this very plan is in a folder, whole."""
+        try:
+            return path.is_dir() and self.load(path).key == self.key
+        except StageError:
+            return False
 
     @classmethod
     def load(cls, path: Path) -> "VolumePlan":
@@ -163,7 +168,7 @@ class VolumePlan:
                 *(facts["blend"], facts["version"], block, facts["options"]),
                 *(facts["channel"], facts["pixels"], facts["asked"]),
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise StageError(
                 f"the plan of the volume at {path} cannot be read ({error}): plan it again"
             ) from error
@@ -372,12 +377,33 @@ def plan_of(image: Path, what: str = "plan") -> str | None:
     return str(about[what]) if what in about else None
 
 
+def in_the_making(image: Path) -> list[Path]:
+    """Folders in which an image was begun, by whatever plan: only those that say so themselves.
+
+    Parameters
+    ----------
+    image
+        Folder of the image when it is complete.
+    """
+    named = re.compile(re.escape(image.name) + r"\.([0-9a-f]{16})\.part")
+    found = []
+    for folder in sorted(image.parent.iterdir()):
+        match = named.fullmatch(folder.name)
+        if match is None or folder.is_symlink() or not folder.is_dir():
+            continue
+        if match[1] in (plan_of(folder, MAKING_OF), plan_of(folder)):
+            found.append(folder)
+    return found
+
+
 __all__ = [
+    "MAKING_OF",
     "VolumePlan",
     "check_replaceable",
     "damaged",
     "finish_image",
     "fuse_unit",
+    "in_the_making",
     "plan_of",
     "written_files",
 ]

@@ -84,13 +84,16 @@ def _read_table(path: Path | str) -> "pd.DataFrame":
     """A table as spreadsheets write it: columns apart by commas, semicolons or tabs."""
     import pandas as pd
 
-    with Path(path).open(encoding="utf-8-sig") as file:
-        head = file.readline()
-    apart = max(",;\t", key=head.count)
-    table = pd.read_csv(path, sep=apart, encoding="utf-8-sig")
-    numbers = [name for name in table.columns if name.endswith(("_px", "_um"))]
-    if apart != "," and not all(pd.api.types.is_numeric_dtype(table[n]) for n in numbers):
-        table = pd.read_csv(path, sep=apart, decimal=",", encoding="utf-8-sig")
+    try:
+        with Path(path).open(encoding="utf-8-sig") as file:
+            head = file.readline()
+        apart = max(",;\t", key=head.count)
+        table = pd.read_csv(path, sep=apart, encoding="utf-8-sig")
+        numbers = [name for name in table.columns if name.endswith(("_px", "_um"))]
+        if apart != "," and not all(pd.api.types.is_numeric_dtype(table[n]) for n in numbers):
+            table = pd.read_csv(path, sep=apart, decimal=",", encoding="utf-8-sig")
+    except ValueError as error:
+        raise LatticeError(f"{path} cannot be read as a CSV table ({error})") from error
     return table
 
 

@@ -18,6 +18,7 @@ from latticework.stitch.fusion_plan import FusionPlan
 from latticework.stitch.masking import Masks
 from latticework.stitch.resampling import Interpolation
 from latticework.stitch.views import check_views
+from latticework.stitch.volumes import check_blocks
 from latticework.stitch.warps import Warp
 
 
@@ -124,18 +125,9 @@ def fuse(
         merge_axis=merge_axis,
     )
     check_views(lattice, (merge,) if isinstance(merge, str) else merge, blend)
-    count = (len(plan.channels or ("",)),) if plan.has_channels else ()
-    image = Pyramid.plan(
-        path.with_name(f"{path.name}.{os.getpid()}.part"),
-        dims=(*(("c",) if count else ()), *plan.dims),
-        shape=(*count, *plan.shape),
-        dtype=lattice.dtype,
-        pixel_size_um=plan.pixel_size_um,
-        origin_um=plan.origin_um,
-        block=block,
-        channels=plan.channels,
-        version=version,
-    ).create()
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    image = pyramid_of(plan, part, block=block, version=version).create()
+    count = plan.has_channels
     blocks = image.blocks()
     sides = image.block[-len(plan.dims) :]
     meeting = plan.meeting(sides)
@@ -158,6 +150,41 @@ def fuse(
         raise
 
 
+def pyramid_of(
+    plan: FusionPlan, path: Path, *, block: Sequence[int] | None = None, version: Version = "0.5"
+) -> Pyramid:
+    """The image of a plan, of which nothing is on disk.
+
+    Parameters
+    ----------
+    plan
+        Of the volume.
+    path
+        Folder of the image.
+    block, version
+        As of `fuse`.
+
+    Raises
+    ------
+    LatticeError
+        If blocks are too many, or larger than memory.
+    """
+    count = (len(plan.channels or ("",)),) if plan.has_channels else ()
+    image = Pyramid.plan(
+        path,
+        dims=(*(("c",) if count else ()), *plan.dims),
+        shape=(*count, *plan.shape),
+        dtype=plan.lattice.dtype,
+        pixel_size_um=plan.pixel_size_um,
+        origin_um=plan.origin_um,
+        block=block,
+        channels=plan.channels,
+        version=version,
+    )
+    check_blocks(plan.shape, image.block[-len(plan.dims) :], plan.lattice.dtype)
+    return image
+
+
 def check_pixels(lattice: Lattice) -> None:
     """Refuse tiles whose pixels cannot be fused.
 
@@ -168,7 +195,7 @@ def check_pixels(lattice: Lattice) -> None:
     """
     if lattice.dtype.kind not in "iuf":
         raise LatticeError(
-            f"pixels of type {lattice.dtype} cannot be fused: convert them, as to uint8"
+            f"pixels of type {lattice.dtype} cannot be compared or fused: convert them to uint8"
         )
 
 
@@ -176,7 +203,7 @@ def _check(lattice: Lattice, path: Path, blend: str, blank: float) -> None:
     """Refuse before any work what cannot be done."""
     check_pixels(lattice)
     if blend not in BLENDS:
-        raise ValueError(f"blend={blend!r}: choose one of {', '.join(BLENDS)}")
+        raise LatticeError(f"blend={blend!r}: choose one of {', '.join(BLENDS)}")
     limits = np.iinfo(lattice.dtype) if lattice.dtype.kind in "iu" else None
     if limits is not None and not limits.min <= blank <= limits.max:
         raise ValueError(
@@ -186,4 +213,4 @@ def _check(lattice: Lattice, path: Path, blend: str, blank: float) -> None:
         raise StoreError(f"{path} exists already: remove it, or choose another name")
 
 
-__all__ = ["FusionPlan", "check_pixels", "fuse"]
+__all__ = ["FusionPlan", "check_pixels", "fuse", "pyramid_of"]

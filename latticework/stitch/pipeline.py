@@ -10,6 +10,7 @@
 
 import hashlib
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,13 @@ from latticework.project.project import Project
 from latticework.stages.params import restore
 from latticework.stages.reads import all_tiles, intersecting
 from latticework.stitch.block_units import (
+    MAKING_OF,
     VolumePlan,
     check_replaceable,
     damaged,
     finish_image,
     fuse_unit,
+    in_the_making,
     plan_of,
 )
 from latticework.stitch.comparing import (
@@ -65,9 +68,10 @@ def kept_picture(project: Project, picture: np.ndarray) -> str:
     """A file of a picture, in the project, named after what it shows."""
     digest = hashlib.blake2b(picture.tobytes(), digest_size=8).hexdigest()
     file = project.path / "plans" / f"light-{digest}.npy"
-    if not file.exists():
-        file.parent.mkdir(exist_ok=True)
-        np.save(file, picture)
+    file.parent.mkdir(exist_ok=True)
+    new = file.with_name(f".{file.stem}.{os.getpid()}.npy")
+    np.save(new, picture)
+    new.replace(file)  # also one that is there: a full disk may have cut it short
     return str(file)
 
 
@@ -176,12 +180,12 @@ def prepare(project: Project, plan: VolumePlan, *, overwrite: bool) -> bool:
         if not overwrite:
             raise taken(image)
         check_replaceable(image)
-    for other in image.parent.glob(f"{image.name}.*.part"):
+    for other in in_the_making(image):
         if other != plan.part:
             shutil.rmtree(other, ignore_errors=True)  # of a plan that is none any more
     if not plan.pyramid.begun:
         shutil.rmtree(plan.part, ignore_errors=True)
-        plan.pyramid.begin()
+        plan.pyramid.begin({"latticework": {MAKING_OF: plan.key}})
         if "volume" in project.stages:
             project.retry("volume", failed=False)
     add_making(project, plan)

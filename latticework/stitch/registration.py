@@ -13,6 +13,7 @@ import numpy as np
 
 from latticework.lattice.lattice import Label, Lattice
 from latticework.stitch.far_pairs import farther, parities_of
+from latticework.stitch.fusing import check_pixels
 from latticework.stitch.large_pairs import match_strips
 from latticework.stitch.pairs import Candidate, correlations_of
 from latticework.stitch.stage_model import (
@@ -90,6 +91,7 @@ def register(
     >>> len(links), bool(links.trusted.all())
     (7, True)
     """
+    check_pixels(lattice)
     pairs = overlapping(lattice, across=across, reference=reference)
     expected = pairs.nominal.copy()
     found: list[list[Candidate] | None] = [None] * len(pairs.rows)

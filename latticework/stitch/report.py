@@ -6,10 +6,13 @@ The page stands alone (pictures are within it) and lies beside the image, with t
     brain.html          the page
     brain.links.csv     every link: what was expected, what was found, what came of it
     brain.tiles.csv     every tile: where it lies, by what it was placed, its gain
+
+Files that are none of a report, or were edited, are left alone: see
+`latticework.stitch.report_files`.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +22,14 @@ import numpy as np
 from latticework.stitch import report_page as page
 from latticework.stitch.account import BESIDES, FIRST, Account, account_of
 from latticework.stitch.report_facts import Findings, findings_in
+from latticework.stitch.report_files import (
+    Mark,
+    check_report,
+    digest_of,
+    mark_for,
+    mark_of,
+    table_for,
+)
 from latticework.stitch.report_light import light_section
 from latticework.stitch.report_links import links_section, numbers_section, seams_section
 from latticework.stitch.report_views import BeforeAfter, Volume, before_and_after
@@ -62,13 +73,20 @@ def write_report(project: "Project", path: Path | str) -> Path:
     ------
     ProjectError
         If a stage that the report is about has made nothing yet.
+    StoreError
+        If other files are where the page or its tables belong.
     """
     target = Path(path).expanduser().resolve()
     return write_page(findings_in(project, target.stem), target)
 
 
 def write_page(
-    found: Findings, path: Path, *, now: datetime | None = None, account: Account | None = None
+    found: Findings,
+    path: Path,
+    *,
+    now: datetime | None = None,
+    account: Account | None = None,
+    keep: Collection[Path] = (),
 ) -> Path:
     """Write the page and the tables of what was found.
 
@@ -82,6 +100,13 @@ def write_page(
         When it is written.
     account
         The same in words, where it is known.
+    keep
+        Files that something is read from: they are never replaced.
+
+    Raises
+    ------
+    StoreError
+        If other files are where the page or its tables belong.
 
     Examples
     --------
@@ -97,19 +122,28 @@ def write_page(
     ['brain.html', 'brain.links.csv', 'brain.tiles.csv']
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = {what: f"{path.stem}.{what}.csv" for what in ("links", "tiles")}
+    check_report(path, found.image, keep)
+    before = mark_of(path)
+    digests = {} if before is None else dict(before.tables)
+    names = {}
     for what, rows in (("links", links_table(found)), ("tiles", tiles_table(found))):
-        _publish(path.with_name(names[what]), rows.to_csv(index=False, float_format="%.6g"))
+        content = rows.to_csv(index=False, float_format="%.6g").encode()
+        table = table_for(path, what, keep, content)
+        names[what] = table.name
+        digests.pop(table.name, None)  # so that it is among the last
+        digests[table.name] = digest_of(content)
+        _publish(table, content)
     now = now or datetime.now().astimezone()
-    text = page_of(found, names["links"], names["tiles"], now, account)
-    _publish(path, text)
+    mark = mark_for(found.image, digests)
+    text = page_of(found, names["links"], names["tiles"], now, account, mark)
+    _publish(path, text.encode())
     return path
 
 
-def _publish(path: Path, text: str) -> None:
+def _publish(path: Path, content: bytes) -> None:
     """Write a file that is whole when it has its name."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.new")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content)
     partial.replace(path)
 
 
@@ -117,7 +151,12 @@ def _publish(path: Path, text: str) -> None:
 
 
 def page_of(
-    found: Findings, links: str, tiles: str, now: datetime, account: Account | None = None
+    found: Findings,
+    links: str,
+    tiles: str,
+    now: datetime,
+    account: Account | None = None,
+    mark: Mark | None = None,
 ) -> str:
     """The page as text.
 
@@ -131,6 +170,8 @@ def page_of(
         When it is written.
     account
         The same in words, where it is known.
+    mark
+        By which the page is known again.
     """
     both = before_and_after(found)
     account = account_of(found, both) if account is None else account
@@ -144,6 +185,7 @@ def page_of(
         light_section(found),
         _tables(found, links, tiles),
         _by_hand(found),
+        head="" if mark is None else mark.html,
     )
 
 
@@ -386,8 +428,9 @@ stitch(project.lattice, {image!r}, project={where!r}, links=links, overwrite=Tru
     caption = (
         "Where a link is wrong, say so and stitch again: only what depends on places runs, and the "
         "volume and this page are replaced. On the command line: the same line as before with "
-        "--links and the table of links beside this page, edited, and --overwrite. Options that "
-        "were given before have to be given again."
+        "--links and the table of links beside this page, edited, and --overwrite. The edited "
+        "table stays as it is: the new one gets a number. Options that were given before have to "
+        "be given again."
     )
     return page.section(
         "hand", "Correct a link by hand", caption, f"<pre>{escaped_block(code)}</pre>"

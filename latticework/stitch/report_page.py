@@ -127,8 +127,17 @@ def _colours(theme: Theme) -> str:
     )
 
 
-def document(title: str, *parts: str) -> str:
+def document(title: str, *parts: str, head: str = "") -> str:
     """The whole page.
+
+    Parameters
+    ----------
+    title
+        Of the page, as text.
+    parts
+        Of its body, as HTML.
+    head
+        What else stands in its head, before its styles, as HTML.
 
     Examples
     --------
@@ -140,7 +149,7 @@ def document(title: str, *parts: str) -> str:
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f'<link rel="icon" href="data:,"><title>{escaped(title)}</title>'
+        f'{head}<link rel="icon" href="data:,"><title>{escaped(title)}</title>'
         f"<style>:root{{color-scheme:light dark;{_colours('light')}}}"
         f"@media(prefers-color-scheme:dark){{:root{{{_colours('dark')}}}}}{_LOOK}</style></head>"
         f"<body><main>{''.join(parts)}</main></body></html>\n"

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from latticework.errors import LatticeError
 from latticework.io.pyramid import Version
 from latticework.stitch.blending import BLENDS, Blend
 
@@ -35,7 +36,7 @@ class Settings:
         choices |= {"blend": BLENDS, "version": get_args(Version)}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(
+                raise LatticeError(
                     f"{name}={getattr(self, name)!r}: choose one of {', '.join(allowed)}"
                 )
 
@@ -48,11 +49,16 @@ def light_of(given: Any) -> tuple[Any, np.ndarray | None]:
         import tifffile
 
         if not Path(given).is_file():
-            raise ValueError(
+            raise LatticeError(
                 f"light={str(given)!r}: choose one of {', '.join(get_args(Choice))}, or give the "
                 "TIFF file of a picture of an even specimen"
             )
-        return "yes", np.asarray(tifffile.imread(given), "f4")
+        try:
+            return "yes", np.asarray(tifffile.imread(given), "f4")
+        except (tifffile.TiffFileError, ValueError) as error:
+            raise LatticeError(
+                f"light={str(given)!r}: cannot be read as a TIFF file ({error})"
+            ) from error
     return "yes", np.asarray(given, "f4")
 
 

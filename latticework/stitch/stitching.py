@@ -8,6 +8,8 @@ Ctrl-C, a crash or a power cut.
 import fcntl
 import hashlib
 import os
+import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -25,13 +27,12 @@ from latticework.project.creating import create
 from latticework.project.project import Project
 from latticework.stages.lattices import lattice_key
 from latticework.stitch.blending import Blend
-from latticework.stitch.block_units import check_replaceable, plan_of
+from latticework.stitch.block_units import VolumePlan, check_replaceable, plan_of
+from latticework.stitch.checking import check_lattice, check_light
 from latticework.stitch.comparing import candidates_of, placed_by
 from latticework.stitch.corrections import anchors_of, corrected_rows
+from latticework.stitch.failing import changed_tiles, without_volume
 from latticework.stitch.far_pairs import farther
-from latticework.stitch.fusing import check_pixels
-from latticework.stitch.fusion_plan import FusionPlan
-from latticework.stitch.light import fitting_light
 from latticework.stitch.pipeline import (
     MAKING,
     MEASURING,
@@ -44,12 +45,11 @@ from latticework.stitch.pipeline import (
     prepare,
     taken,
 )
+from latticework.stitch.report_files import check_report, is_current, is_older
 from latticework.stitch.resampling import Interpolation
 from latticework.stitch.settings import Choice, Settings, across_of, fusing_of, light_of
 from latticework.stitch.stitched import Stitched
 from latticework.stitch.tiles import overlapping
-from latticework.stitch.views import check_views
-from latticework.stitch.volumes import check_density
 from latticework.viz.progress_phases import PhasedProgress
 
 Stages = tuple[str, ...]
@@ -90,6 +90,7 @@ def stitch(
     anchors: "Mapping[int | str, Any] | Path | str | None" = None,
     overwrite: bool = False,
     report: bool = True,
+    keep: Sequence[Path | str] = (),
     progress: Any = "auto",
 ) -> Stitched:
     """Stitch an acquisition into one OME-Zarr image.
@@ -130,7 +131,12 @@ def stitch(
     overwrite
         Whether an image that is there already is replaced.
     report
-        Whether a page with pictures is written beside the image.
+        Whether a page with pictures is written beside the image, and two tables. Files that are
+        none of an earlier report are not replaced by them, and a table that was edited since is
+        left as it is: the new one is ``brain.links.2.csv``.
+    keep
+        Files that are not replaced in any case, as one that positions were read from; those of
+        `links` and `anchors` are not.
     progress
         As for `latticework.Project.run`.
 
@@ -142,7 +148,7 @@ def stitch(
     Raises
     ------
     StoreError
-        If something else is at `out`.
+        If something else is at `out`, or where the report belongs.
     ProjectError
         If positions could not be found.
     LatticeError
@@ -170,8 +176,14 @@ def stitch(
     )
     check_lattice(lattice, settings)
     check_light(lattice, settings, picture)
+    if links is not None:
+        corrected_rows(links, None)  # refuses what is no table of links
     asked = asked_of(lattice, settings, links, picture)
     check_free(image, asked, tiles, lattice, overwrite=overwrite)
+    page = beside(image, ".html") if report else None
+    kept = [Path(of) for of in (*keep, links, anchors) if isinstance(of, str | Path)]
+    if page is not None:
+        check_report(page, image, kept)
     opened = _project(lattice, beside(image, ".lw") if project is None else Path(project))
     if picture is not None:
         settings = replace(settings, picture=kept_picture(opened, picture))
@@ -190,70 +202,23 @@ def stitch(
         if complete:
             plan = planned(opened, settings, image, asked)
             if prepare(opened, plan, overwrite=overwrite):
-                made = _run(opened, place, MAKING, shown, PHASES[2])
+                made = _make(opened, lattice, plan, place, shown) or made
                 complete = plan_of(image) == plan.key
-        page = beside(image, ".html") if complete and report else None
         found, account = _judged(opened, image)
-        if page is not None and (made.attempts or not page.exists()):
+        if not complete:
+            account = without_volume(account, made, changed_tiles(lattice))
+        if page is not None and complete and (made.attempts or not is_current(page, image)):
             from latticework.stitch.report import write_page
 
             shown.name_now("Writing the report")
-            page = write_page(found, page, account=account)
+            page = write_page(found, page, account=account, keep=kept)
         shown.untimed()  # the account says how long it took
     made_of = image if complete else None
-    levels = opened["levels"].data
+    earlier = beside(image, ".html")
+    if complete and page is None and is_older(earlier, image):
+        warnings.warn(f"{earlier} is of an earlier image: no report was asked for", stacklevel=2)
+    levels, page = opened["levels"].data, page if complete else None
     return Stitched(opened, made_of, found.placement, levels, page, made, account, channel)
-
-
-def check_lattice(lattice: Lattice, settings: Settings) -> None:
-    """Refuse what cannot be one volume, and settings that do not fit it.
-
-    Raises
-    ------
-    LatticeError
-        If tiles cannot be one volume.
-    ValueError
-        If a setting is out of range.
-    """
-    check_pixels(lattice)
-    plan = FusionPlan.of(lattice, **settings.fusing)
-    check_views(lattice, settings.fusing["merge"], settings.blend)
-    count = lattice.tile_shape.get("c", 1)
-    if not 0 <= settings.channel < count:
-        raise ValueError(f"channel={settings.channel}: the tiles have channels 0 to {count - 1}")
-    dims = [dim for dim in lattice.tile_dims if dim != "c"]
-    reach = settings.reach
-    if reach is not None and (len(reach) != len(dims) or not all(0 < r < 1e5 for r in reach)):
-        raise ValueError(f"reach={reach}: give pixels, above 0, along {', '.join(dims)}")
-    sides = settings.block
-    if sides is not None and (len(sides) != len(plan.dims) or min(sides) < 1):
-        raise ValueError(f"block={sides}: give pixels, above 0, along {', '.join(plan.dims)}")
-    check_density(plan)
-
-
-def check_light(lattice: Lattice, settings: Settings, picture: np.ndarray | None) -> None:
-    """Refuse to take out light where that cannot be done.
-
-    Raises
-    ------
-    LatticeError
-        If tiles are of several sizes.
-    StageError
-        If the picture of an even specimen does not fit the tiles.
-    """
-    if settings.light == "yes" and lattice.shapes is not None:
-        shapes, counts = np.unique(lattice.shapes, axis=0, return_counts=True)
-        other = shapes[counts.argmin()].tolist()
-        row = int(np.flatnonzero((lattice.shapes == other).all(axis=1))[0])
-        usual = " x ".join(map(str, shapes[counts.argmax()].tolist()))
-        raise LatticeError(
-            f"tile {lattice.names[row]} has {' x '.join(map(str, other))} pixels and others "
-            f"{usual}: uneven light is taken out of tiles of one size only. Say light='no' "
-            "(--light no), or correct them first with latticework.stages.ready.correct_flatfield"
-        )
-    if picture is not None:
-        sizes = lattice.tile_shape
-        fitting_light(picture, sizes.get("c", 1), (sizes["y"], sizes["x"]))
 
 
 def asked_of(lattice: Lattice, settings: Settings, links: Any, picture: np.ndarray | None) -> str:
@@ -290,6 +255,8 @@ def check_free(image: Path, asked: str, tiles: Any, lattice: Lattice, *, overwri
     for place in (Path(p).resolve() for p in (*given, *roots) if isinstance(p, str | Path)):
         if image == place or image in place.parents:
             raise LatticeError(f"{image} holds the tiles themselves: choose another name")
+    if not image.name:
+        raise StoreError(f"{image} is no place for an image: give its name, as brain.ome.zarr")
     for folder in image.parents:
         if folder.is_file():
             raise StoreError(f"{image} cannot be made: {folder} is a file; choose another folder")
@@ -446,6 +413,25 @@ def _run(
     if summary.interrupted:
         raise KeyboardInterrupt
     return summary
+
+
+def _make(
+    project: Project, lattice: Lattice, plan: VolumePlan, place: Place, progress: PhasedProgress
+) -> "RunSummary | None":
+    """Make the blocks, and the image of them; None if a tile was changed meanwhile."""
+    changed = bool(changed_tiles(lattice))
+    if not changed:
+        made = _run(project, place, MAKING[:1], progress, PHASES[2])
+        changed = bool(changed_tiles(lattice))
+    if changed:
+        shutil.rmtree(plan.part, ignore_errors=True)  # nobody knows which blocks show what
+        return None
+    if len(MAKING) > 1 and set(project.counts["volume"]) <= {"complete", "absent"}:
+        blocks, made = made, _run(project, place, MAKING[1:], progress, "")
+        counts, attempts = {**blocks.counts, **made.counts}, blocks.attempts + made.attempts
+        made = replace(made, counts=counts, attempts=attempts)
+        progress.finish(made)
+    return made
 
 
 def _unfinished(project: Project, summary: "RunSummary") -> ProjectError:

@@ -1,5 +1,7 @@
 """The volume that tiles make: its pixels, where it begins, where each tile lies in it."""
 
+import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 SPARSE, MUCH = 200.0, 2e9
 """Volumes of more pixels than these are refused if tiles fill less than one part of so many."""
+MOST_TIMES = 1000.0
+"""Volumes of more pixels than that are refused, too, if they have so many times those of tiles."""
+MOST_BLOCKS = 5_000_000
+"""Blocks of a volume: what meets each of them is kept in memory."""
 UNEVEN = 0.25
 """Share of their distance by which planes may be off even distances."""
 
@@ -155,6 +161,7 @@ def volume_of(
     ends = (positions + high).max(axis=0) + 0.5
     same = np.abs(step - 1) < 1e-9
     shape = np.ceil(ends / step - 0.5 - WHOLE_PX)  # pixels whose middles lie in a tile
+    _check_pixels(shape, ends / step, shapes, wanted, size)
     return Volume(
         dims,
         (positions + 0.5) / step - 0.5,
@@ -167,6 +174,68 @@ def volume_of(
         (positions + high + 0.5) / step - 0.5,
         warps,
     )
+
+
+def _check_pixels(
+    shape: np.ndarray, extent: np.ndarray, shapes: np.ndarray, wanted: np.ndarray, size: np.ndarray
+) -> None:
+    """Refuse a volume of absurdly many pixels, or of less than one."""
+    asked = " x ".join(f"{um:g}" for um in wanted.tolist())
+    whole, given = math.prod(shape.tolist()), float(shapes.prod(axis=1, dtype="f8").sum())
+    if not np.isfinite(whole) or (whole > MUCH and whole > MOST_TIMES * given):
+        sides = " x ".join(f"{n:,.0f}" for n in shape.tolist())
+        raise LatticeError(
+            f"the volume would have {sides} pixels, {whole / given:.1e} times those of all tiles: "
+            f"are positions and pixel sizes in micrometres? pixel_size_um={asked} was asked for"
+        )
+    larger = wanted > size
+    if larger.any() and (extent[larger] < 1).all():
+        raise LatticeError(
+            f"pixel_size_um={asked}: one pixel would be larger than all tiles together, which are "
+            f"{' x '.join(f'{um:g}' for um in (extent * wanted).tolist())} µm"
+        )
+
+
+def check_blocks(shape: Sequence[int], block: Sequence[int], dtype: np.dtype) -> None:
+    """Refuse blocks that are too many, or larger than memory.
+
+    Parameters
+    ----------
+    shape, block
+        Pixels of the volume and of a block.
+    dtype
+        Of the pixels.
+
+    Raises
+    ------
+    LatticeError
+        Saying how many or large they would be.
+
+    Examples
+    --------
+    >>> check_blocks((10**6, 10**6), (100, 100), np.dtype("u2"))
+    Traceback (most recent call last):
+        ...
+    latticework.errors.LatticeError: block=(100, 100): the volume of 1,000,000 x 1,000,000 pixels...
+    """
+    sides = " x ".join(f"{n:,}" for n in shape)
+    count = math.prod(-(-n // b) for n, b in zip(shape, block, strict=True))
+    if count > MOST_BLOCKS:
+        raise LatticeError(
+            f"block={tuple(block)}: the volume of {sides} pixels would have {count:,} blocks, more "
+            f"than {MOST_BLOCKS:,}: make blocks larger, or pixels"
+        )
+    bytes_, memory = math.prod(block) * dtype.itemsize, memory_bytes()
+    if bytes_ > memory:
+        raise LatticeError(
+            f"block={tuple(block)}: a block would be {bytes_ / 1e9:,.1f} GB, and there are "
+            f"{memory / 1e9:,.1f} GB of memory: make blocks smaller"
+        )
+
+
+def memory_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def check_density(plan: "FusionPlan") -> None:
@@ -204,11 +273,14 @@ def _sizes(
     if isinstance(asked, Mapping):
         unknown = set(asked) - set(dims)
         if unknown:
-            raise ValueError(f"pixel_size_um: the volume has no {', '.join(unknown)}, but {dims}")
+            raise LatticeError(f"pixel_size_um: the volume has no {', '.join(unknown)}, but {dims}")
         asked = [asked.get(dim, size) for dim, size in zip(dims, own.tolist(), strict=True)]
-    found = np.broadcast_to(np.asarray(asked, "f8"), np.shape(asked) or (len(dims),))
+    try:
+        found = np.broadcast_to(np.asarray(asked, "f8"), np.shape(asked) or (len(dims),))
+    except (TypeError, ValueError):
+        found = np.zeros(0)
     if found.shape != (len(dims),) or not (np.isfinite(found) & (found > 0)).all():
-        raise ValueError(
+        raise LatticeError(
             f"pixel_size_um={asked!r}: give one number above 0, or one for each of {' '.join(dims)}"
         )
     return found
@@ -233,4 +305,4 @@ def _flat(warps: tuple[Warp | None, ...] | None, axis: int) -> tuple[Warp | None
     return tuple(found)
 
 
-__all__ = ["Planes", "Volume", "planes_of", "volume_of"]
+__all__ = ["Planes", "Volume", "check_blocks", "check_density", "planes_of", "volume_of"]

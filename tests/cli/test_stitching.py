@@ -85,6 +85,51 @@ def test_a_torn_file_ends_with_its_name_and_what_to_do(typed, folder, tmp_path, 
     assert "1 tile could not be read and left a hole: y1_x1.tif (" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--volume-pixel-size", "0"), "--volume-pixel-size 0: give one number above 0"),
+        (("--volume-pixel-size", "nan"), "--volume-pixel-size nan: give one number above 0"),
+        (("--volume-pixel-size", "1e-6"), "in micrometres? --volume-pixel-size 1e-06"),
+        (("--volume-pixel-size", "1e9"), "one pixel would be larger than all tiles together"),
+        (("--light", "nofile.tif"), "--light nofile.tif: choose one of"),
+        (("--channel", "3"), "--channel 3: the tiles have channels 0 to 0"),
+    ],
+)
+def test_options_of_no_sense_are_refused_by_their_names(typed, folder, tmp_path, words, said):
+    text = typed("stitch", folder, tmp_path / "brain.ome.zarr", *PLACES, *words, code=2)
+    assert said in " ".join(text.split())
+    assert "Traceback" not in text
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_a_tile_that_cannot_be_decoded_is_named_with_the_verdict_and_what_to_do(
+    typed, folder, tmp_path, scheduler
+):
+    torn = folder / "y1_x2.tif"
+    pixels = tifffile.imread(torn)
+    tifffile.imwrite(torn, pixels, compression="zlib", rowsperstrip=16)
+    whole = torn.read_bytes()
+    at = len(whole) // 2
+    torn.write_bytes(whole[:at] + bytes(400) + whole[at + 400 :])  # the header is whole
+    words = ("stitch", folder, tmp_path / "brain.ome.zarr", *PLACES, "--no-report", *scheduler)
+    said = typed(*words, code=1)
+    assert "Nothing stands out" not in said
+    assert "No volume: " in said
+    assert f"withdraw {tmp_path / 'brain.lw'} y1_x2.tif, and the same again" in said
+
+
+def test_where_nothing_can_be_written_is_said_in_a_line(typed, folder, tmp_path):
+    text = typed("stitch", folder, "/proc/none/brain.ome.zarr", *PLACES, code=1)
+    assert "Error: /proc/none" in text
+    assert "Traceback" not in text
+    assert "give the image a name" in typed("stitch", folder, ".", *PLACES, code=2)
+    (tmp_path / "brain.html").write_text("mine")
+    text = typed("stitch", folder, tmp_path / "brain.ome.zarr", *PLACES, code=2)
+    assert "is no report of a stitching" in text
+    assert "--no-report" in text
+
+
 def test_the_blends_are_those_of_the_library():
     assert set(BLENDS) == set(blending.BLENDS)
 

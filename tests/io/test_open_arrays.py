@@ -176,6 +176,7 @@ def test_blocks_of_an_array_survive_a_save(tmp_path, kind):
     [
         ([np.zeros((4, 4)), np.zeros((4, 5))], {"grid": {"y": 1, "x": 2}}, "'tile_1' is .4, 5."),
         ([], {}, "no arrays"),
+        ([[[1, 2], [3, 4]]] * 2, {}, r"is a list; expected arrays, as numpy\.asarray makes"),
         (np.zeros((4, 4)), {}, "block="),
         ([np.zeros(4)], {}, "dims"),
         (3, {}, "cannot open a int"),

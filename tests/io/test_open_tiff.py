@@ -247,6 +247,11 @@ def test_a_tile_configuration_of_fiji(folder):
         ({"file": ["a"] * 6, "row": [0] * 6, "col": [0] * 6}, {}, "'a' is there twice"),
         ({"file": list("abcdef"), "row": [0] * 6, "col": [0] * 6}, {}, "names none of the files"),
         ({"y_um": list("abcdef"), "x_um": [0] * 6}, {}, "holds 'a'; expected numbers"),
+        (
+            {"file": list("abcdef"), "y_um": [0, 1, 2, float("inf"), 4, 5], "x_um": [0] * 6},
+            {},
+            r"column 'y_um', row 4 \(d\), holds 'inf'; expected numbers",
+        ),
         ({"row": [0] * 6, "col": [0, 1, 2, 0, 1, 2]}, {}, "two tiles are at"),
     ],
 )

@@ -65,6 +65,28 @@ def test_it_goes_on_when_there_is_the_margin_more_than_there_was(world):
     assert [text.split(":")[0] for text in world.said] == ["paused", "resumed"]
 
 
+def test_an_image_beside_the_project_waits_for_room_and_for_more_where_that_did_not_do(
+    tmp_path,
+):
+    (tmp_path / "brain.lw").mkdir()
+    (tmp_path / "brain.ome.zarr.part").mkdir()
+    world = World(tmp_path / "brain.lw")
+    for times in (1, 2, 4, 4):
+        world.free = 10
+        assert world.outage.begin(world.full(tmp_path / "brain.ome.zarr.part" / "0"))
+        world.free, world.now = 10 + times * world.margin - 1, world.now + 100
+        world.outage.look()
+        assert world.outage.on
+        world.free, world.now = world.free + 1, world.now + 100
+        world.outage.look()
+        assert not world.outage.on
+    world.outage.went_well()
+    world.outage.begin(world.full())
+    world.free, world.now = 10 + world.margin, world.now + 100
+    world.outage.look()
+    assert not world.outage.on
+
+
 def test_a_disk_of_a_worker_is_tried_again_more_and_more_rarely_until_something_is_made(world):
     waits = []
     for _ in range(7):

@@ -348,3 +348,28 @@ def test_warps_of_some_tiles_undo_what_bent_them(tmp_path):
         fuse(lattice, tmp_path / "b.ome.zarr", warps=[warp])
     with pytest.raises(LatticeError, match=r"but the tile has \(90, 90\)"):
         fuse(lattice, tmp_path / "b.ome.zarr", warps=[warp, None])
+
+
+def test_volumes_and_blocks_of_absurd_sizes_are_refused_before_any_work(tmp_path):
+    tiles, _ = lw.simulate({"y": 2, "x": 2}, tile_shape={"y": 64, "x": 64}, seed=2)
+    for wrong, words in (
+        ({"pixel_size_um": 1e-6}, r"times those of all tiles: .*pixel_size_um=1e-06 x 1e-06"),
+        ({"pixel_size_um": 1e-300}, "times those of all tiles"),
+        ({"pixel_size_um": 1e9}, "one pixel would be larger than all tiles together"),
+        ({"pixel_size_um": "much"}, "give one number above 0"),
+        ({"pixel_size_um": 0.003, "block": (1, 1)}, r"would have .* blocks, more than 5,000,000"),
+    ):
+        with pytest.raises(lw.errors.LatticeError, match=words):
+            fuse(tiles, tmp_path / "image.ome.zarr", **wrong)
+    assert not list(tmp_path.iterdir())
+    large = Lattice.from_grid({"y": 1, "x": 1}, tile_shape={"y": 10**7, "x": 10**7}, dtype="u2")
+    with pytest.raises(LatticeError, match=r"a block would be .* GB, and there are .*smaller"):
+        fuse(large, tmp_path / "image.ome.zarr", block=(10**7, 10**7))
+    assert fuse(tiles, tmp_path / "whole.ome.zarr", block=(10**7, 10**7)).block == (128, 128)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "c8"])
+def test_pixels_that_are_no_real_numbers_are_refused(dtype):
+    tiles = lw.open_tiles([np.ones((32, 32), dtype)] * 2, grid={"y": 1, "x": 2}, overlap=8)
+    with pytest.raises(LatticeError, match=r"of type .* cannot be compared"):
+        register(tiles)
