@@ -1,5 +1,6 @@
 """What all commands have in common: errors in one message, Ctrl-C, warnings on one line."""
 
+import difflib
 import os
 import shutil
 import sys
@@ -77,9 +78,11 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command meant; a misspelt one is answered with the list of all."""
+        """The command meant; a misspelt one is answered with the one it is like, or all."""
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            ctx.fail(f"there is no command {args[0]!r}; there are {', '.join(self.commands)}")
+            near = difflib.get_close_matches(args[0], self.commands, n=1)
+            told = f"did you mean {near[0]}?" if near else f"there are {', '.join(self.commands)}"
+            ctx.fail(f"there is no command {args[0]!r}; {told}")
         return super().resolve_command(ctx, args)
 
 

@@ -421,7 +421,6 @@ links = project["links"].data            # rows are the links of the tables abov
 links.loc[{wrong}, "trusted"] = False
 # link {right} as you see it: position of the second tile minus that of the first, in pixels
 links.loc[{right}, [{columns}]] = {sides}
-links.loc[{right}, "correlation"] = 1.0
 links.loc[{right}, "trusted"] = True
 
 stitch(project.lattice, {image!r}, project={where!r}, links=links, overwrite=True)"""

@@ -24,9 +24,10 @@ def test_every_command_explains_itself(typed, name):
         assert f"  latticework {name} " in text
 
 
-def test_a_misspelt_command_lists_the_right_ones(typed):
-    text = typed("stats", code=2)
-    assert "there is no command 'stats'; there are demo, info, status, why" in text
+def test_a_misspelt_command_is_answered_with_the_right_one_or_all(typed):
+    assert "there is no command 'stich'; did you mean stitch?" in typed("stich", code=2)
+    text = typed("fly", code=2)
+    assert "there is no command 'fly'; there are demo, info, status, why" in text
 
 
 def test_info_tells_the_lattice_and_draws_it(typed, acquisition, tmp_path):
