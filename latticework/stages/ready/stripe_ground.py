@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from latticework.stages.ready.stripe_evidence import level_of
 from latticework.stages.ready.stripe_levels import fit_levels
@@ -31,11 +31,12 @@ LEAST_GROUND, FEW = 0.3, 5.0
 """Share of a line's pixels that lie on the ground, in all lines but this percentage."""
 BINS, BLUR = 400, 3.0
 """Of the histogram in which the ground is the most frequent value."""
-MORE, MORE_WIDE = 1.25, 2.0
-"""Times what columns differ by that lines may differ by without stripes; and at widest scales."""
-
-CLEAR = 3.0
-"""Times what is expected without stripes that lines differ by at some scale, in squares."""
+CHANCE = 0.2
+"""Probability with which lines of a specimen differ by more than is reckoned with."""
+LONG, FEWEST = 3.0, 1.5
+"""Sigmas of a scale by which lines have to be apart to be independent; and how many these are."""
+CLEAR = 2.5
+"""Times that, in squares, by which lines differ at some scale, or there is nothing."""
 
 
 def ground_part(lines: Lines, profile: Floats, width_px: float) -> Floats:
@@ -84,9 +85,8 @@ def ground_part(lines: Lines, profile: Floats, width_px: float) -> Floats:
     doubts = _doubts(values, share, sigmas)
     total, clear = none, 0.0
     for k, band in enumerate(_every(whole, sigmas)):
-        more = MORE_WIDE if k == len(sigmas) else MORE
         energy = max(float((band**2).mean()), 1e-12)
-        doubt = max(more**2 * usual[k], doubts[k])
+        doubt = max(_more(len(profile), sigmas[k : k + 1]) * usual[k], doubts[k])
         clear = max(clear, energy / doubt)
         total = total + band * max(0.0, 1.0 - doubt / energy)
     if clear < CLEAR:
@@ -108,6 +108,15 @@ def _on_ground(values: Singles, share: Singles) -> Floats:
     near = known[1:] & (away[1:] <= np.median(away[known]))
     noise = 1.4826 * float(np.median(np.abs(steps[near]))) / np.sqrt(2) if near.any() else 0.0
     return np.asarray(((away <= 2 * noise) & known).mean(axis=0))
+
+
+def _more(lines: int, sigma: list[float]) -> float:
+    """Times what columns differ by, in squares, that lines of a specimen may differ by.
+
+    The wider a scale, the fewer independent lines there are, of which chance has made some.
+    """
+    independent = max(lines / (LONG * sigma[0]), FEWEST) if sigma else FEWEST
+    return float(stats.f.ppf(1 - CHANCE, independent, independent))
 
 
 def _doubts(values: Singles, share: Singles, sigmas: list[float]) -> list[float]:
