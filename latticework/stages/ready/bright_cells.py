@@ -217,8 +217,7 @@ def _improve(state: _State, rest: Floats, base: Floats, tile: npt.NDArray[np.int
     level = np.add.reduceat(weight * left, first) / total
     size = np.minimum(total, 3 * np.median(total))
     state.apart = max(float(np.average(level**2 - 1 / total, weights=size)), 0.0)
-    parts = (weight * (left - (shrunk * np.add.reduceat(weight * left, first))[of]))[
-        :, None
-    ] * design
-    sums = (np.add.reduceat(parts, first)[:, 1:] ** 2).sum()
-    state.alike = max(1.0, float(sums / (parts[:, 1:] ** 2).sum()))
+    own = weight * (left - (shrunk * np.add.reduceat(weight * left, first))[of])
+    parts = own[:, None] * base
+    sums = np.add.reduceat(parts, first)
+    state.alike = max(1.0, float((sums**2).sum() / max((parts**2).sum(), 1e-30)))
