@@ -30,8 +30,8 @@ LEAST_CELLS = 8
 """Fewer tell nothing."""
 MOST_CELLS = 50_000
 """No more are looked at."""
-FAINTEST = 1
-"""Percentile of the tops that may be as faint as can be seen."""
+LEAST_SHARE = 0.5
+"""Of the cells that count, whatever could be seen where the light is weakest."""
 ROUNDS = 25
 """Of improving the lamp."""
 BOUND = 1.5
@@ -47,7 +47,9 @@ def pieces_of(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def cell_tops(tile: xr.DataArray, dark: npt.ArrayLike) -> list[Tops]:
-    """Row and column of the piece, and light, of the tops of cells: (cells, 3) for each channel.
+    """Tops of cells: row and column of the piece, light, and least light that is one, (cells, 4).
+
+    There is an array for each channel.
 
     The top of a cell is the brightest pixel of a piece and of the eight pieces around it, in the
     brightest of its planes (at the rim, the cell may go on). Of the nine pixels about it, the
@@ -65,7 +67,7 @@ def cell_tops(tile: xr.DataArray, dark: npt.ArrayLike) -> list[Tops]:
     >>> spot = 10 * np.exp(-(np.linspace(-3, 3, 25) ** 2))
     >>> tops = cell_tops(xr.DataArray(np.outer(spot, spot) + 5, dims=("y", "x")), 5.0)
     >>> tops[0].round()
-    array([[ 3.,  3., 94.]], dtype=float32)
+    array([[ 3.,  3., 94.,  7.]], dtype=float32)
     """
     channels, planes = tile.sizes.get("c", 1), tile.sizes.get("z", 1)
     pixels = np.asarray(tile.data).reshape(channels, planes, tile.sizes["y"], tile.sizes["x"])
@@ -87,7 +89,7 @@ def _tops(light: Tops) -> Tops:
     most = np.maximum.reduceat(light, rows[:-1], axis=0)
     most = np.maximum.reduceat(most, columns[:-1], axis=1)
     if min(most.shape) < 3:
-        return np.zeros((0, 3), dtype=np.float32)
+        return np.zeros((0, 4), dtype=np.float32)
     around = np.lib.stride_tricks.sliding_window_view(most, (3, 3)).max(axis=(2, 3))
     inner = most[1:-1, 1:-1]
     tops = []
@@ -95,8 +97,8 @@ def _tops(light: Tops) -> Tops:
         piece = light[rows[i] : rows[i + 1], columns[j] : columns[j + 1]]
         y, x = np.unravel_index(int(piece.argmax()), piece.shape)
         y, x = y + rows[i], x + columns[j]
-        tops.append((i, j, np.median(light[y - 1 : y + 2, x - 1 : x + 2])))
-    found = np.array(tops, dtype=np.float32).reshape(-1, 3)
+        tops.append((i, j, np.median(light[y - 1 : y + 2, x - 1 : x + 2]), least))
+    found = np.array(tops, dtype=np.float32).reshape(-1, 4)
     return np.asarray(found[found[:, 2] > least])
 
 
@@ -174,7 +176,7 @@ def field_of_cells(tops: Sequence[Tops], size: tuple[int, int], lamp: Lamp) -> t
     if len(tile) < LEAST_CELLS:
         return np.zeros(size), np.inf
     some = slice(None, None, -(-len(tile) // MOST_CELLS))
-    tile, (i, j, light) = tile[some], np.concatenate(tops)[some].astype(np.float64).T
+    tile, (i, j, light, least) = tile[some], np.concatenate(tops)[some].astype(np.float64).T
     shape, degree = pieces_of(size), lamp.degree
     place = (i * shape[1] + j).astype(np.int64)
     base, height = terms(shape, degree), np.log(light)
@@ -182,8 +184,8 @@ def field_of_cells(tops: Sequence[Tops], size: tuple[int, int], lamp: Lamp) -> t
     for _ in range(ROUNDS):
         field = base @ state.shared + state.lamp.beyond(shape).ravel()
         seen = height - field[place]
-        faintest = float(np.percentile(height, FAINTEST) - field.min())
-        kept = seen >= min(faintest, float(np.percentile(seen, 25)))
+        faintest = np.log(least) - field.min()
+        kept = seen >= np.minimum(faintest, np.quantile(seen, 1 - LEAST_SHARE))
         _improve(state, seen[kept] - state.level, base[place[kept]], tile[kept])
     assert state.covariance is not None
     doubt = float(np.sqrt(((base @ state.covariance) * base).sum(axis=1).max()))

@@ -58,7 +58,7 @@ def estimate_flatfield(
     Dark tiles that disagree with the bright ones do not count. Where cells lie on nothing, and the
     ground is as dark as the camera, the lamp is told by how bright the cells are in all places.
     Tiles are read one dask chunk at a time, and only the pieces and the tops of cells are kept
-    (12 kB per tile and channel, and 12 bytes per cell).
+    (12 kB per tile and channel, and 16 bytes per cell).
 
     That tiles share a smooth multiplicative field is the model of CIDRE (Smith et al., 2015) and
     BaSiC (Peng et al., 2017); the notes of `smooth_field` say where the rest comes from.
