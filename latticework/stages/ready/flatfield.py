@@ -1,5 +1,6 @@
 """Uneven illumination: estimated from many tiles, and taken out of each."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from latticework.errors import StageError
+from latticework.stages.ready.bright_cells import Tops, cell_tops, field_of_cells, ground_is_dark
 from latticework.stages.ready.labelled import (
     AnyTile,
     Pixels,
@@ -51,11 +53,12 @@ def estimate_flatfield(
 
     Each tile is reduced to the brightness of ``blocks x blocks`` pieces. A field that all tiles
     share is fitted to them: that of a likely lamp (of any lamp, where the tiles do not tell which),
-    and a polynomial as far as the tiles say otherwise. Bright cells count little, except where they
-    lie on nothing; tiles count by how little their specimen has slopes of its own, empty ones by
-    how far above the dark they are. Dark tiles that disagree with the bright ones do not count.
-    Tiles are read one dask chunk at a time, and only the pieces are kept (12 kB per tile and
-    channel).
+    and a polynomial as far as the tiles say otherwise. Bright cells count little; tiles count by
+    how little their specimen has slopes of its own, empty ones by how far above the dark they are.
+    Dark tiles that disagree with the bright ones do not count. Where cells lie on nothing, and the
+    ground is as dark as the camera, the lamp is told by how bright the cells are in all places.
+    Tiles are read one dask chunk at a time, and only the pieces and the tops of cells are kept
+    (12 kB per tile and channel, and 16 bytes per cell).
 
     That tiles share a smooth multiplicative field is the model of CIDRE (Smith et al., 2015) and
     BaSiC (Peng et al., 2017); the notes of `smooth_field` say where the rest comes from.
@@ -103,16 +106,20 @@ def estimate_flatfield(
     chosen = np.unique(np.linspace(0, stack.sizes["tile"] - 1, count).round().astype(int))
     size = (stack.sizes["y"], stack.sizes["x"])
     grid = (min(blocks, size[0]), min(blocks, size[1]))
-    reduced = np.stack(
-        [block_levels(tile, grid) for _, tile in each_tile(stack, chosen, most_planes=8)]
-    )
     dark = np.float32(0) + _dark(offset, stack)
+    levels, tops = [], []
+    for _, tile in each_tile(stack, chosen, most_planes=8):
+        levels.append(block_levels(tile, grid))
+        tops.append(cell_tops(tile, dark))
+    reduced = np.stack(levels)
     if dark.ndim:
         planes = np.broadcast_to(dark, (reduced.shape[2], *size))
         dark = block_medians(xr.DataArray(planes, dims=("c", "y", "x")), grid)[0]
     medians, errors, means = reduced[:, 0] - dark, reduced[:, 1], reduced[:, 2] - dark
     found = [
-        field_and_error(medians[:, k], errors[:, k], size, degree, means[:, k])
+        field_and_error(
+            medians[:, k], errors[:, k], size, degree, means[:, k], [cells[k] for cells in tops]
+        )
         for k in range(medians.shape[1])
     ]
     fields = [field for field, _ in found]
@@ -213,7 +220,7 @@ def block_levels(tile: xr.DataArray, grid: tuple[int, int]) -> Floats:
 def field_of(
     reduced: Floats,
     errors: Floats,
-    size: tuple[int, ...],
+    size: tuple[int, int],
     degree: int | None = None,
     means: Floats | None = None,
 ) -> Floats:
@@ -237,14 +244,19 @@ def field_of(
 def field_and_error(
     reduced: Floats,
     errors: Floats,
-    size: tuple[int, ...],
+    size: tuple[int, int],
     degree: int | None = None,
     means: Floats | None = None,
+    tops: Sequence[Tops] = (),
 ) -> tuple[Floats, float]:
     """As `field_of`, and its standard error where it is known least.
 
     With few tiles, the outline of their specimen passes for a lamp that follows it. So a lamp's
     numbers count only if they can be told; else no more is expected than a lamp of any kind.
+
+    Above a dark ground, the outlines of cells would pass for the ground's light. So if the lamp's
+    numbers are not told, only `tops` of cells count there (as `cell_tops` gives them): without
+    any, the field is even and the error infinite.
     """
     usual, its_errors = coarse(reduced, errors)
     pieces, noise = usual, its_errors
@@ -252,7 +264,11 @@ def field_and_error(
         pieces, noise = telling_pieces(usual, its_errors, *coarse(means, errors))
     degree = degree or DEGREE
     logarithm, error = _field(pieces, noise, size, Lamp(degree))
-    if error > SURE:
+    if error > SURE and ground_is_dark(usual, its_errors):
+        of_cells, its_error = field_of_cells(tops, size, Lamp(degree))
+        if error > min(UNSURE, its_error):
+            logarithm, error = of_cells, its_error
+    elif error > SURE:
         of_any, its_error = _field(usual, its_errors, size, AnyLamp(degree))
         if error > min(UNSURE, BETTER * its_error):
             logarithm, error = of_any, its_error
