@@ -219,7 +219,7 @@ def level_tiles(
             "apart": apart,
             "apart_even": apart_even,
             "apart_level": found.left if used else found.before,
-            "steps": int((np.abs(found.rest if used else found.ratios) > STEP).sum()),
+            "steps": found.steps(level=used),
         }
     )
 
@@ -246,6 +246,8 @@ class _Levelled:
     """Logarithms of how much brighter the second is."""
     weights: np.ndarray
     """What these count: the inverse of their variances."""
+    bright: np.ndarray
+    """Ratios of the counts of bright overlaps; NaN of others, of which lines alone tell."""
     logs: np.ndarray
     """Logarithms of the gains of all tiles."""
     rest: np.ndarray
@@ -273,6 +275,11 @@ class _Levelled:
             _typical(np.abs(least)) < LEAST_GAIN * self.before
             or _seams_go(self.ratios, least, self.weights)
         )
+
+    def steps(self, *, level: bool) -> int:
+        """How many bright overlaps still differ by a fifth, with gains or without."""
+        levelled = self.rest - self.ratios if level else 0.0
+        return int((np.abs(self.bright + levelled) > STEP).sum())
 
     def apart(self, seams: "pd.DataFrame", *, level: bool) -> float:
         """By how much patches of neighbours differ, with gains or without; as a median.
@@ -305,17 +312,19 @@ def _levelled(ids: np.ndarray, seams: "pd.DataFrame", kind: str, dark: float) ->
     unsure = TOLD
     if pivot is None:
         pivot, unsure = dark if np.isnan(low) else min(dark, low), GUESSED
-    ratios, weights = _ratios(ids, seams, kind, pivot, unsure * abs(pivot))
+    ratios, weights, counted = _ratios(ids, seams, kind, pivot, unsure * abs(pivot))
     told = weights > 0
-    seams, ratios, weights = seams[told], ratios[told], weights[told]
+    seams, ratios, weights, counted = seams[told], ratios[told], weights[told], counted[told]
     solved = _gains(ids, seams, ratios, weights)
-    return _Levelled(kind, pivot, seams.index.to_numpy(), ratios, weights, *solved)
+    return _Levelled(kind, pivot, seams.index.to_numpy(), ratios, weights, counted, *solved)
 
 
 def _ratios(
     ids: np.ndarray, seams: "pd.DataFrame", kind: str, pivot: float, unsure: float
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """By how much the second of each two tiles is brighter, as a logarithm, and what that counts.
+
+    And what counts alone tell where the overlap is bright; NaN where it is not.
 
     Told by what both count where they are bright, above the pivot, and by the slope of the line
     through all their patches, each as much as it is known. In an overlap that is mostly empty only
@@ -334,7 +343,7 @@ def _ratios(
     lines = np.where(known, np.where(known, error, 1.0) ** -2.0, 0.0)
     weights = counts + lines
     sums = counts * middle + lines * np.log(np.where(known, slope, 1.0))
-    return sums / np.where(weights > 0, weights, 1.0), weights
+    return sums / np.where(weights > 0, weights, 1.0), weights, np.where(counts > 0, middle, np.nan)
 
 
 def _bright_enough(
