@@ -173,7 +173,7 @@ def test_a_tile_without_pixels_has_no_stripes_at_any_angle(shape):
     assert estimate_stripe_angle(np.zeros(shape, "u2")) == 0
 
 
-@pytest.mark.parametrize("row", [1, 4, 5, 7, 9])
+@pytest.mark.parametrize("row", [1, 5, 9])
 def test_a_specimen_that_ends_within_a_tile_is_no_stripe(row):
     """Empty lines at a tile's edge are no shadow, nor is light that falls off towards it."""
     tiles, _ = lw.simulate({"y": 3, "x": 4}, tile_shape={"y": 256, "x": 256}, seed=7)

@@ -61,7 +61,7 @@ def test_any_shift_and_a_small_turn_are_found(dims, n, seed, shift, turn):
     assert right.mean() > 0.85
 
 
-@pytest.mark.parametrize("n", [30, 150])
+@pytest.mark.parametrize("n", [30, pytest.param(150, marks=pytest.mark.slow)])
 def test_match_rate_is_far_above_chance_where_points_are_the_same_and_not_else(n):
     for seed in range(12):
         rng = np.random.default_rng(seed)
