@@ -33,6 +33,8 @@ WINDOWS = 4
 """Windows in which a pair is compared exactly."""
 WINDOW = {2: (1024, 1024), 3: (48, 160, 160)}
 """Their pixels along the spatial axes, at most."""
+SURELY_ALIKE = 0.9
+"""Likeness from which two strips show one place: dust of two places of the camera is never so."""
 FOLLOWED = 3
 """Coarse places that are looked at more closely."""
 MORE_PX = 2
@@ -161,7 +163,8 @@ def _confirmed(
             continue
         sure = confirm(first, second, shapes, of, dims, dark=dark)
         refuted = not np.isfinite(sure.error_px).all()
-        if not refuted and is_of_the_camera(first, second, shapes, sure, dims):
+        asked = not refuted and sure.likeness < SURELY_ALIKE
+        if asked and is_of_the_camera(first, second, shapes, sure, dims):
             refuted = True
             sure = replace(of, likeness=0.0, error_px=(np.inf,) * len(of.offset_px))
         result[k] = sure
