@@ -19,7 +19,7 @@ from scipy import ndimage
 import latticework as lw
 from latticework.errors import StoreError
 from latticework.lattice import Lattice
-from latticework.stitch import fuse, place, register, stitch
+from latticework.stitch import fuse, place, register
 from latticework.stitch.block_units import plan_of
 from latticework.stitch.seams import level_tiles
 from tests.viz.test_notebook_reprs import harmless
@@ -53,17 +53,6 @@ def tiles_of(scene, grid, *, jitter=3, seed=1, noise=0.0, gains=None, lamp=None,
 
 def pixels_of(image):
     return zarr.open_group(image, mode="r")["0"][:]
-
-
-@pytest.fixture
-def whole(tmp_path, local_client):
-    """Stitch on the session's cluster, without a page."""
-
-    def run(tiles, name="brain.ome.zarr", **options):
-        options = {"report": False, "progress": "none", "where": local_client, **options}
-        return stitch(tiles, tmp_path / name, **options)
-
-    return run
 
 
 def test_a_project_makes_the_same_volume_as_the_functions(whole, tmp_path):

@@ -11,7 +11,7 @@ import tifffile
 
 import latticework as lw
 from latticework.errors import StoreError
-from latticework.stitch import stitch, stitching
+from latticework.stitch import stitching
 from latticework.stitch.block_units import in_the_making
 from latticework.stitch.pipeline import MEASURING, kept_picture
 from latticework.stitch.report_files import Mark, tables_of
@@ -19,17 +19,6 @@ from tests.stitch.test_report import words_of
 from tests.stitch.test_stitching import SIZE, STEP, pixels_of, scene_of, tiles_of
 
 KEY = "0123456789abcdef"
-
-
-@pytest.fixture
-def whole(tmp_path, local_client):
-    """Stitch on the session's cluster, without a page."""
-
-    def run(tiles, name="brain.ome.zarr", **options):
-        options = {"report": False, "progress": "none", "where": local_client, **options}
-        return stitch(tiles, tmp_path / name, **options)
-
-    return run
 
 
 def test_only_what_was_begun_by_a_stitching_of_this_very_image_is_removed(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from latticework.stages.ready.likely_lamps import Lamp, polynomials, powers, terms
+from latticework.stages.ready.likely_lamps import Lamp, on_pixels, terms
 
 Floats = npt.NDArray[np.float64]
 Tops = npt.NDArray[np.float32]
@@ -189,10 +189,7 @@ def field_of_cells(tops: Sequence[Tops], size: tuple[int, int], lamp: Lamp) -> t
         _improve(state, seen[kept] - state.level, base[place[kept]], tile[kept])
     assert state.covariance is not None
     doubt = float(np.sqrt(((base @ state.covariance) * base).sum(axis=1).max()))
-    table = np.zeros((degree + 1, degree + 1))
-    table[tuple(np.transpose(powers(degree)))] = state.shared
-    y, x = (polynomials(pixels, degree) for pixels in size)
-    return np.asarray(y @ table @ x.T + state.lamp.beyond(size)), doubt
+    return on_pixels(state.shared, size, degree) + state.lamp.beyond(size), doubt
 
 
 def _improve(state: _State, rest: Floats, base: Floats, tile: npt.NDArray[np.int64]) -> None:

@@ -61,6 +61,14 @@ def terms(shape: tuple[int, ...], degree: int) -> Floats:
     return np.stack([np.outer(y[:, i], x[:, j]).ravel() for i, j in powers(degree)], axis=1)
 
 
+def on_pixels(shared: Floats, size: tuple[int, ...], degree: int) -> Floats:
+    """A field, given by its terms, at each pixel of a tile, (y, x)."""
+    table = np.zeros((degree + 1, degree + 1))
+    table[tuple(np.transpose(powers(degree)))] = shared
+    y, x = (polynomials(pixels, degree) for pixels in size)
+    return np.asarray(y @ table @ x.T)
+
+
 def light_of(numbers: Floats, size: tuple[int, ...]) -> Floats:
     """Logarithm of the light of a lamp at each pixel.
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from latticework.stages.ready.likely_lamps import AnyLamp, Lamp, polynomials, powers, terms
+from latticework.stages.ready.likely_lamps import AnyLamp, Lamp, on_pixels, powers, terms
 
 Floats = npt.NDArray[np.float64]
 
@@ -114,10 +114,7 @@ def smooth_field(
             doubt = float(np.sqrt(((base @ known) * base).sum(axis=1).max()))
             if doubt < best[0]:
                 best = doubt, state.shared, state.lamp
-    table = np.zeros((degree + 1, degree + 1))
-    table[tuple(np.transpose(powers(degree)))] = best[1]
-    y, x = (polynomials(n, degree) for n in size)
-    field = np.asarray(y @ table @ x.T)
+    field = on_pixels(best[1], size, degree)
     return (field if best[2] is None else field + best[2].beyond(size)), best[0]
 
 

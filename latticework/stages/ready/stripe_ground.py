@@ -70,7 +70,7 @@ def ground_part(lines: Lines, profile: Floats, width_px: float) -> Floats:
     True
     """
     none = np.zeros(len(profile))
-    if lines.across is None or lines.ground.any() or lines.across.ground.any():
+    if lines.ground.any():
         return none
     values, share = lines.compared(profile)
     whole, rest = np.zeros(len(profile)), values
@@ -79,8 +79,11 @@ def ground_part(lines: Lines, profile: Floats, width_px: float) -> Floats:
         rest = values - share * whole.astype(np.float32)
     if np.percentile(_on_ground(rest, share), FEW) < LEAST_GROUND:
         return none
+    across = lines.across(width_px)
+    if across is None or across.ground.any():
+        return none
     sigmas = scales(len(whole), width_px)
-    columns = fit_levels(*lines.across.compared(np.zeros(lines.across.mean.shape[1])), ROUNDS, 0.0)
+    columns = fit_levels(*across.compared(np.zeros(across.mean.shape[1])), ROUNDS, 0.0)
     usual = [float((band**2).mean()) for band in _every(columns.profile, sigmas)]
     doubts = _doubts(values, share, sigmas)
     total, clear = none, 0.0

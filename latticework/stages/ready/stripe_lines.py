@@ -44,8 +44,8 @@ class Lines:
     """Counts that matter: the spread of the plane; or, for factors, what is dim in it."""
     ground: Singles
     """(columns, lines): edges of the specimen, as `compared` has them; zeros if there are none."""
-    across: "Lines | None" = None
-    """The plane's columns in the same way; None if there are too few of them."""
+    beside: Singles | None = None
+    """Means of some pixels along its columns, as `mean`; None if there are too few of them."""
 
     def compared(self, profile: Floats) -> tuple[Singles, Singles]:
         """Values without the stripes found before, and how much of a further one is seen in each.
@@ -65,6 +65,12 @@ class Lines:
         mean = self.mean * np.exp(-light) if self.factors else self.mean - self.level * light
         values, _ = _compared(mean, self.level, np.zeros_like(profile), factors=self.factors)
         return replace(self, mean=mean, ground=_ground(values, np.isfinite(mean), width_px))
+
+    def across(self, width_px: float) -> "Lines | None":
+        """The plane's columns in the same way; None if there are too few of them."""
+        if self.beside is None:
+            return None
+        return _lines_of(self.beside, width_px, factors=self.factors)
 
     def without(self, profile: Floats) -> Floats:
         """Brightness of lines without a profile, as logarithms of factors, or counts; or NaN."""
@@ -104,7 +110,7 @@ def lines_of(plane: Singles, angle_deg: float, width_px: float, *, factors: bool
     own = _lines_of(_columns(plane, angle_deg), width_px, factors=factors)
     if min(plane.shape) < LEAST_LENGTH:
         return own
-    return replace(own, across=_lines_of(_columns(plane.T, 0.0), width_px, factors=factors))
+    return replace(own, beside=_columns(plane.T, 0.0))
 
 
 def _lines_of(mean: Singles, width_px: float, *, factors: bool) -> Lines:
