@@ -101,10 +101,25 @@ def contrast(light: np.ndarray, dims: Sequence[str]) -> np.ndarray:
 
 def cut_down(near: np.ndarray) -> np.ndarray:
     """A contrast around 0, cut down in place where it glares."""
-    most = GLARING * 1.4826 * float(np.median(np.abs(near.ravel()[:: max(near.size // ENOUGH, 1)])))
+    some = np.abs(near.ravel()[:: max(near.size // ENOUGH, 1)])
+    most = GLARING * 1.4826 * quantile(some, 0.5) if some.size else 0.0
     if most > 0:
         np.clip(near, -most, most, out=near)
     return np.asarray(near)
+
+
+def quantile(values: np.ndarray, share: float) -> float:
+    """The value below which a share of finite values lies, 0.5 being the median.
+
+    One of them, none between two: `numpy.median`, which looks for two, takes ten times as long.
+
+    Examples
+    --------
+    >>> quantile(np.array([[5.0, 1.0], [3.0, 9.0]]), 0.5)
+    5.0
+    """
+    at = round(share * (values.size - 1) + 1e-9)
+    return float(np.partition(values, at, axis=None)[at])
 
 
 def level_planes(image: np.ndarray, dims: Sequence[str]) -> np.ndarray:
@@ -138,4 +153,12 @@ def unsaturated(image: np.ndarray, dims: Sequence[str]) -> np.ndarray | None:
     return np.asarray(np.logical_not(ndimage.maximum_filter(full, size)))
 
 
-__all__ = ["brightness", "comparable", "contrast", "cut_down", "level_planes", "unsaturated"]
+__all__ = [
+    "brightness",
+    "comparable",
+    "contrast",
+    "cut_down",
+    "level_planes",
+    "quantile",
+    "unsaturated",
+]

@@ -82,6 +82,7 @@ def match_strips(
     reach = reach_px(shapes[0], dims) if reach is None else reach
     boxes = strips(*shapes, offset, reach)
     if max(box.size for box in boxes) <= LARGE or not all(box.size for box in boxes):
+        first, second = _Held(first, boxes[0]), _Held(second, boxes[1])
         places = match(first, second, shapes, offset, dims, reach=reach, dark=dark)
         return _confirmed(first, second, shapes, places, dims, dark)
     pair = _Pair(first, second, shapes[1], tuple(dims), dark)
@@ -145,6 +146,24 @@ def _leaving_out(
         )
         for of in found
     ]
+
+
+class _Held:
+    """A reader of a tile that reads a strip of it once, and hands out parts of that."""
+
+    def __init__(self, read: Read, strip: Box) -> None:
+        self._read, self._strip = read, strip
+        self._pixels: np.ndarray | None = None
+
+    def __call__(self, box: Box) -> np.ndarray:
+        strip = self._strip
+        if any(a < b for a, b in zip(box.start, strip.start, strict=True)) or any(
+            a > b for a, b in zip(box.stop, strip.stop, strict=True)
+        ):
+            return self._read(box)
+        if self._pixels is None:
+            self._pixels = self._read(strip)
+        return np.asarray(self._pixels[box.shift([-a for a in strip.start]).slices])
 
 
 def _confirmed(

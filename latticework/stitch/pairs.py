@@ -24,6 +24,7 @@ from latticework.stitch.filtering import (
     brightness,
     contrast,
     cut_down,
+    quantile,
     unsaturated,
 )
 from latticework.stitch.refining import is_wide_enough, refine
@@ -40,8 +41,9 @@ AROUND_PX = 4
 """How far around what overlaps is read to make an offset exact."""
 MOST_PIXELS = 400_000
 """Pixels of either tile that are compared for that, at most."""
-ENOUGH = 20_000
-"""Pixels of a strip by which its brightness is judged."""
+ENOUGH, DARKEST = 20_000, 0.001
+"""Pixels of a strip by which its brightness is judged, and the share of them that is as dark as
+what the camera counts without light."""
 EDGE_PX = 4
 """Pixels that are left out where a tile ends."""
 OF_CAMERA = 0.5
@@ -405,12 +407,13 @@ def _telling(boxes: tuple[Box, Box], lights: Sequence[np.ndarray], most: int) ->
 
 def _lights(pixels: tuple[np.ndarray, np.ndarray], dark: float | None) -> list[np.ndarray] | None:
     """Brightness of two strips on one scale; None where one of them is unknown."""
-    some = [strip.ravel()[:: max(strip.size // ENOUGH, 1)] for strip in pixels]
-    if not all(np.isfinite(values).any() for values in some):
+    some = [strip.ravel()[:: max(strip.size // ENOUGH, 1)].astype("f4") for strip in pixels]
+    some = [values[np.isfinite(values)] for values in some]
+    if not all(values.size for values in some):
         return None
     if dark is None:
-        dark = float(min(np.nanpercentile(values, 0.1) for values in some))
-    typical = float(np.nanmedian([np.nanmedian(values) for values in some])) - dark
+        dark = min(quantile(values, DARKEST) for values in some)
+    typical = float(np.mean([quantile(values, 0.5) for values in some])) - dark
     return [brightness(strip, dark=dark, typical=typical) for strip in pixels]
 
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, ndimage
 
-from latticework.stitch.filtering import level_planes
+from latticework.stitch.filtering import level_planes, quantile
 
 SMOOTH_PX, SMOOTH_Z_PX = 0.75, 0.6
 """Standard deviation of the Gaussian."""
@@ -39,12 +39,16 @@ SETTLED_PX = 0.2
 """Step from which on it is asked what does not fit."""
 NEAR_PX = 0.003
 """Step after which there is no other."""
+SLOPED_PX = 0.05
+"""How far from there slopes are the same."""
 LEEWAY_PX = 0.5
 """How far it may lead before what is compared is chosen anew."""
 RESTARTS = 9
 """Times that that is done, at most."""
 LEAST_ALIKE = 0.01
 """Share of slopes that is taken for more than noise, at least."""
+SAME_PX = 0.25
+"""Places as near to each other as this are the same."""
 PRIOR_PX = 1.0
 """How far from there it is expected, as a standard deviation; counts where little is to be seen."""
 STRAY_PX = 4.0
@@ -97,6 +101,7 @@ def refine(
     ([3.0, 21.0], 1.0)
     """
     begin = at = np.asarray(shift, "f8")
+    tried = [begin]
     for _ in range(RESTARTS):
         place = _compared(first.shape, second.shape, at, dims)
         if place is None:
@@ -107,6 +112,9 @@ def refine(
         at = found
         if (np.abs(at - begin) > STRAY_PX).any():
             return None
+        if min(float(np.abs(at - other).max()) for other in tried) < SAME_PX:
+            return None  # two places that each lead to the other
+        tried.append(at)
     return None
 
 
@@ -226,7 +234,7 @@ def _iterate(
         return None
     shift, settled = start.copy(), False
     fit = None
-    slopes = _slopes(first, place, shift, dims)
+    slopes, sloped = _slopes(first, place, shift, dims), shift
     for _ in range(ROUNDS):
         goal = _local(_smoothed(first, place, shift), dims)
         sums = _sums(columns, goal, weight)
@@ -243,7 +251,8 @@ def _iterate(
         if largest < SETTLED_PX and not settled:
             settled = True
             weight = _weights(goal - np.float32(fit.gain) * columns[n], known)
-            slopes = _slopes(first, place, shift, dims)
+            if float(np.abs(shift - sloped).max()) > SLOPED_PX:
+                slopes = _slopes(first, place, shift, dims)
     if fit is None:
         return None
     return Fit(tuple(map(float, shift)), fit.likeness, tuple(map(float, fit.errors)))
@@ -340,7 +349,7 @@ def _weights(left: np.ndarray, known: np.ndarray | None) -> np.ndarray:
     in its place, must not count as an outlier: so the scale goes by the mean square too.
     """
     counts = left if known is None else left[known]
-    typical = 1.4826 * float(np.median(np.abs(counts)))
+    typical = 1.4826 * quantile(np.abs(counts), 0.5)
     scale = CAUCHY * max(typical, OUTLYING * float(np.sqrt(np.square(counts).mean()))) + 1e-12
     weight = np.asarray(1 / (1 + np.square(left / scale)), "f4")
     return weight if known is None else weight * known
