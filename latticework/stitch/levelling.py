@@ -14,16 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
-from scipy import ndimage, sparse
+from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
-from latticework.stitch.patches import Line, common_count, line_between
+from latticework.stitch.patches import Line, common_count, line_of, patch_means
+from latticework.stitch.shared_views import aligned, common_boxes, slabs
 from latticework.stitch.tiles import pairs_of, places_of, read_tile
 
-LEAST_FRACTION = 0.01
-"""Pixels by which views are moved at least."""
 LEAST_PAIRS = 6
 """Neighbours along an axis from which on that what they have in common is taken out."""
 WORSE = 1.05
@@ -92,7 +90,7 @@ def lines_of_overlaps(
     lattice: Lattice, dark: float | None, *, channel: int, threads: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The pairs, their axes, and the fields of `Line` of each."""
-    compare = partial(line_between, dark=dark)
+    compare = partial(line_of, dark=dark)
     return each_overlap(lattice, compare, len(Line._fields), channel=channel, threads=threads)
 
 
@@ -125,7 +123,7 @@ def each_overlap(
     lattice
         Tiles at their final positions, with pixels.
     compare
-        Called with what the two tiles of a pair both show.
+        Called with the means of the patches that the two tiles of a pair both show.
     count
         Numbers that it gives; all are 0 where tiles do not overlap.
     channel
@@ -150,8 +148,15 @@ def each_overlap(
         boxes = common_boxes(positions[a], shapes[a], positions[b], shapes[b])
         if not boxes[0].size:
             return (0.0,) * count
-        views = read_tile(lattice, a, channel)(boxes[0]), read_tile(lattice, b, channel)(boxes[1])
-        return compare(*aligned(*views, beyond[b] - beyond[a]))
+        first, second = read_tile(lattice, a, channel), read_tile(lattice, b, channel)
+        parts = [
+            [
+                patch_means(view)
+                for view in aligned(first(one), second(other), beyond[b] - beyond[a])
+            ]
+            for one, other in slabs(*boxes)
+        ]
+        return compare(*map(np.concatenate, zip(*parts, strict=True)))
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         found = list(pool.map(look, pairs.tolist()))
@@ -182,48 +187,6 @@ def gains_of(
         ratios[part] -= in_common(pairs[part], ratios[part], weights[part])
     prior = USUAL_GAIN**-2 / max(weights.max(initial=0.0), USUAL_GAIN**-2)
     return solve_differences(n, pairs[:, 0], pairs[:, 1], ratios, weights, prior=prior)
-
-
-def common_boxes(
-    first: np.ndarray, first_shape: np.ndarray, second: np.ndarray, second_shape: np.ndarray
-) -> tuple[Box, Box]:
-    """What two tiles share, in the pixels of each."""
-    start = np.maximum(first, second)
-    stop = np.maximum(np.minimum(first + first_shape, second + second_shape), start)
-    boxes = [
-        Box(tuple((start - at).tolist()), tuple((stop - at).tolist())) for at in (first, second)
-    ]
-    return boxes[0], boxes[1]
-
-
-def aligned(
-    first: np.ndarray, second: np.ndarray, fraction: Sequence[float] | np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Two views of one place, moved by half of what is left between their pixels each.
-
-    Else patches at the edges of structures differ, and so does their brightness.
-
-    Parameters
-    ----------
-    first, second
-        The views, as far as they meet in whole pixels.
-    fraction
-        How far the second lies beyond that, in pixels along each of their axes, -1 to 1.
-
-    Examples
-    --------
-    >>> x = np.arange(8.0)
-    >>> [view.tolist()[3:5] for view in aligned(x, x + 0.5, [0.5])]
-    [[3.25, 4.25], [3.25, 4.25]]
-    """
-    half = np.asarray(fraction, float) / 2
-    if np.abs(half).max(initial=0.0) < LEAST_FRACTION:
-        return first, second
-    return _moved(first, -half), _moved(second, half)
-
-
-def _moved(view: np.ndarray, by: np.ndarray) -> np.ndarray:
-    return np.asarray(ndimage.shift(np.asarray(view, np.float32), by, order=1, mode="nearest"))
 
 
 def solve_differences(
@@ -291,8 +254,6 @@ def in_common(pairs: np.ndarray, ratios: np.ndarray, weights: np.ndarray) -> flo
 
 
 __all__ = [
-    "aligned",
-    "common_boxes",
     "each_overlap",
     "estimate_gains",
     "gains_of",

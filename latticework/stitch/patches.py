@@ -125,7 +125,11 @@ def line_between(first: np.ndarray, second: np.ndarray, dark: float | None = Non
     >>> round(float(np.exp(line.slope)), 2), round(line.second - 1.2 * line.first)
     (1.2, 30)
     """
-    a, b = patch_means(first), patch_means(second)
+    return line_of(patch_means(first), patch_means(second), dark)
+
+
+def line_of(a: np.ndarray, b: np.ndarray, dark: float | None = None) -> Line:
+    """The same of the means of patches of the two views, as `patch_means` gives them."""
     ok = np.isfinite(a) & np.isfinite(b)
     a, b = a[ok], b[ok]
     if len(a) < LEAST_PATCHES:
@@ -231,4 +235,4 @@ def common_count(
     return middle if spread < AGREED * max(usual - middle, least) else None
 
 
-__all__ = ["Line", "common_count", "line_between", "lit_in_both", "patch_means"]
+__all__ = ["Line", "common_count", "line_between", "line_of", "lit_in_both", "patch_means"]

@@ -6,8 +6,9 @@ overlaps of trusted links count: of the others nobody knows that they show the s
 such faults, or too few tiles to tell, are left as they are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,16 +17,17 @@ import xarray as xr
 from latticework.lattice.geometry import Box
 from latticework.lattice.tile import Tile
 from latticework.stages.collections import Tiles
-from latticework.stitch.levelling import aligned, common_boxes, gains_of
+from latticework.stitch.levelling import gains_of
 from latticework.stitch.light import Even
 from latticework.stitch.patches import (
     LEAST_PATCHES,
     LOW,
     common_count,
-    line_between,
+    line_of,
     lit_in_both,
     patch_means,
 )
+from latticework.stitch.shared_views import aligned, common_boxes, slabs
 from latticework.stitch.tiles import channel_box
 
 if TYPE_CHECKING:
@@ -105,12 +107,11 @@ def measure_seams(
             continue
         *boxes, beyond = shared
         fraction = [beyond.get(dim, 0.0) for dim in tile.dims]
-        whole = [channel_box(tile.dims, box, channel) for box in boxes]
-        pixels = np.asarray(others.own(whole[0])), np.asarray(others.read(key, whole[1]))
+        readers = others.own, partial(others.read, key)
+        plain, flat = _patches(readers, boxes, fraction, even, (tile.dims, channel))
         row: dict[str, Any] = {"first": tile.id, "second": other.id, "axis": key.removeprefix("+")}
-        row |= _difference(aligned(*pixels, fraction), offset, "")
-        first, second = (even(part, box) for part, box in zip(pixels, whole, strict=True))
-        rows.append(row | _difference(aligned(first, second, fraction), offset, "even_"))
+        row |= _difference(plain, offset, "")
+        rows.append(row | _difference(flat, offset, "even_"))
     names = ["first", "second", "axis"]
     names += [f"{kind}{what}" for kind in ("", "even_") for what in MEASURES]
     return pd.DataFrame(rows, columns=names)
@@ -133,10 +134,47 @@ def _shared(
     return *boxes, dict(zip(axes, (apart - offset).tolist(), strict=True))
 
 
-def _difference(pixels: Sequence[np.ndarray], dark: float, kind: str) -> dict[str, float]:
-    first, second = (of[0] if of.ndim == 4 else of for of in pixels)
-    a, b = patch_means(first), patch_means(second)
-    line = line_between(first, second)
+def _patches(
+    readers: Sequence[Callable[[Box], Any]],
+    boxes: Sequence[Box],
+    fraction: Sequence[float],
+    even: Even,
+    of: tuple[Sequence[str], int],
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Means of the patches that two tiles both show, in either; and the same with even light.
+
+    Parameters
+    ----------
+    readers, boxes
+        Of the two tiles.
+    fraction
+        How much further the second lies, along the tile's dims.
+    even
+        What makes light even.
+    of
+        The tile's dims, and the number of the channel.
+    """
+    plain: list[list[np.ndarray]] = []
+    flat: list[list[np.ndarray]] = []
+    for pair in slabs(*boxes):
+        whole = [channel_box(of[0], box, of[1]) for box in pair]
+        pixels = [np.asarray(read(box)) for read, box in zip(readers, whole, strict=True)]
+        lit = [even(part, box) for part, box in zip(pixels, whole, strict=True)]
+        for views, means in ((pixels, plain), (lit, flat)):
+            moved = aligned(views[0], views[1], fraction)
+            means.append([patch_means(view[0] if view.ndim == 4 else view) for view in moved])
+    return _joined(plain), _joined(flat)
+
+
+def _joined(parts: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """Arrays of all parts on end, for either tile."""
+    return [np.concatenate(of_one) for of_one in zip(*parts, strict=True)]
+
+
+def _difference(patches: Sequence[np.ndarray], dark: float, kind: str) -> dict[str, float]:
+    """What patches of two tiles tell, by the names of `MEASURES`."""
+    a, b = patches
+    line = line_of(a, b)
     known = np.isfinite(a) & np.isfinite(b)
     a, b = a[known], b[known]
     low = float(np.quantile(np.minimum(a, b), LOW)) if len(a) else np.nan
