@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import chains, dashboard, halo, living, orchestration, overlap, reopen, stitching
+from benchmarks import (
+    chains,
+    dashboard,
+    halo,
+    large_volume,
+    living,
+    orchestration,
+    overlap,
+    reopen,
+    stitching,
+)
 from benchmarks.cases import Settings
 from benchmarks.table import Row, as_markdown, as_text
 
@@ -22,6 +32,7 @@ BENCHMARKS = {
     "cluster": chains.report,
     "overlap": overlap.report,
     "stitching": stitching.report,
+    "large": large_volume.report,
     "dashboard": dashboard.report,
 }
 

@@ -38,14 +38,14 @@ def restart(
         time.sleep(run_s)
         assert first.poll() is None, f"{tiles:,} units were done before it could be killed"
     finally:
-        _kill(first)
+        kill_family(first)
     with watch:
         second = _start(system, scratch, tiles, scratch / "second")
         try:
             _wait_for(scratch / "second", second)
         finally:
             begun = time.monotonic()
-    _kill(second)
+    kill_family(second)
     return {"again_s": begun - watch.begin}
 
 
@@ -69,7 +69,7 @@ def _wait_for(mark: Path, process: "subprocess.Popen[bytes]") -> None:
         time.sleep(0.005)
 
 
-def _kill(process: "subprocess.Popen[bytes]") -> None:
+def kill_family(process: "subprocess.Popen[bytes]") -> None:
     """End it at once, with all that it started, wherever those have their sessions."""
     import psutil
 
