@@ -100,8 +100,22 @@ def match_strips(
     )
     windows = _windows(views[0], boxes[0], factor, dims)
     worthy = [p for k, p in enumerate(places[:FOLLOWED]) if not k or p.correlation > p.by_chance]
-    found = [_followed(pair, place, windows, factor, between) for place in worthy]
+    found = [
+        replace(p, offset_px=tuple((np.asarray(p.offset_px) * factor + between).tolist()))
+        for p in worthy
+    ]
+    for k, place in enumerate(found):
+        found[k] = _followed(pair, place, windows, factor)
+        if k == 0 and _is_plain(found):
+            break
     return sorted(found, key=lambda of: -of.correlation)
+
+
+def _is_plain(found: Sequence[Candidate]) -> bool:
+    """Whether the first place leaves no doubt, however well the others match coarsely."""
+    first = found[0]
+    exact = bool(first.error_px) and first.likeness >= SURELY_ALIKE
+    return exact and stands_out(found)
 
 
 def _leaving_out(
@@ -262,10 +276,10 @@ def _windows(view: np.ndarray, box: Box, factor: np.ndarray, dims: Sequence[str]
 
 
 def _followed(
-    pair: _Pair, place: Candidate, windows: Sequence[Box], factor: np.ndarray, between: np.ndarray
+    pair: _Pair, place: Candidate, windows: Sequence[Box], factor: np.ndarray
 ) -> Candidate:
-    """A coarse place made exact; as it is where no window tells anything."""
-    rough = np.asarray(place.offset_px) * factor + between
+    """A place that is known to a coarse pixel made exact; as it is if no window tells anything."""
+    rough = np.asarray(place.offset_px)
     told = list[Candidate]()
     for window in windows:
         found = _in_window(pair, window, rough, factor + MORE_PX)
@@ -274,7 +288,7 @@ def _followed(
         if len(told) == WINDOWS:
             break
     if not told:
-        return replace(place, offset_px=tuple(rough.tolist()))
+        return place
     return replace(_agreed(told), overlap=place.overlap)
 
 

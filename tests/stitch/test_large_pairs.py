@@ -63,3 +63,21 @@ def test_a_strip_is_made_coarse_until_it_is_small():
         factor = coarseness(shape)
         assert np.prod(-(-np.asarray(shape) // factor)) <= large_pairs.LARGE
         assert (factor <= np.asarray(shape)).all()
+
+
+def test_other_places_of_a_pair_that_leaves_no_doubt_are_not_looked_at_closely(monkeypatch):
+    monkeypatch.setattr(large_pairs, "LARGE", 20_000)
+    monkeypatch.setattr(large_pairs, "WINDOW", {2: (96, 96), 3: (24, 32, 32)})
+    followed = []
+    follow = large_pairs._followed
+    monkeypatch.setattr(large_pairs, "_followed", lambda *of: followed.append(of[1]) or follow(*of))
+    scene = scene_of((420, 1000))
+    views = [scene[:400, :500].astype("u2"), scene[6:406, 424:924].astype("u2")]
+    found = match_strips(*(reader(v, []) for v in views), ((400, 500),) * 2, (0, 430), "yx")
+    assert len(followed) == 1
+    assert len(found) > 1  # they still say how well others match
+    assert np.abs(np.subtract(found[0].offset_px, (6, 424))).max() < 0.1
+    noise = np.random.default_rng(1).normal(500, 30, (2, 400, 500)).astype("u2")
+    followed.clear()
+    match_strips(*(reader(v, []) for v in noise), ((400, 500),) * 2, (0, 430), "yx")
+    assert followed
