@@ -139,7 +139,7 @@ def _patterns() -> list[np.ndarray]:
     return made
 
 
-PLAN = LargePlan((5, 8), (256, 1024, 1024), 100, 2, "1.25GiB")
+PLAN = LargePlan((5, 8), (248, 1024, 1024), 100, 2, "1.25GiB")
 TOY = LargePlan((2, 3), (32, 128, 128), 24, 2, "1GiB")
 MEMORY_GB = 4.0
 
@@ -212,6 +212,7 @@ def stitch_large(scratch: Path, watch: Stopwatch, *, plan: str) -> dict[str, flo
     return {
         "voxels": found["voxels"],
         "after_s": watch.end - killed,
+        "written": written / (found["units"] - 1),
         "again": found["attempts"] - (found["units"] - written),
         "error_px": float(np.abs(apart - shift).max()),
         "off": _share_off(scratch / IMAGE, first.tolist()),
