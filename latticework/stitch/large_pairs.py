@@ -22,7 +22,7 @@ import numpy as np
 from latticework.lattice.geometry import Box
 from latticework.stitch.filtering import comparable
 from latticework.stitch.pairs import Candidate, confirm, is_of_the_camera, match, reach_px, strips
-from latticework.stitch.stage_model import stands_out
+from latticework.stitch.stage_model import is_clear, stands_out
 
 Read = Callable[[Box], np.ndarray]
 LARGE = 4_000_000
@@ -61,9 +61,9 @@ def match_strips(
 
     As `latticework.stitch.pairs.match`, and then `latticework.stitch.pairs.confirm` for the best
     place, or for the best few where none stands out. If none does, and one of them lies where the
-    search ended, it is looked again, further: what overlaps and what matches at the end of the
-    search says little of a place beyond. Along an axis on which both tiles have one pixel nothing
-    is to be seen: there they lie as `offset` says.
+    search ended, it is looked again, further: how well the two match at the end of the search says
+    little of a place beyond. There only pixels that leave no doubt are believed. Along an axis on
+    which both tiles have one pixel nothing is to be seen: there they lie as `offset` says.
 
     Parameters
     ----------
@@ -91,7 +91,10 @@ def match_strips(
     usual = np.asarray(reach_px(shapes[0], dims), "f8")
     found = _within(pair, offset, usual)
     ended = _at_edge(found, offset, usual)
-    return _within(pair, offset, np.where(ended, AGAIN, 1) * usual) if ended.any() else found
+    if not ended.any():
+        return found
+    again = _within(pair, offset, np.where(ended, AGAIN, 1) * usual)
+    return again if is_clear(again) else found
 
 
 def _within(pair: "_Pair", offset: Sequence[float], reach: np.ndarray) -> list[Candidate]:
