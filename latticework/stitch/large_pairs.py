@@ -22,7 +22,7 @@ import numpy as np
 from latticework.lattice.geometry import Box
 from latticework.stitch.filtering import comparable
 from latticework.stitch.pairs import Candidate, confirm, is_of_the_camera, match, reach_px, strips
-from latticework.stitch.stage_model import stands_out
+from latticework.stitch.stage_model import is_clear, stands_out
 
 Read = Callable[[Box], np.ndarray]
 LARGE = 4_000_000
@@ -41,6 +41,10 @@ MORE_PX = 2
 """Pixels beyond what a coarse pixel covers in which the exact place is looked for."""
 TOGETHER_PX = 1.5
 """Windows that agree to so much tell the same place."""
+AGAIN = 2.0
+"""How much further it is looked along axes along which a place lies where the search ended."""
+AT_EDGE_PX = 0.5
+"""What is so near to that, or beyond, may lie further."""
 
 
 def match_strips(
@@ -56,13 +60,15 @@ def match_strips(
     """Where the second of two tiles of any size may lie; places to be believed are made exact.
 
     As `latticework.stitch.pairs.match`, and then `latticework.stitch.pairs.confirm` for the best
-    place, or for the best few where none stands out. Along an axis on which both tiles have one
-    pixel nothing is to be seen: there they lie as `offset` says.
+    place, or for the best few where none stands out. If none does, and one of them lies where the
+    search ended, it is looked again, further: how well the two match at the end of the search says
+    little of a place beyond. There only pixels that leave no doubt are believed. Along an axis on
+    which both tiles have one pixel nothing is to be seen: there they lie as `offset` says.
 
     Parameters
     ----------
     first, second, shapes, offset, dims, reach, dark
-        As for `latticework.stitch.pairs.match`.
+        As for `latticework.stitch.pairs.match`. No further than a reach that is given.
 
     Examples
     --------
@@ -79,26 +85,38 @@ def match_strips(
     flat = (np.array(shapes) == 1).all(axis=0)
     if flat.any() and not flat.all():
         return _leaving_out(flat, first, second, shapes, offset, dims, reach=reach, dark=dark)
-    reach = reach_px(shapes[0], dims) if reach is None else reach
-    boxes = strips(*shapes, offset, reach)
+    pair = _Pair(first, second, (shapes[0], shapes[1]), tuple(dims), dark)
+    if reach is not None:
+        return _within(pair, offset, np.asarray(reach, "f8"))
+    usual = np.asarray(reach_px(shapes[0], dims), "f8")
+    found = _within(pair, offset, usual)
+    ended = _at_edge(found, offset, usual)
+    if not ended.any():
+        return found
+    again = _within(pair, offset, np.where(ended, AGAIN, 1) * usual)
+    return again if is_clear(again) else found
+
+
+def _within(pair: "_Pair", offset: Sequence[float], reach: np.ndarray) -> list[Candidate]:
+    """Where the second tile may lie within a reach."""
+    boxes = strips(*pair.shapes, offset, reach.tolist())
     if max(box.size for box in boxes) <= LARGE or not all(box.size for box in boxes):
-        first, second = _Held(first, boxes[0]), _Held(second, boxes[1])
-        places = match(first, second, shapes, offset, dims, reach=reach, dark=dark)
-        return _confirmed(first, second, shapes, places, dims, dark)
-    pair = _Pair(first, second, shapes[1], tuple(dims), dark)
+        held = _Held(pair.first, boxes[0]), _Held(pair.second, boxes[1])
+        return _confirmed(replace(pair, first=held[0], second=held[1]), offset, reach)
     factor = coarseness(boxes[0].shape)
-    views = [_coarse(read, box, factor) for read, box in zip((first, second), boxes, strict=True)]
+    reads = pair.first, pair.second
+    views = [_coarse(read, box, factor) for read, box in zip(reads, boxes, strict=True)]
     between = np.subtract(boxes[0].start, boxes[1].start)
     places = match(
         partial(_part, views[0]),
         partial(_part, views[1]),
         (views[0].shape, views[1].shape),
         tuple((np.asarray(offset) - between) / factor),
-        dims,
-        reach=tuple(np.asarray(reach, "f8") / factor),
-        dark=dark,
+        pair.dims,
+        reach=tuple(reach / factor),
+        dark=pair.dark,
     )
-    windows = _windows(views[0], boxes[0], factor, dims)
+    windows = _windows(views[0], boxes[0], factor, pair.dims)
     worthy = [p for k, p in enumerate(places[:FOLLOWED]) if not k or p.correlation > p.by_chance]
     found = [
         replace(p, offset_px=tuple((np.asarray(p.offset_px) * factor + between).tolist()))
@@ -180,15 +198,23 @@ class _Held:
         return np.asarray(self._pixels[box.shift([-a for a in strip.start]).slices])
 
 
-def _confirmed(
-    first: Read,
-    second: Read,
-    shapes: tuple[Sequence[int], Sequence[int]],
-    places: Sequence[Candidate],
-    dims: Sequence[str],
-    dark: float | None,
-) -> list[Candidate]:
+def _at_edge(found: Sequence[Candidate], offset: Sequence[float], reach: np.ndarray) -> np.ndarray:
+    """Axes along which a place to be believed lies where the search ended, or beyond; (axes,).
+
+    None if the best stands out within what was searched.
+    """
+    likely = [of for of in found[:FOLLOWED] if of.correlation > of.by_chance]
+    places = np.reshape([of.offset_px for of in likely], (-1, len(reach)))
+    ended = np.abs(places - np.asarray(offset)) >= reach - AT_EDGE_PX
+    if len(ended) and not ended[0].any() and stands_out(found) and found[0].likeness != 0:
+        return np.zeros(len(reach), bool)
+    return np.asarray(ended.any(axis=0))
+
+
+def _confirmed(pair: "_Pair", offset: Sequence[float], reach: np.ndarray) -> list[Candidate]:
     """Places with offsets that are exact where they may be believed; the camera's are refuted."""
+    first, second, shapes, dims, dark = pair.first, pair.second, pair.shapes, pair.dims, pair.dark
+    places = match(first, second, shapes, offset, dims, reach=reach.tolist(), dark=dark)
     plain = bool(places) and stands_out(places)
     result = list(places)
     for k, of in enumerate(places[:FOLLOWED]):
@@ -212,8 +238,7 @@ class _Pair:
 
     first: Read
     second: Read
-    shape: Sequence[int]
-    """Pixels of the second."""
+    shapes: tuple[Sequence[int], Sequence[int]]
     dims: tuple[str, ...]
     dark: float | None
 
@@ -294,7 +319,7 @@ def _followed(
 
 def _in_window(pair: _Pair, window: Box, rough: np.ndarray, reach: np.ndarray) -> Candidate | None:
     """Where the second tile lies, by what a window of the first shows."""
-    box = _beside(window, pair.shape, rough, reach)
+    box = _beside(window, pair.shapes[1], rough, reach)
     if box is None:
         return None
     moved = np.subtract(window.start, box.start)  # from the second window to the first

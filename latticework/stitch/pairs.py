@@ -33,6 +33,8 @@ REACH = 0.035
 """How far tiles may lie from where they should be, as a share of their size."""
 LEAST_REACH_PX, LEAST_REACH_Z_PX = 16, 5
 """The same in pixels, at least."""
+REACH_Z = 1 / 6
+"""Share of its planes up to which the least reach along z is that across."""
 CANDIDATES = 5
 """Peaks that are kept of each pair."""
 DOUBT = 1.3
@@ -84,10 +86,15 @@ def reach_px(shape: Sequence[int], dims: Sequence[str]) -> tuple[int, ...]:
 
     Examples
     --------
-    >>> reach_px((2048, 512), "yx"), reach_px((20, 306, 340), "zyx")
-    ((72, 18), (5, 16, 16))
+    >>> reach_px((2048, 512), "yx"), reach_px((20, 306, 340), "zyx"), reach_px((64,), "z")
+    ((72, 18), (5, 16, 16), (10,))
     """
-    least = [LEAST_REACH_Z_PX if dim == "z" else LEAST_REACH_PX for dim in dims]
+    least = [
+        min(max(LEAST_REACH_Z_PX, int(REACH_Z * n)), LEAST_REACH_PX)
+        if dim == "z"
+        else LEAST_REACH_PX
+        for n, dim in zip(shape, dims, strict=True)
+    ]
     return tuple(max(m, round(REACH * n)) for m, n in zip(least, shape, strict=True))
 
 

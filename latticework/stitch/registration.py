@@ -18,10 +18,14 @@ from latticework.stitch.large_pairs import match_strips
 from latticework.stitch.pairs import Candidate, correlations_of
 from latticework.stitch.stage_model import (
     EVIDENT,
+    LEAST_CORRELATION,
     LEAST_GATE_PX,
     RIVAL,
+    SURE_LIKENESS,
     StepModel,
     fit_steps,
+    is_clear,
+    is_sure,
     stands_out,
 )
 from latticework.stitch.tiles import NO_OVERLAP, Pairs, overlapping, read_tile
@@ -30,8 +34,6 @@ from latticework.stitch.unsure import where_no_others
 if TYPE_CHECKING:
     import pandas as pd
 
-LEAST_CORRELATION = 0.08
-"""What is below has nothing in common."""
 LEAST_LIKENESS, MOST_ERROR_PX = 0.2, 0.5
 """What a fit of the pixels themselves has to reach, and how unsure it may be."""
 LIKELIER = 16.0
@@ -40,8 +42,6 @@ off the model."""
 UNSURE_PX = 1.0
 """How unsure it may be where no others join two tiles and the stage is less sure."""
 UNSURE = "where exactly is not to be seen"
-SURE_LIKENESS, SURE_ERROR_PX = 0.5, 0.3
-"""What it has to reach to leave no doubt."""
 CHANCE = 99.0
 """Percentile of the correlations of wrong places that a right one has to exceed."""
 
@@ -212,14 +212,26 @@ def _with_unsure(
     reasons = [why for _, why in told]
     error = np.full(len(told), np.inf)
     for k, (chosen, why) in enumerate(told):
-        if why == UNSURE and chosen is not None and models[k].votes:
-            of = found[k][chosen]
-            limit = np.clip(models[k].spread_px, MOST_ERROR_PX, UNSURE_PX)
-            if of.likeness >= SURE_LIKENESS and (np.array(of.error_px) <= limit).all():
-                error[k] = max(of.error_px)
+        if why != UNSURE or chosen is None:
+            continue
+        of = found[k][chosen]
+        limit = np.clip(_spread(found[k], models[k]), MOST_ERROR_PX, UNSURE_PX)
+        if of.likeness >= SURE_LIKENESS and (np.array(of.error_px) <= limit).all():
+            error[k] = max(of.error_px)
     trusted = np.array([not why for why in reasons], bool) & pairs.there
     needed = where_no_others(len(lattice), pairs.rows, trusted, error)
     return ["" if need else why for need, why in zip(needed.tolist(), reasons, strict=True)]
+
+
+def _spread(found: Sequence[Candidate], model: StepModel) -> np.ndarray:
+    """How unsure the stage is of a pair along each axis, in pixels.
+
+    Without a model, by how far off the pair itself says that it is, if it stands out.
+    """
+    if model.votes:
+        return np.array(model.spread_px)
+    far = np.abs(np.subtract(found[0].offset_px, model.step_px)).max() if stands_out(found) else 0.0
+    return np.full(len(model.step_px), far)
 
 
 def _votes(found: Sequence[Candidate]) -> np.ndarray:
@@ -295,22 +307,20 @@ def _by_the_model(
 
 
 def _is_right_by_itself(found: Sequence[Candidate], model: StepModel) -> bool:
-    """Whether pixels leave no doubt of the best candidate, and the model hardly contradicts it."""
-    ahead = stands_out(found, at_least=LEAST_CORRELATION)
-    near = bool(model.votes) and model.admits(found[0].offset_px, by_itself=True)
-    return ahead and near and _is_sure(found[0])
+    """Whether pixels leave no doubt of the best candidate, and a model hardly contradicts it.
 
-
-def _is_sure(found: Candidate) -> bool:
-    """Whether the pixels themselves leave no doubt of a candidate, unless what is seen repeats."""
-    exact = bool(found.error_px) and max(found.error_px) <= SURE_ERROR_PX
-    return exact and found.likeness >= SURE_LIKENESS
+    Without a model it has to be clearly more than noise: nothing else speaks for it.
+    """
+    near = model.admits(found[0].offset_px, by_itself=True)
+    if not model.votes:
+        return near and is_clear(found)
+    return near and stands_out(found, at_least=LEAST_CORRELATION) and is_sure(found[0])
 
 
 def _is_rival(other: Candidate, best: Candidate) -> bool:
     """Whether a pair may as well lie elsewhere, for all that the two candidates say."""
     apart = np.abs(np.subtract(other.offset_px, best.offset_px)).max() > 2 * LEAST_GATE_PX
-    worse = _refuted(other) or (bool(other.error_px) and _is_sure(best) and not _is_sure(other))
+    worse = _refuted(other) or (bool(other.error_px) and is_sure(best) and not is_sure(other))
     return bool(apart and not worse and other.correlation > RIVAL * best.correlation)
 
 

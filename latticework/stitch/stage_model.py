@@ -29,6 +29,12 @@ texture repeats."""
 EVIDENT, APART = 0.5, 0.15
 """Correlation of the best candidate of a pair, and how much better it is than the second, from
 which it is believed without a model; the second may be no rival to it either."""
+LEAST_CORRELATION = 0.08
+"""What is below has nothing in common."""
+CLEARLY = 2.5
+"""How many times the correlation that noise reaches is clearly more."""
+SURE_LIKENESS, SURE_ERROR_PX = 0.5, 0.3
+"""What a fit of the pixels themselves has to reach to leave no doubt."""
 FEW = 10
 """Votes that may be wrong by a factor of two about how much pairs differ."""
 LEAST_GATE_PX = 3.0
@@ -93,6 +99,23 @@ def stands_out(found: "Sequence[Candidate]", *, at_least: float = EVIDENT) -> bo
     """Whether the best candidate of a pair is right, for all that can be told from it alone."""
     values = [of.correlation for of in found]
     return bool(found) and is_evident(values, at_least=at_least) and values[0] > found[0].by_chance
+
+
+def is_sure(found: "Candidate") -> bool:
+    """Whether the pixels themselves leave no doubt of a candidate, unless what is seen repeats."""
+    exact = bool(found.error_px) and max(found.error_px) <= SURE_ERROR_PX
+    return exact and found.likeness >= SURE_LIKENESS
+
+
+def is_clear(found: "Sequence[Candidate]") -> bool:
+    """Whether pixels alone leave no doubt of the best candidate of a pair.
+
+    However little of all that is compared both show: it has to be clearly more than noise, and
+    there is no other place.
+    """
+    if not stands_out(found, at_least=LEAST_CORRELATION):
+        return False
+    return found[0].correlation >= CLEARLY * found[0].by_chance and is_sure(found[0])
 
 
 def fit_step(

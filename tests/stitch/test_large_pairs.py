@@ -81,3 +81,20 @@ def test_other_places_of_a_pair_that_leaves_no_doubt_are_not_looked_at_closely(m
     followed.clear()
     match_strips(*(reader(v, []) for v in noise), ((400, 500),) * 2, (0, 430), "yx")
     assert followed
+
+
+@pytest.mark.parametrize("true", [(7, -2, 50), (1, 19, 50)])
+def test_a_place_beyond_the_end_of_the_search_is_looked_at_again(true):
+    """By its fit alone it was exact, but with the correlation of the end of the search."""
+    rng = np.random.default_rng(3)
+    size, offset = (24, 72, 80), (0, 0, 52)
+    scene = scene_of([n + 10 + abs(d) for n, d in zip(size, true, strict=True)])
+    reads = []
+    for place in ([4] * 3, [4 + d for d in true]):
+        part = scene[tuple(slice(a, a + n) for a, n in zip(place, size, strict=True))]
+        reads.append(reader((part + rng.normal(0, 20, size)).astype("u2"), []))
+    found = match_strips(*reads, (size, size), offset, "zyx")
+    assert np.abs(np.subtract(found[0].offset_px, true)).max() < 0.1
+    assert found[0].correlation > 0.8
+    told = match_strips(*reads, (size, size), offset, "zyx", reach=(5, 16, 16))
+    assert told[0].correlation < 0.8  # a reach that is given is kept to

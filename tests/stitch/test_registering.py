@@ -359,3 +359,28 @@ def test_light_that_flickers_from_plane_to_plane_is_no_structure_along_z():
     assert links.trusted.all()
     found = links[["offset_z_px", "offset_y_px", "offset_x_px"]].to_numpy()
     np.testing.assert_allclose(found, [[2, 3, 78]], atol=0.1)
+
+
+def alone(at, correlation, likeness, error, *, chance=0.05, other=0.1):
+    """The link of two tiles, said to be 100 pixels apart, that there are no others beside."""
+    tiles = lattice_of(np.zeros((2, 20, 40, 120), "u1"), [(0, 0), (0, 1)], [(0, 0, 0), (0, 0, 100)])
+    found = [
+        Candidate(at, correlation, 1.0, chance, likeness, error),
+        Candidate((4.0, -9.0, 90.0), other, 1.0, chance),
+    ]
+    return judge(tiles, overlapping(tiles), [found]).iloc[0]
+
+
+def test_pixels_that_leave_no_doubt_need_no_other_pairs():
+    at, error = (1.0, 2.0, 102.0), (0.1, 0.05, 0.05)
+    assert alone(at, 0.35, 0.7, error).trusted
+    assert not alone(at, 0.35, 0.7, error, chance=0.2).trusted  # noise may do as well
+    assert not alone(at, 0.35, 0.7, error, other=0.3).trusted
+    assert not alone(at, 0.35, 0.4, error).trusted
+
+
+def test_a_lone_unsure_link_is_believed_where_the_stage_is_less_sure():
+    error = (0.7, 0.05, 0.05)
+    assert alone((0.5, 4.0, 97.0), 0.8, 0.9, error).trusted
+    assert not alone((0.5, 0.3, 100.2), 0.8, 0.9, error).trusted  # as near as can be seen
+    assert not alone((0.5, 4.0, 97.0), 0.4, 0.9, error).trusted
