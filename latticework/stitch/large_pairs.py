@@ -195,7 +195,7 @@ def _confirmed(
         if of.correlation <= of.by_chance:
             continue
         sure = confirm(first, second, shapes, of, dims, dark=dark)
-        refuted = not np.isfinite(sure.error_px).all()
+        refuted = _is_refuted(sure)
         asked = not refuted and sure.likeness < SURELY_ALIKE
         if asked and is_of_the_camera(first, second, shapes, sure, dims):
             refuted = True
@@ -204,6 +204,14 @@ def _confirmed(
         if plain and not refuted:
             break
     return result
+
+
+def _is_refuted(of: Candidate) -> bool:
+    """Whether two tiles, looked at closely, have nothing in common there.
+
+    An infinite error alone does not say so: lines tell nothing along themselves.
+    """
+    return bool(of.error_px) and not of.likeness > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +322,7 @@ def _in_window(pair: _Pair, window: Box, rough: np.ndarray, reach: np.ndarray) -
         (lambda part: pair.second(part.shift(box.start))),
     )
     sure = confirm(*read, (window.shape, box.shape), found[0], pair.dims, dark=pair.dark)
-    if sure.error_px and not np.isfinite(sure.error_px).all():
+    if _is_refuted(sure):
         sure = found[0]  # here is nothing to be exact about; other windows tell
     return replace(sure, offset_px=tuple((np.asarray(sure.offset_px) + moved).tolist()))
 
