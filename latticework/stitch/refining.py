@@ -57,6 +57,8 @@ ASIDE = 0.1
 """Share of such a direction that makes an axis as blind."""
 ASKED_PX = 0.3
 """Error from which on it is asked where anything is to be seen at all."""
+MOVES = 2
+"""Times that the fit of just that may begin anew."""
 AROUND_PX, AROUND_Z_PX, BARE = 9, 3, 2.0
 """Size of places for which that is asked, and how much stronger than typical they have to be."""
 PRIOR_PX = 1.0
@@ -114,7 +116,7 @@ def refine(
     found = _settled(first, second, shift, dims, valid)
     if found is None or max(found.error_px) <= ASKED_PX:
         return found
-    closer = _settled(first, second, shift, dims, valid, where_seen=True)
+    closer = _settled(first, second, shift, dims, valid, near=found)
     if closer is None or max(closer.error_px) >= max(found.error_px):
         return found
     return replace(closer, likeness=found.likeness)
@@ -127,16 +129,18 @@ def _settled(
     dims: Sequence[str],
     valid: tuple[np.ndarray | None, np.ndarray | None],
     *,
-    where_seen: bool = False,
+    near: Fit | None = None,
 ) -> Fit | None:
-    """The fit near a shift, of all that overlaps or only of where something is to be seen."""
+    """The fit near a shift; or near another fit, by only where something is to be seen."""
     begin = at = np.asarray(shift, "f8")
-    tried = [begin]
-    for _ in range(RESTARTS):
+    if near is not None:
+        at = np.asarray(near.shift, "f8")
+    tried = [at]
+    for _ in range(RESTARTS if near is None else MOVES):
         place = _compared(first.shape, second.shape, at, dims)
         if place is None:
             return None
-        found = _iterate(first, second, at, begin, place, dims, valid, where_seen=where_seen)
+        found = _iterate(first, second, at, begin, place, dims, valid, where_seen=near is not None)
         if not isinstance(found, np.ndarray):
             return found
         at = found
@@ -410,7 +414,7 @@ def _seen(
             axis=0,
         )
     )
-    bare = BARE * float(np.median(shown)) + 1e-30
+    bare = BARE * quantile(shown, 0.5) + 1e-30
     return np.asarray(np.maximum(1 - bare / np.maximum(shown, bare), 0), "f4").ravel()
 
 
