@@ -114,8 +114,8 @@ def match_strips(
 def _is_plain(found: Sequence[Candidate]) -> bool:
     """Whether the first place leaves no doubt, however well the others match coarsely."""
     first = found[0]
-    exact = bool(first.error_px) and first.likeness >= SURELY_ALIKE
-    return exact and stands_out(found)
+    exact = bool(first.error_px) and np.isfinite(first.error_px).all()
+    return exact and first.likeness >= SURELY_ALIKE and stands_out(found)
 
 
 def _leaving_out(
@@ -335,7 +335,8 @@ def _agreed(told: Sequence[Candidate]) -> Candidate:
     weights = np.array([max(told[k].correlation, 1e-3) for k in chosen])
     offset = tuple(np.average(places[chosen], axis=0, weights=weights).tolist())
     correlation = float(np.median(weights)) * len(chosen) / len(told)
-    best = told[chosen[int(np.argmax(weights))]]
+    sharp = [np.isfinite(told[k].error_px).all() for k in chosen]  # not just lines
+    best = told[chosen[int(np.argmax(weights + np.array(sharp)))]]
     return replace(best, offset_px=offset, correlation=correlation)
 
 

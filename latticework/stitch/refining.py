@@ -55,8 +55,8 @@ SEEN = 3.0
 nothing is to be seen along it: lines tell nothing along themselves."""
 ASIDE = 0.1
 """Share of such a direction that makes an axis as blind."""
-ASKED_PX = 0.3
-"""Error from which on it is asked where anything is to be seen at all."""
+ASKED_PX, ASKED_ALIKE = 0.3, 0.2
+"""Error from which on it is asked where anything is to be seen at all, if they are so alike."""
 MOVES = 2
 """Times that the fit of just that may begin anew."""
 AROUND_PX, AROUND_Z_PX, BARE = 9, 3, 2.0
@@ -114,7 +114,7 @@ def refine(
     ([3.0, 21.0], 1.0)
     """
     found = _settled(first, second, shift, dims, valid)
-    if found is None or max(found.error_px) <= ASKED_PX:
+    if found is None or max(found.error_px) <= ASKED_PX or found.likeness < ASKED_ALIKE:
         return found
     closer = _settled(first, second, shift, dims, valid, near=found)
     if closer is None or max(closer.error_px) >= max(found.error_px):
