@@ -114,7 +114,7 @@ def match_strips(
 def _is_plain(found: Sequence[Candidate]) -> bool:
     """Whether the first place leaves no doubt, however well the others match coarsely."""
     first = found[0]
-    exact = bool(first.error_px) and np.isfinite(first.error_px).all()
+    exact = bool(first.error_px) and bool(np.isfinite(first.error_px).all())
     return exact and first.likeness >= SURELY_ALIKE and stands_out(found)
 
 
