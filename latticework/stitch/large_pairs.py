@@ -132,8 +132,8 @@ def _within(pair: "_Pair", offset: Sequence[float], reach: np.ndarray) -> list[C
 def _is_plain(found: Sequence[Candidate]) -> bool:
     """Whether the first place leaves no doubt, however well the others match coarsely."""
     first = found[0]
-    exact = bool(first.error_px) and first.likeness >= SURELY_ALIKE
-    return exact and stands_out(found)
+    exact = bool(first.error_px) and bool(np.isfinite(first.error_px).all())
+    return exact and first.likeness >= SURELY_ALIKE and stands_out(found)
 
 
 def _leaving_out(
@@ -221,7 +221,7 @@ def _confirmed(pair: "_Pair", offset: Sequence[float], reach: np.ndarray) -> lis
         if of.correlation <= of.by_chance:
             continue
         sure = confirm(first, second, shapes, of, dims, dark=dark)
-        refuted = not np.isfinite(sure.error_px).all()
+        refuted = _is_refuted(sure)
         asked = not refuted and sure.likeness < SURELY_ALIKE
         if asked and is_of_the_camera(first, second, shapes, sure, dims):
             refuted = True
@@ -230,6 +230,14 @@ def _confirmed(pair: "_Pair", offset: Sequence[float], reach: np.ndarray) -> lis
         if plain and not refuted:
             break
     return result
+
+
+def _is_refuted(of: Candidate) -> bool:
+    """Whether two tiles, looked at closely, have nothing in common there.
+
+    An infinite error alone does not say so: lines tell nothing along themselves.
+    """
+    return bool(of.error_px) and not of.likeness > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +347,7 @@ def _in_window(pair: _Pair, window: Box, rough: np.ndarray, reach: np.ndarray) -
         (lambda part: pair.second(part.shift(box.start))),
     )
     sure = confirm(*read, (window.shape, box.shape), found[0], pair.dims, dark=pair.dark)
-    if sure.error_px and not np.isfinite(sure.error_px).all():
+    if _is_refuted(sure):
         sure = found[0]  # here is nothing to be exact about; other windows tell
     return replace(sure, offset_px=tuple((np.asarray(sure.offset_px) + moved).tolist()))
 
@@ -352,7 +360,8 @@ def _agreed(told: Sequence[Candidate]) -> Candidate:
     weights = np.array([max(told[k].correlation, 1e-3) for k in chosen])
     offset = tuple(np.average(places[chosen], axis=0, weights=weights).tolist())
     correlation = float(np.median(weights)) * len(chosen) / len(told)
-    best = told[chosen[int(np.argmax(weights))]]
+    sharp = [np.isfinite(told[k].error_px).all() for k in chosen]  # not just lines
+    best = told[chosen[int(np.argmax(weights + np.array(sharp)))]]
     return replace(best, offset_px=offset, correlation=correlation)
 
 

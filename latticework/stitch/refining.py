@@ -13,11 +13,12 @@ the second image unexplained by the first (Gauss-Newton iterations: B. Lucas and
 iterative image registration technique with an application to stereo vision", 1981). Both are
 smoothed by a Gaussian, the first by one that stands between its pixels, which is interpolation and
 smoothing in one and does not favour whole pixels. What does not fit (debris, what has moved) loses
-its weight (Cauchy's; P. Holland and R. Welsch, 1977).
+its weight (Cauchy's; P. Holland and R. Welsch, 1977). Where little is to be seen, only the pixels
+around it count, so that the noise of all others blurs nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +50,17 @@ LEAST_ALIKE = 0.01
 """Share of slopes that is taken for more than noise, at least."""
 SAME_PX = 0.25
 """Places as near to each other as this are the same."""
+SEEN = 3.0
+"""What that share has to be along an axis, in standard deviations of that of mere noise; else
+nothing is to be seen along it: lines tell nothing along themselves."""
+ASIDE = 0.1
+"""Share of such a direction that makes an axis as blind."""
+ASKED_PX, ASKED_ALIKE = 0.3, 0.2
+"""Error from which on it is asked where anything is to be seen at all, if they are so alike."""
+MOVES = 2
+"""Times that the fit of just that may begin anew."""
+AROUND_PX, AROUND_Z_PX, BARE = 9, 3, 2.0
+"""Size of places for which that is asked, and how much stronger than typical they have to be."""
 PRIOR_PX = 1.0
 """How far from there it is expected, as a standard deviation; counts where little is to be seen."""
 STRAY_PX = 4.0
@@ -68,7 +80,8 @@ class Fit:
     likeness: float
     """Correlation of the two over what was compared, backgrounds taken out; at most 1."""
     error_px: tuple[float, ...]
-    """Standard error of the shift along each axis, from what remains unexplained."""
+    """Standard error of the shift along each axis, from what remains unexplained; infinite along
+    axes along which nothing is to be seen."""
 
 
 def refine(
@@ -100,13 +113,34 @@ def refine(
     >>> [round(s, 2) for s in found.shift], round(found.likeness, 2)
     ([3.0, 21.0], 1.0)
     """
+    found = _settled(first, second, shift, dims, valid)
+    if found is None or max(found.error_px) <= ASKED_PX or found.likeness < ASKED_ALIKE:
+        return found
+    closer = _settled(first, second, shift, dims, valid, near=found)
+    if closer is None or max(closer.error_px) >= max(found.error_px):
+        return found
+    return replace(closer, likeness=found.likeness)
+
+
+def _settled(
+    first: np.ndarray,
+    second: np.ndarray,
+    shift: Sequence[float],
+    dims: Sequence[str],
+    valid: tuple[np.ndarray | None, np.ndarray | None],
+    *,
+    near: Fit | None = None,
+) -> Fit | None:
+    """The fit near a shift; or near another fit, by only where something is to be seen."""
     begin = at = np.asarray(shift, "f8")
-    tried = [begin]
-    for _ in range(RESTARTS):
+    if near is not None:
+        at = np.asarray(near.shift, "f8")
+    tried = [at]
+    for _ in range(RESTARTS if near is None else MOVES):
         place = _compared(first.shape, second.shape, at, dims)
         if place is None:
             return None
-        found = _iterate(first, second, at, begin, place, dims, valid)
+        found = _iterate(first, second, at, begin, place, dims, valid, where_seen=near is not None)
         if not isinstance(found, np.ndarray):
             return found
         at = found
@@ -218,6 +252,8 @@ def _iterate(
     place: _Place,
     dims: Sequence[str],
     valid: tuple[np.ndarray | None, np.ndarray | None],
+    *,
+    where_seen: bool,
 ) -> Fit | np.ndarray | None:
     """The fit; or a shift to begin anew from, as what is compared there is something else.
 
@@ -229,8 +265,15 @@ def _iterate(
     parts = [_smoothed(second, place, here, axis) for axis in (*range(n), None)]
     columns = np.stack([*(_local(part, dims) for part in parts), np.ones(parts[0].size, "f4")])
     known = _known(valid, place.slices, np.rint(start).astype(int), first.shape)
-    weight = None if known is None else known.astype("f4")
-    if (columns.shape[1] if known is None else known.sum()) < LEAST_PIXELS:
+    seen = np.ones((), "f4")
+    if where_seen:
+        seen = _seen(_local(_smoothed(first, place, start), dims), columns[n], parts[0].shape, dims)
+    weight = (
+        None
+        if known is None and not where_seen
+        else np.asarray(seen * (np.float32(1) if known is None else known), "f4")
+    )
+    if (columns.shape[1] if weight is None else weight.sum()) < LEAST_PIXELS:
         return None
     shift, settled = start.copy(), False
     fit = None
@@ -250,7 +293,7 @@ def _iterate(
             break
         if largest < SETTLED_PX and not settled:
             settled = True
-            weight = _weights(goal - np.float32(fit.gain) * columns[n], known)
+            weight = seen * _weights(goal - np.float32(fit.gain) * columns[n], known)
             if float(np.abs(shift - sloped).max()) > SLOPED_PX:
                 slopes = _slopes(first, place, shift, dims)
     if fit is None:
@@ -271,6 +314,8 @@ class _Fit(NamedTuple):
     """Its slope."""
     noise: float
     """Variance of what is left, times the pixels that share it."""
+    blind: np.ndarray
+    """Directions in which nothing is to be seen, as columns; they may be none."""
 
     def step(self, back: np.ndarray) -> np.ndarray:
         """Where the images lead, and a little back to where it was sought."""
@@ -286,7 +331,8 @@ class _Fit(NamedTuple):
         show holds against that by the slopes that they share only.
         """
         held = np.linalg.inv(self.curvature + 1e-9 * np.eye(len(self.curvature)) * self.noise)
-        return np.sqrt(np.maximum(self.noise * np.diag(held @ self.spread @ held), 0))
+        errors = np.sqrt(np.maximum(self.noise * np.diag(held @ self.spread @ held), 0))
+        return np.where((np.abs(self.blind) > ASIDE).any(axis=1), np.inf, errors)
 
 
 def _slopes(first: np.ndarray, place: _Place, shift: np.ndarray, dims: Sequence[str]) -> np.ndarray:
@@ -318,28 +364,58 @@ def _fit(sums: np.ndarray, slopes: np.ndarray, n: int, shared: float) -> _Fit | 
     if likeness <= 0:
         return None
     left = own + gain**2 * other - 2 * gain * products[n, -1]
+    curvature, blind = _between(slopes, gain * products[:n, :n], SEEN / np.sqrt(count / shared))
     return _Fit(
         gain,
         likeness,
-        gain * _between(slopes, gain * products[:n, :n]),
+        gain * curvature,
         gain**2 * products[:n, :n],
         -gain * (products[:n, -1] - gain * products[:n, n]),
         max(float(left), 1e-12 * float(own)) / count * shared,
+        blind,
     )
 
 
-def _between(shared: np.ndarray, all_of_one: np.ndarray) -> np.ndarray:
-    """Shared slopes as shares of those of one image: not below `LEAST_ALIKE`, nor above all."""
+def _between(
+    shared: np.ndarray, all_of_one: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shared slopes as shares of those of one image, not below `LEAST_ALIKE`, nor above all.
+
+    And the directions along which they are less than noise may share, as columns of length 1.
+    """
     floor = (1e-12 * np.trace(all_of_one) + 1e-30) * np.eye(len(shared))
     sizes, axes = linalg.eigh(shared, all_of_one + floor)
     back = all_of_one @ axes
-    return np.asarray(back * np.clip(sizes, LEAST_ALIKE, 1.0) @ back.T)
+    blind = axes[:, sizes < least]
+    return (
+        np.asarray(back * np.clip(sizes, LEAST_ALIKE, 1.0) @ back.T),
+        np.asarray(blind / np.linalg.norm(blind, axis=0)),
+    )
 
 
 def _sums(columns: np.ndarray, goal: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
     """Sums of products of all columns, with weights; the last column is the goal."""
     both = np.concatenate([columns, goal[None]])
     return np.asarray((both if weight is None else both * weight) @ both.T, "f8")
+
+
+def _seen(
+    first: np.ndarray, second: np.ndarray, shape: Sequence[int], dims: Sequence[str]
+) -> np.ndarray:
+    """What pixels count by how much either image shows around them, 0 where that is typical.
+
+    Typical is noise, where little is to be seen. How well the two match there does not matter:
+    it must not make what is wrong look better.
+    """
+    size = [AROUND_Z_PX if dim == "z" else AROUND_PX for dim in dims]
+    shown = np.sqrt(
+        np.prod(
+            [ndimage.uniform_filter(np.square(of).reshape(shape), size) for of in (first, second)],
+            axis=0,
+        )
+    )
+    bare = BARE * quantile(shown, 0.5) + 1e-30
+    return np.asarray(np.maximum(1 - bare / np.maximum(shown, bare), 0), "f4").ravel()
 
 
 def _weights(left: np.ndarray, known: np.ndarray | None) -> np.ndarray:

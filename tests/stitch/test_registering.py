@@ -263,6 +263,32 @@ def test_an_offset_that_is_hardly_seen_says_so():
     assert np.abs(found.shift).max() < 4 * max(found.error_px)
 
 
+def test_lines_tell_nothing_along_themselves():
+    y, x = np.indices((256, 40))
+    lines = 100 * np.sin(2 * np.pi * (np.cos(0.35) * x + np.sin(0.35) * y) / 20)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        views = [(lines + rng.normal(0, 10, lines.shape)).astype("f4") for _ in range(2)]
+        found = refine(*views, (0.3, -0.2), "yx")
+        assert found.likeness > 0.9
+        assert np.isinf(found.error_px).all()  # they run askew: neither axis is known by itself
+
+
+def test_where_one_cell_is_all_there_is_to_see_the_noise_elsewhere_does_not_blur_it():
+    y, x = np.ogrid[:400, :36]
+    far = np.hypot(y - 130, x - 18)
+    cell = 12 * np.exp(-((far - 8) ** 2) / 8) - 12 * np.exp(-((far - 4) ** 2) / 8)
+    apart, said = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        views = [(cell + rng.normal(0, 5, cell.shape)).astype("f4") for _ in range(2)]
+        found = refine(*views, (0.6, -0.5), "yx")
+        apart.append(np.abs(found.shift).max())
+        said.append(max(found.error_px))
+    assert max(said) < 0.3, said
+    assert (np.array(apart) < 4 * np.array(said)).all(), (apart, said)
+
+
 def test_pairs_that_all_agree_have_a_model_however_little_else_is_found():
     rng = np.random.default_rng(0)
     pairs = [np.array([[0.0, 90.0]]) + rng.uniform(-1, 1, (1, 2)) for _ in range(20)]
