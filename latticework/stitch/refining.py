@@ -190,27 +190,38 @@ def _compared(
     return None
 
 
-def _smoothed(
-    image: np.ndarray,
-    place: _Place,
-    shift: np.ndarray,
-    slope: int | None = None,
-) -> np.ndarray:
-    """The smoothed image at a place plus a shift; or its slope along an axis."""
-    whole = np.rint(shift).astype(int)
-    for axis, sigma in enumerate(place.sigmas):
-        reach = int(np.ceil(TAIL * sigma))
-        at = np.arange(-reach, reach + 1) - (shift[axis] - whole[axis])
-        kernel = np.exp(-(at**2) / (2 * sigma**2))
-        kernel /= kernel.sum()
-        if slope == axis:
-            kernel *= at / sigma**2
-        start = place.low[axis] + whole[axis] - reach
-        stop = place.high[axis] + whole[axis] + reach
-        piece = image[(slice(None),) * axis + (slice(start, stop),)]
-        inner = (slice(None),) * axis + (slice(reach, piece.shape[axis] - reach),)
-        image = ndimage.correlate1d(piece, kernel, axis=axis, mode="nearest")[inner]
+def _smoothed(image: np.ndarray, place: _Place, shift: np.ndarray) -> np.ndarray:
+    """The smoothed image at a place plus a shift."""
+    for axis in range(len(place.sigmas)):
+        image = _passed(image, place, shift, axis)
     return image
+
+
+def _with_slopes(image: np.ndarray, place: _Place, shift: np.ndarray) -> list[np.ndarray]:
+    """Slopes of the smoothed image at a place plus a shift, along each axis; and itself."""
+    slopes: list[np.ndarray] = []
+    for axis in range(len(place.sigmas)):
+        slopes = [_passed(of, place, shift, axis) for of in slopes]
+        slopes.append(_passed(image, place, shift, axis, slope=True))
+        image = _passed(image, place, shift, axis)
+    return [*slopes, image]
+
+
+def _passed(
+    image: np.ndarray, place: _Place, shift: np.ndarray, axis: int, *, slope: bool = False
+) -> np.ndarray:
+    """An image cut to a place plus a shift along an axis, and smoothed along it; or its slope."""
+    sigma, whole = place.sigmas[axis], int(np.rint(shift[axis]))
+    reach = int(np.ceil(TAIL * sigma))
+    at = np.arange(-reach, reach + 1) - (shift[axis] - whole)
+    kernel = np.exp(-(at**2) / (2 * sigma**2))
+    kernel /= kernel.sum()
+    if slope:
+        kernel *= at / sigma**2
+    start, stop = place.low[axis] + whole - reach, place.high[axis] + whole + reach
+    piece = image[(slice(None),) * axis + (slice(start, stop),)]
+    inner = (slice(None),) * axis + (slice(reach, piece.shape[axis] - reach),)
+    return np.asarray(ndimage.correlate1d(piece, kernel, axis=axis, mode="nearest")[inner])
 
 
 def _known(
@@ -261,13 +272,13 @@ def _iterate(
     an even ground. These stay as they are while the first image is moved.
     """
     n = len(start)
-    here = np.zeros(n)
-    parts = [_smoothed(second, place, here, axis) for axis in (*range(n), None)]
+    parts = _with_slopes(second, place, np.zeros(n))
     columns = np.stack([*(_local(part, dims) for part in parts), np.ones(parts[0].size, "f4")])
+    slopes, goal = _slopes(first, place, start, dims)
     known = _known(valid, place.slices, np.rint(start).astype(int), first.shape)
     seen = np.ones((), "f4")
     if where_seen:
-        seen = _seen(_local(_smoothed(first, place, start), dims), columns[n], parts[0].shape, dims)
+        seen = _seen(goal, columns[n], parts[0].shape, dims)
     weight = (
         None
         if known is None and not where_seen
@@ -277,9 +288,7 @@ def _iterate(
         return None
     shift, settled = start.copy(), False
     fit = None
-    slopes, sloped = _slopes(first, place, shift, dims), shift
     for _ in range(ROUNDS):
-        goal = _local(_smoothed(first, place, shift), dims)
         sums = _sums(columns, goal, weight)
         fit = _fit(sums, _shared_slopes(columns[:n], slopes, weight), n, place.shared)
         if fit is None:
@@ -294,8 +303,10 @@ def _iterate(
         if largest < SETTLED_PX and not settled:
             settled = True
             weight = seen * _weights(goal - np.float32(fit.gain) * columns[n], known)
-            if float(np.abs(shift - sloped).max()) > SLOPED_PX:
-                slopes = _slopes(first, place, shift, dims)
+            if float(np.abs(shift - start).max()) > SLOPED_PX:
+                slopes, goal = _slopes(first, place, shift, dims)
+                continue
+        goal = _local(_smoothed(first, place, shift), dims)
     if fit is None:
         return None
     return Fit(tuple(map(float, shift)), fit.likeness, tuple(map(float, fit.errors)))
@@ -335,9 +346,12 @@ class _Fit(NamedTuple):
         return np.where((np.abs(self.blind) > ASIDE).any(axis=1), np.inf, errors)
 
 
-def _slopes(first: np.ndarray, place: _Place, shift: np.ndarray, dims: Sequence[str]) -> np.ndarray:
-    """Slopes of the first image along each axis, shape (axes, compared pixels)."""
-    return np.stack([_local(_smoothed(first, place, shift, k), dims) for k in range(len(dims))])
+def _slopes(
+    first: np.ndarray, place: _Place, shift: np.ndarray, dims: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes of the first image along each axis, (axes, compared pixels); and what it shows."""
+    *slopes, shown = (_local(part, dims) for part in _with_slopes(first, place, shift))
+    return np.stack(slopes), shown
 
 
 def _shared_slopes(second: np.ndarray, first: np.ndarray, weight: np.ndarray | None) -> np.ndarray:

@@ -39,6 +39,8 @@ LEAST_LIKENESS, MOST_ERROR_PX = 0.2, 0.5
 LIKELIER = 16.0
 """By how much more, in squares of standard deviations, the other of two places as good has to lie
 off the model."""
+ALONE_LIKENESS = 0.8
+"""What it has to reach if nothing but these pixels speaks for it: one cell may look like another."""
 UNSURE_PX = 1.0
 """How unsure it may be where no others join two tiles and the stage is less sure."""
 UNSURE = "where exactly is not to be seen"
@@ -313,7 +315,7 @@ def _is_right_by_itself(found: Sequence[Candidate], model: StepModel) -> bool:
     """
     near = model.admits(found[0].offset_px, by_itself=True)
     if not model.votes:
-        return near and is_clear(found)
+        return near and is_clear(found) and found[0].likeness >= ALONE_LIKENESS
     return near and stands_out(found, at_least=LEAST_CORRELATION) and is_sure(found[0])
 
 

@@ -399,10 +399,10 @@ def alone(at, correlation, likeness, error, *, chance=0.05, other=0.1):
 
 def test_pixels_that_leave_no_doubt_need_no_other_pairs():
     at, error = (1.0, 2.0, 102.0), (0.1, 0.05, 0.05)
-    assert alone(at, 0.35, 0.7, error).trusted
-    assert not alone(at, 0.35, 0.7, error, chance=0.2).trusted  # noise may do as well
-    assert not alone(at, 0.35, 0.7, error, other=0.3).trusted
-    assert not alone(at, 0.35, 0.4, error).trusted
+    assert alone(at, 0.35, 0.9, error).trusted
+    assert not alone(at, 0.35, 0.9, error, chance=0.2).trusted  # noise may do as well
+    assert not alone(at, 0.35, 0.9, error, other=0.3).trusted
+    assert not alone(at, 0.35, 0.7, error).trusted  # one cell may look like another
 
 
 def test_a_lone_unsure_link_is_believed_where_the_stage_is_less_sure():
