@@ -40,7 +40,7 @@ LIKELIER = 16.0
 """By how much more, in squares of standard deviations, the other of two places as good has to lie
 off the model."""
 ALONE_LIKENESS = 0.8
-"""What it has to reach if nothing but these pixels speaks for it: one cell may look like another."""
+"""What it has to reach if nothing but these pixels speaks for it: cells look alike."""
 UNSURE_PX = 1.0
 """How unsure it may be where no others join two tiles and the stage is less sure."""
 UNSURE = "where exactly is not to be seen"
