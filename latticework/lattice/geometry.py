@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from operator import gt, le, sub
+from operator import gt, le, lt, sub
 from typing import Self
 
 
@@ -66,6 +66,14 @@ class Box:
         start = tuple(max(a, b) for a, b in zip(self.start, other.start, strict=True))
         stop = tuple(min(a, b) for a, b in zip(self.stop, other.stop, strict=True))
         return Box(start, tuple(max(a, b) for a, b in zip(start, stop, strict=True)))
+
+    def meets(self, other: "Box") -> bool:
+        """Whether there is a pixel in both boxes."""
+        return (
+            all(map(lt, self.start, other.stop))
+            and all(map(lt, other.start, self.stop))
+            and bool(self.size and other.size)
+        )
 
     def shift(self, by: Sequence[int]) -> "Box":
         """The box moved by so many pixels along each dim."""

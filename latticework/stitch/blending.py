@@ -100,7 +100,7 @@ def _fuse(
     box: Box, pieces: Sequence[Known], result: np.ndarray, origin: Sequence[int], blend: Blend
 ) -> None:
     """Fill a part of the result, dividing it as long as tiles cover only some of it."""
-    pieces = [(piece, covers) for piece, covers in pieces if box.intersect(covers).size]
+    pieces = [(piece, covers) for piece, covers in pieces if box.meets(covers)]
     if len(pieces) == 1:
         box = box.intersect(pieces[0][1])
     if not pieces or not box.size:

@@ -61,6 +61,8 @@ MOVES = 2
 """Times that the fit of just that may begin anew."""
 AROUND_PX, AROUND_Z_PX, BARE = 9, 3, 2.0
 """Size of places for which that is asked, and how much stronger than typical they have to be."""
+HOPELESS = 0.1
+"""Likeness below which a fit that has moved twice is given up: it wanders through noise."""
 PRIOR_PX = 1.0
 """How far from there it is expected, as a standard deviation; counts where little is to be seen."""
 STRAY_PX = 4.0
@@ -141,10 +143,12 @@ def _settled(
         if place is None:
             return None
         found = _iterate(first, second, at, begin, place, dims, valid, where_seen=near is not None)
-        if not isinstance(found, np.ndarray):
+        if not isinstance(found, _Moved):
             return found
-        at = found
+        at = found.shift
         if (np.abs(at - begin) > STRAY_PX).any():
+            return None
+        if len(tried) > 1 and found.likeness < HOPELESS:
             return None
         if min(float(np.abs(at - other).max()) for other in tried) < SAME_PX:
             return None  # two places that each lead to the other
@@ -265,7 +269,7 @@ def _iterate(
     valid: tuple[np.ndarray | None, np.ndarray | None],
     *,
     where_seen: bool,
-) -> Fit | np.ndarray | None:
+) -> "Fit | _Moved | None":
     """The fit; or a shift to begin anew from, as what is compared there is something else.
 
     What the first image shows is explained by the second, its slopes, which stand for a shift, and
@@ -296,7 +300,7 @@ def _iterate(
         step = fit.step(begin - shift)
         shift = shift + step
         if (np.abs(shift - start) > LEEWAY_PX).any():
-            return np.asarray(shift)
+            return _Moved(shift, fit.likeness)
         largest = float(np.abs(step).max())
         if largest < NEAR_PX and settled:
             break
@@ -310,6 +314,13 @@ def _iterate(
     if fit is None:
         return None
     return Fit(tuple(map(float, shift)), fit.likeness, tuple(map(float, fit.errors)))
+
+
+class _Moved(NamedTuple):
+    """A fit that has led too far for what is compared."""
+
+    shift: np.ndarray
+    likeness: float
 
 
 class _Fit(NamedTuple):

@@ -23,6 +23,7 @@ def test_boxes_meet_and_contain_like_sets_of_pixels(a, b):
     both = a.intersect(b)
     np.testing.assert_array_equal(pixels(both), pixels(a) & pixels(b))
     assert both.size == np.count_nonzero(pixels(a) & pixels(b))
+    assert a.meets(b) == bool(both.size)
     assert a.size == np.count_nonzero(pixels(a))
     assert Box.whole(SHAPE).contains(a)
     if a.contains(b):
