@@ -214,26 +214,14 @@ def _with_unsure(
     reasons = [why for _, why in told]
     error = np.full(len(told), np.inf)
     for k, (chosen, why) in enumerate(told):
-        if why != UNSURE or chosen is None:
-            continue
-        of = found[k][chosen]
-        limit = np.clip(_spread(found[k], models[k]), MOST_ERROR_PX, UNSURE_PX)
-        if of.likeness >= SURE_LIKENESS and (np.array(of.error_px) <= limit).all():
-            error[k] = max(of.error_px)
+        if why == UNSURE and chosen is not None and models[k].votes:
+            of = found[k][chosen]
+            limit = np.clip(models[k].spread_px, MOST_ERROR_PX, UNSURE_PX)
+            if of.likeness >= SURE_LIKENESS and (np.array(of.error_px) <= limit).all():
+                error[k] = max(of.error_px)
     trusted = np.array([not why for why in reasons], bool) & pairs.there
     needed = where_no_others(len(lattice), pairs.rows, trusted, error)
     return ["" if need else why for need, why in zip(needed.tolist(), reasons, strict=True)]
-
-
-def _spread(found: Sequence[Candidate], model: StepModel) -> np.ndarray:
-    """How unsure the stage is of a pair along each axis, in pixels.
-
-    Without a model, by how far off the pair itself says that it is, if it stands out.
-    """
-    if model.votes:
-        return np.array(model.spread_px)
-    far = np.abs(np.subtract(found[0].offset_px, model.step_px)).max() if stands_out(found) else 0.0
-    return np.full(len(model.step_px), far)
 
 
 def _votes(found: Sequence[Candidate]) -> np.ndarray:

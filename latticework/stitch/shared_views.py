@@ -2,8 +2,8 @@
 
 ::
 
-    overlap   ┌────────────────────────┐   parts: some patches thick, spread evenly along its
-              │ ▒▒      ▒▒      ▒▒     │   longest axis, where it is larger than it need be
+    overlap   ┌────────────────────────┐   parts: some planes (or rows), spread evenly, where it
+              │ ▒▒      ▒▒      ▒▒     │   is larger than it need be
               └────────────────────────┘
 """
 
@@ -17,50 +17,53 @@ from latticework.stitch.patches import PATCH_PX
 
 LEAST_FRACTION = 0.01
 """Pixels by which views are moved at least."""
-MOST_PIXELS = 4_000_000
-"""Pixels of an overlap by which its brightness is told, at most."""
-THICK_PX = 2 * PATCH_PX
-"""Thickness of the parts of larger ones."""
-SPREAD = 8
-"""Parts along the longest axis, at least."""
+MOST_PIXELS = 8_000_000
+"""Pixels of an overlap by which its brightness is told, more or less; no more are read at once."""
+PARTS, LEAST_PARTS = 8, 3
+"""Parts in which larger ones are read, and the fewest."""
 
 
 def slabs(first: Box, second: Box, *, most: int = MOST_PIXELS) -> list[tuple[Box, Box]]:
-    """What two tiles share, or parts of that, evenly spread, of so many pixels in all.
+    """What two tiles share, or parts of that, evenly spread, of so many pixels at most each.
+
+    They are few, and whole planes or rows where these are not too large: files are read plane by
+    plane, or chunk by chunk, and what is read of one is unpacked as a whole each time.
 
     Parameters
     ----------
     first, second
         Of one shape: the same place in the pixels of each tile.
     most
-        Pixels that are wanted.
+        Pixels of a part; and of all together, unless whole planes are larger.
 
     Examples
     --------
     >>> whole = Box((0, 0), (4000, 50)), Box((0, 90), (4000, 140))
     >>> parts = slabs(*whole, most=10_000)
     >>> len(parts), parts[1]
-    (12, (Box(start=(362, 0), stop=(378, 50)), Box(start=(362, 90), stop=(378, 140))))
+    (8, (Box(start=(568, 0), stop=(592, 50)), Box(start=(568, 90), stop=(592, 140))))
     >>> slabs(*whole) == [whole]
     True
     """
-    axis = int(np.argmax(first.shape))
-    n = first.shape[axis]
-    if first.size <= most or n <= THICK_PX:
+    axis = next((k for k, n in enumerate(first.shape) if n > PATCH_PX), None)
+    if first.size <= most or axis is None:
         return [(first, second)]
-    thick = THICK_PX * first.size // n
-    count = min(max(most // thick, SPREAD), n // THICK_PX)
+    n = first.shape[axis]
+    section = first.size // n
+    thick = PATCH_PX * max(most // (PARTS * section * PATCH_PX), 1)
+    count = min(max(most // (section * thick), LEAST_PARTS), PARTS, n // thick)
+    begins = np.linspace(0, n - thick, count) if count > 1 else np.array([(n - thick) / 2])
     parts = []
-    for begin in np.linspace(0, n - THICK_PX, count).astype(int).tolist():
-        pair = [_part(box, axis, begin) for box in (first, second)]
-        parts += slabs(pair[0], pair[1], most=most // count)
+    for begin in begins.astype(int).tolist():
+        pair = [_part(box, axis, begin, thick) for box in (first, second)]
+        parts += slabs(pair[0], pair[1], most=most)
     return parts
 
 
-def _part(box: Box, axis: int, begin: int) -> Box:
+def _part(box: Box, axis: int, begin: int, thick: int) -> Box:
     start, stop = list(box.start), list(box.stop)
     start[axis] += begin
-    stop[axis] = start[axis] + THICK_PX
+    stop[axis] = start[axis] + thick
     return Box(tuple(start), tuple(stop))
 
 

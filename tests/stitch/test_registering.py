@@ -403,10 +403,3 @@ def test_pixels_that_leave_no_doubt_need_no_other_pairs():
     assert not alone(at, 0.35, 0.9, error, chance=0.2).trusted  # noise may do as well
     assert not alone(at, 0.35, 0.9, error, other=0.3).trusted
     assert not alone(at, 0.35, 0.7, error).trusted  # one cell may look like another
-
-
-def test_a_lone_unsure_link_is_believed_where_the_stage_is_less_sure():
-    error = (0.7, 0.05, 0.05)
-    assert alone((0.5, 4.0, 97.0), 0.8, 0.9, error).trusted
-    assert not alone((0.5, 0.3, 100.2), 0.8, 0.9, error).trusted  # as near as can be seen
-    assert not alone((0.5, 4.0, 97.0), 0.4, 0.9, error).trusted
