@@ -55,7 +55,7 @@ def throughput_table(
     table.insert(0, "stage", table.pop("stage_id").map(names).astype(object))
     table.insert(1, "time", pd.to_datetime(numbers * step, unit="s", utc=True).dt.as_unit("us"))
     whole = ["completed", "failed", "bytes_read", "bytes_written"]
-    table[whole] = table[whole].fillna(0).astype("int64")
+    table[whole] = table[whole].astype("float64").fillna(0).astype("int64")
     table[["mean_duration_s", "cpu_s"]] = table[["mean_duration_s", "cpu_s"]].astype("float64")
     table.insert(3, "per_minute", table["completed"] * (60 / step))
     return table
