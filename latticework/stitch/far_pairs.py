@@ -15,7 +15,13 @@ from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
 from latticework.lattice.offsets import lattice_dim
 from latticework.stitch.pairs import Candidate, correlations_of, match, reach_px
-from latticework.stitch.stage_model import StepModel, fit_steps, stands_out
+from latticework.stitch.stage_model import (
+    EVIDENT,
+    LEAST_VOTES,
+    StepModel,
+    fit_steps,
+    stands_out,
+)
 from latticework.stitch.tiles import Pairs, read_tile
 
 Reader = Callable[[Box], np.ndarray]
@@ -29,6 +35,8 @@ SAMPLE = 12
 """With so many of them at first."""
 MOST = 0.5
 """Share of those that have to agree."""
+ALONE = 0.8
+"""Correlation from which one or two pairs, which nothing else agrees with, are believed."""
 AGREE_PX = 14.0
 """How far these may lie from each other."""
 PLANES = 64
@@ -84,16 +92,22 @@ def lost_axes(lattice: Lattice, pairs: Pairs, found: Found) -> Mapping[str, list
     lost = {}
     for axis in dict.fromkeys(pairs.axes):
         rows = [k for k, of in enumerate(found) if pairs.axes[k] == axis and of]
-        good = sum(_is_found(found[k] or (), models[k]) for k in rows)
+        good = sum(_is_found(pairs, k, found[k] or (), models[k]) for k in rows)
         if rows and good < max(FEW * len(rows), 1):
             lost[axis] = rows
     return lost
 
 
-def _is_found(of: Sequence[Candidate], model: StepModel) -> bool:
+def _is_found(pairs: Pairs, k: int, of: Sequence[Candidate], model: StepModel) -> bool:
+    """Whether a pair lies where the others do, and within the usual reach across the plane.
+
+    Single ones are found beyond that, too: they say that the others are to be looked for there.
+    """
     if not of or not model.votes or not model.admits(of[0].offset_px):
         return False
-    return stands_out(of)
+    usual = reach_px(pairs.shapes(k)[0], pairs.dims)
+    beyond = np.abs(np.subtract(of[0].offset_px, pairs.nominal[k])) > np.array(usual)
+    return stands_out(of) and not beyond[-2:].any()
 
 
 def _models(lattice: Lattice, pairs: Pairs, found: Found) -> list[StepModel]:
@@ -163,16 +177,17 @@ def _is_of_the_camera(strangers: Sequence[Sequence[Candidate]], at: np.ndarray) 
 
 def _agreed(found: Sequence[Sequence[Candidate]], nominal: np.ndarray) -> np.ndarray | None:
     """How far pairs lie from where they should, if most agree on that."""
+    least = EVIDENT if len(found) >= LEAST_VOTES else ALONE
     plain = [
         np.subtract(of[0].offset_px, at)
         for of, at in zip(found, nominal, strict=True)
-        if of and stands_out(of)
+        if of and stands_out(of, at_least=least)
     ]
     if not plain:
         return None
     middle = np.median(plain, axis=0)
     near = (np.abs(plain - middle) <= AGREE_PX).all(axis=1)
-    if near.sum() < max(min(3, len(found)), MOST * len(found)):
+    if near.sum() < max(min(LEAST_VOTES, len(found)), MOST * len(found)):
         return None
     return np.asarray(np.median(np.array(plain)[near], axis=0))
 

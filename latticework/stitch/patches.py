@@ -28,6 +28,9 @@ CHOSEN = 1000
 """Patches that say how far others may lie from the line, bright ones several times."""
 DECIDE = 8
 """Patches that decide on that at least, if so many are bright."""
+SIGNIFICANT, NEAR_LINE = 5.0, 4.0
+"""Correlation of the patches, in standard deviations of chance, from which they have a line; of
+those that lie no further off it than so many standard deviations."""
 FEW = 0.1
 """Patches of a single cell may all be wrong by so much: its edges lie elsewhere in both views."""
 LEAST_COMMON = 1e-6
@@ -152,7 +155,8 @@ def line_of(a: np.ndarray, b: np.ndarray, dark: float | None = None) -> Line:
     turns, few = _few(x, y, weight, slope)
     angle = max(np.sqrt(long * wide / total) / max(long - wide, 1e-12), turns)
     error = np.hypot(angle * (slope + 1 / slope), few)
-    certain = goes and error < MOST_SLOPE_ERROR
+    near = np.abs(rest) <= NEAR_LINE * scale
+    certain = goes and error < MOST_SLOPE_ERROR and _go_together(a[near], b[near], dark)
     usual = float(np.average(a, weights=weight))
     return Line(
         float(np.log(slope)) if certain else 0.0,
@@ -161,6 +165,19 @@ def line_of(a: np.ndarray, b: np.ndarray, dark: float | None = None) -> Line:
         float(np.average(b, weights=weight)),
         float(total / (scale**2 + 1e-6 * usual**2 + 1e-12)),
     )
+
+
+def _go_together(a: np.ndarray, b: np.ndarray, dark: float | None) -> bool:
+    """Whether two views have more in common than the noise of so many patches has by chance.
+
+    The line's own fit does not tell: what lies off the line counts less there, so that a round
+    cloud looks long.
+    """
+    at = (dark, dark) if dark is not None else (a.mean(), b.mean())
+    x, y = a - at[0], b - at[1]
+    alike = float(x @ y) / max(float(np.sqrt((x @ x) * (y @ y))), 1e-300)
+    deviate = np.arctanh(np.clip(alike, 0, 1 - 1e-12)) * np.sqrt(max(len(a) - 3, 0))  # Fisher, 1915
+    return bool(deviate > SIGNIFICANT)
 
 
 def _first_guess(

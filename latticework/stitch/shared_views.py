@@ -2,9 +2,9 @@
 
 ::
 
-    overlap   ┌────────────────────────┐   parts: some planes (or rows), spread evenly, where it
-              │ ▒▒      ▒▒      ▒▒     │   is larger than it need be
-              └────────────────────────┘
+    overlap   ┌───────┬───────┬───────┐   parts: some planes (or rows) each, as many as are whole
+              │       │       │       │   patches thick
+              └───────┴───────┴───────┘
 """
 
 from collections.abc import Sequence
@@ -18,52 +18,47 @@ from latticework.stitch.patches import PATCH_PX
 LEAST_FRACTION = 0.01
 """Pixels by which views are moved at least."""
 MOST_PIXELS = 8_000_000
-"""Pixels of an overlap by which its brightness is told, more or less; no more are read at once."""
-PARTS, LEAST_PARTS = 8, 3
-"""Parts in which larger ones are read, and the fewest."""
+"""Pixels of an overlap that are looked at at once, more or less."""
 
 
 def slabs(first: Box, second: Box, *, most: int = MOST_PIXELS) -> list[tuple[Box, Box]]:
-    """What two tiles share, or parts of that, evenly spread, of so many pixels at most each.
+    """What two tiles share, in parts whose patches are those of the whole.
 
-    They are few, and whole planes or rows where these are not too large: files are read plane by
-    plane, or chunk by chunk, and what is read of one is unpacked as a whole each time.
+    They are whole planes or rows where these are not too large: files are read plane by plane, or
+    chunk by chunk, and what is read of one is unpacked as a whole each time.
 
     Parameters
     ----------
     first, second
         Of one shape: the same place in the pixels of each tile.
     most
-        Pixels of a part; and of all together, unless whole planes are larger.
+        Pixels of a part, unless it is less than two patches thick.
 
     Examples
     --------
     >>> whole = Box((0, 0), (4000, 50)), Box((0, 90), (4000, 140))
-    >>> parts = slabs(*whole, most=10_000)
+    >>> parts = slabs(*whole, most=50_000)
     >>> len(parts), parts[1]
-    (8, (Box(start=(568, 0), stop=(592, 50)), Box(start=(568, 90), stop=(592, 140))))
+    (4, (Box(start=(1000, 0), stop=(2000, 50)), Box(start=(1000, 90), stop=(2000, 140))))
     >>> slabs(*whole) == [whole]
     True
     """
-    axis = next((k for k, n in enumerate(first.shape) if n > PATCH_PX), None)
+    axis = next((k for k, n in enumerate(first.shape) if n >= 2 * PATCH_PX), None)
     if first.size <= most or axis is None:
         return [(first, second)]
     n = first.shape[axis]
-    section = first.size // n
-    thick = PATCH_PX * max(most // (PARTS * section * PATCH_PX), 1)
-    count = min(max(most // (section * thick), LEAST_PARTS), PARTS, n // thick)
-    begins = np.linspace(0, n - thick, count) if count > 1 else np.array([(n - thick) / 2])
+    thick = PATCH_PX * max(min(most * n // first.size, n // 2) // PATCH_PX, 1)
     parts = []
-    for begin in begins.astype(int).tolist():
-        pair = [_part(box, axis, begin, thick) for box in (first, second)]
+    for begin in range(0, max(n - PATCH_PX, 0) + 1, thick):
+        stop = begin + thick if begin + thick + PATCH_PX <= n else n
+        pair = [_part(box, axis, begin, stop) for box in (first, second)]
         parts += slabs(pair[0], pair[1], most=most)
     return parts
 
 
-def _part(box: Box, axis: int, begin: int, thick: int) -> Box:
+def _part(box: Box, axis: int, begin: int, end: int) -> Box:
     start, stop = list(box.start), list(box.stop)
-    start[axis] += begin
-    stop[axis] = start[axis] + thick
+    start[axis], stop[axis] = box.start[axis] + begin, box.start[axis] + end
     return Box(tuple(start), tuple(stop))
 
 

@@ -138,3 +138,12 @@ def test_gains_that_rise_along_an_axis_by_chance_are_no_uneven_illumination():
         ratios = gains[pairs[:, 1]] - gains[pairs[:, 0]] + rng.normal(0, 0.004, len(pairs))
         left = gains + gains_of(12, pairs, ratios, np.full(len(pairs), 1e5), axes)
         assert np.ptp(left) < 0.03
+
+
+def test_tiles_of_nothing_but_the_cameras_noise_have_no_gains():
+    """Weights by the distance from the line make a round cloud look long."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        noise = rng.normal(100, 3, (2, 200, 200, 120)).astype("f4")
+        line = line_between(noise[0], noise[1])
+        assert line.trust == 0
