@@ -40,6 +40,9 @@ LEAST_GAIN = 0.9
 LEAST_BRIGHT = 0.2
 """Overlaps count for gains from this share of the brightness of bright ones: in empty glass the
 ratio of two small numbers says nothing."""
+LEAST_SHOWN, TOP = 0.1, 0.99
+"""Lines count from this share of what overlaps show that show much: what varies in empty glass is
+the lamp, not the specimen. And how much of the patches is less bright than the brightest."""
 STEP = np.log(1.2)
 """Overlaps that differ by more than this show a step in the volume."""
 SEAM = np.log(1.02)
@@ -88,8 +91,9 @@ def measure_seams(
         ``bright`` and ``other`` (median counts in the first and in the second), ``spread`` (robust
         deviation of the logarithm of their ratios), ``patches`` (how many are bright), ``apart``
         (median size of that logarithm); of the line through all patches ``slope``, its relative
-        ``error``, and ``cross`` (the count that is the same in both); ``low``, what is counted
-        where it is dark; all also with even light, as ``even_bright``.
+        ``error``, and ``cross`` (the count that is the same in both); ``low`` and ``top``, what is
+        counted where it is dark, and where it is brightest; all also with even light, as
+        ``even_bright``.
     """
     import pandas as pd
 
@@ -117,7 +121,18 @@ def measure_seams(
     return pd.DataFrame(rows, columns=names)
 
 
-MEASURES = ("bright", "other", "spread", "patches", "apart", "slope", "error", "cross", "low")
+MEASURES = (
+    "bright",
+    "other",
+    "spread",
+    "patches",
+    "apart",
+    "slope",
+    "error",
+    "cross",
+    "low",
+    "top",
+)
 
 
 def _shared(
@@ -177,10 +192,10 @@ def _difference(patches: Sequence[np.ndarray], dark: float, kind: str) -> dict[s
     line = line_of(a, b)
     known = np.isfinite(a) & np.isfinite(b)
     a, b = a[known], b[known]
-    low = float(np.quantile(np.minimum(a, b), LOW)) if len(a) else np.nan
+    low, top = np.quantile(np.minimum(a, b), (LOW, TOP)) if len(a) else (np.nan, np.nan)
     told = (np.exp(line.slope), line.trust**-0.5, line.cross) if line.trust else (np.nan,) * 3
-    values = (*_bright(a, b, min(dark, low)), *told, low)
-    return {f"{kind}{what}": value for what, value in zip(MEASURES, values, strict=True)}
+    values = (*_bright(a, b, min(dark, low)), *told, low, top)
+    return {f"{kind}{what}": float(value) for what, value in zip(MEASURES, values, strict=True)}
 
 
 def _bright(a: np.ndarray, b: np.ndarray, dark: float) -> tuple[float, float, float, int, float]:
@@ -378,6 +393,9 @@ def _ratios(
     counts = np.where(lit, 1 / (spread**2 / n + wrong**2 + 1e-5), 0.0)
     counts[lit] *= _bright_enough(ids, seams[lit], ends[lit], counts[lit])
     known = np.isfinite(slope)
+    shown = seams[f"{kind}top"].to_numpy("f8") - seams[f"{kind}low"].to_numpy("f8")
+    if known.any():
+        known &= shown >= LEAST_SHOWN * np.quantile(shown[known], 0.9)
     lines = np.where(known, np.where(known, error, 1.0) ** -2.0, 0.0)
     weights = counts + lines
     sums = counts * middle + lines * np.log(np.where(known, slope, 1.0))

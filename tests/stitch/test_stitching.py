@@ -368,7 +368,7 @@ def seams_between(ratios, *, apart_even, spread=0.01, even_spread=0.01):
         rows[f"{kind}patches"] = 40
         rows[f"{kind}apart"] = apart
         rows[f"{kind}slope"], rows[f"{kind}error"], rows[f"{kind}cross"] = np.nan, np.nan, np.nan
-        rows[f"{kind}low"] = 0.5 * bright
+        rows[f"{kind}low"], rows[f"{kind}top"] = 0.5 * bright, 1.5 * bright
     return rows
 
 
@@ -579,3 +579,18 @@ def test_what_makes_no_sense_is_refused_before_any_work(whole, tmp_path):
     with pytest.raises(lw.errors.LatticeError, match="in micrometres"):
         whole(far)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_lamp_leaves_in_empty_glass_proves_no_gains():
+    """Where nothing but glass is seen, its patches vary by the lamp, alike in all tiles."""
+    pairs = grid_pairs(6)
+    glass = (pairs % 6 == 0).any(axis=1)  # the first column shows nothing
+    seams, links = seams_of_grid(pairs, np.zeros(len(pairs)))
+    for kind in ("", "even_"):
+        along = np.where(seams["axis"] == "y", 0.45, np.nan)
+        seams[f"{kind}slope"], seams[f"{kind}error"] = np.where(glass, along, 1.0), 0.02
+        seams[f"{kind}cross"], seams[f"{kind}spread"] = 450.0, np.where(glass, 0.5, 0.05)
+        seams.loc[glass, [f"{kind}bright", f"{kind}other", f"{kind}top"]] = 520.0, 540.0, 560.0
+    places = pd.DataFrame({"id": np.arange(36)})
+    made = level_tiles(places, links, seams, {"dark": [450.0]}, gains="yes")
+    assert (np.abs(np.log(made["gain"])) < 0.05).all()
