@@ -50,7 +50,7 @@ LEAST_ALIKE = 0.01
 """Share of slopes that is taken for more than noise, at least."""
 SAME_PX = 0.25
 """Places as near to each other as this are the same."""
-SEEN = 3.0
+SEEN = 2.5
 """What that share has to be along an axis, in standard deviations of that of mere noise; else
 nothing is to be seen along it: lines tell nothing along themselves."""
 ASIDE = 0.1
@@ -389,7 +389,8 @@ def _fit(sums: np.ndarray, slopes: np.ndarray, n: int, shared: float) -> _Fit | 
     if likeness <= 0:
         return None
     left = own + gain**2 * other - 2 * gain * products[n, -1]
-    curvature, blind = _between(slopes, gain * products[:n, :n], SEEN / np.sqrt(count / shared))
+    least = float(np.tanh(SEEN / np.sqrt(max(count / shared, 1.0))))  # R. A. Fisher, 1915
+    curvature, blind = _between(slopes, gain * products[:n, :n], least)
     return _Fit(
         gain,
         likeness,

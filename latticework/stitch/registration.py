@@ -264,8 +264,9 @@ def _chosen(
     if not inside or (plain and RIVAL * found[0].correlation > found[inside[0]].correlation):
         return 0, "contradicts the other pairs" if plain else "nothing in common"
     best = inside[0]
-    looked_at = bool(model.votes or found[0].error_px)  # closely, or others speak for it
-    if best == 0 and plain and looked_at and not _doubt(found[0]):
+    # Too narrow to be looked at closely, and no others speak for it: it has to match very well.
+    alone = not model.votes and not found[0].error_px and found[0].correlation < ALONE_LIKENESS
+    if best == 0 and plain and not alone and not _doubt(found[0]):
         return 0, ""
     next_best = next((k for k in inside if not _refuted(found[k])), best)
     if model.votes and next_best != best:  # pixels refute the best; is there another to be trusted?

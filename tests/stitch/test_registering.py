@@ -405,7 +405,8 @@ def test_pixels_that_leave_no_doubt_need_no_other_pairs():
     assert not alone(at, 0.35, 0.7, error).trusted  # one cell may look like another
 
 
-def test_a_strip_too_narrow_to_be_looked_at_closely_is_not_believed_alone():
+def test_a_strip_too_narrow_to_be_looked_at_closely_has_to_match_very_well_alone():
     at = (1.0, 2.0, 102.0)
     assert alone(at, 0.7, 0.9, (0.1, 0.05, 0.05)).trusted
+    assert alone(at, 0.9, float("nan"), ()).trusted
     assert alone(at, 0.7, float("nan"), ()).why == "ambiguous: no other pairs to go by"
