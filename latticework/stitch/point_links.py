@@ -20,6 +20,7 @@ from latticework.stages.ready.point_shifts import spacing_of
 from latticework.stages.ready.points import Matches, all_matches
 from latticework.stages.ready.spot_finding import find_spots
 from latticework.stitch.pairs import Candidate, reach_px, strips
+from latticework.stitch.reaching import Reach, reach_of
 from latticework.stitch.registration import judge
 from latticework.stitch.tiles import Pairs, overlapping, read_tile
 
@@ -55,7 +56,7 @@ def register_points(
     channel: int = ...,
     across: str | None = ...,
     reference: Label | None = ...,
-    reach: Sequence[float] | None = ...,
+    reach: Reach | None = ...,
     threads: int | None = ...,
     with_points: Literal[False] = ...,
 ) -> "pd.DataFrame": ...
@@ -71,7 +72,7 @@ def register_points(
     channel: int = ...,
     across: str | None = ...,
     reference: Label | None = ...,
-    reach: Sequence[float] | None = ...,
+    reach: Reach | None = ...,
     threads: int | None = ...,
     with_points: Literal[True],
 ) -> tuple["pd.DataFrame", "pd.DataFrame"]: ...
@@ -86,7 +87,7 @@ def register_points(
     channel: int = 0,
     across: str | None = None,
     reference: Label | None = None,
-    reach: Sequence[float] | None = None,
+    reach: Reach | None = None,
     threads: int | None = None,
     with_points: bool = False,
 ) -> "pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]":
@@ -134,13 +135,14 @@ def register_points(
     """
     pairs = overlapping(lattice, across=across, reference=reference)
     sigmas = sigmas_of(lattice, pairs.dims, sigma_px)
+    within = reach_of(reach, pairs.dims)
     scale = np.array([lattice.pixel_size_um[dim] for dim in pairs.dims])
     scale = scale / scale.min()
 
     def look(k: int) -> _Seen | None:
         if not pairs.there[k]:
             return None
-        far = reach_px(pairs.shapes(k)[0], pairs.dims) if reach is None else reach
+        far = reach_px(pairs.shapes(k)[0], pairs.dims) if within is None else within
         boxes = strips(*pairs.shapes(k), tuple(pairs.nominal[k]), far)
         first, second = (int(row) for row in pairs.rows[k])
         spots = (
@@ -157,7 +159,7 @@ def register_points(
         pairs,
         [None if of is None else of.candidates for of in seen],
         evident=EVIDENT,
-        reach=reach_px(largest, pairs.dims) if reach is None else reach,
+        reach=reach_px(largest, pairs.dims) if within is None else within,
     )
     nothing = pairs.there & links.correlation.isna().to_numpy()
     links.loc[nothing, "why"] = "too few spots that both tiles show"
