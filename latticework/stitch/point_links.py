@@ -31,6 +31,8 @@ SIGMA_PX = 2.0
 """Standard deviation of a spot along y and x, if none is given."""
 LEAST_SIGMA_PX = 0.7
 """The same along z, where pixels are longer, at least."""
+FARTHER = 2
+"""How many times as far as pixels are looked for points are, if it is not said how far."""
 EVIDENT = 0.25
 """Match rate from which a pair is believed by itself: half of the spots are often in one of the two
 only."""
@@ -104,8 +106,10 @@ def register_points(
         Least height of a spot, in counts; 6 times the noise of each strip if not given.
     most
         Of each strip, the brightest so many.
-    channel, across, reference, reach, threads
+    channel, across, reference, threads
         As for `latticework.stitch.registration.register`.
+    reach
+        The same; if not given, twice as far as there.
     with_points
         Whether to give the matched points as well, for `latticework.stitch.placement.place` with
         ``model="rigid"``, ``"affine"`` or ``"warp"``.
@@ -142,7 +146,7 @@ def register_points(
     def look(k: int) -> _Seen | None:
         if not pairs.there[k]:
             return None
-        far = reach_px(pairs.shapes(k)[0], pairs.dims) if within is None else within
+        far = _far(pairs.shapes(k)[0], pairs.dims) if within is None else within
         boxes = strips(*pairs.shapes(k), tuple(pairs.nominal[k]), far)
         first, second = (int(row) for row in pairs.rows[k])
         spots = (
@@ -153,20 +157,40 @@ def register_points(
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         seen = list(pool.map(look, range(len(pairs.rows))))
-    largest = tuple(pairs.sizes.max(axis=0).tolist())
+    far = _far(pairs.sizes.max(axis=0).tolist(), pairs.dims) if within is None else within
     links = judge(
         lattice,
         pairs,
         [None if of is None else of.candidates for of in seen],
         evident=EVIDENT,
-        reach=reach_px(largest, pairs.dims) if within is None else within,
+        reach=far,
     )
     nothing = pairs.there & links.correlation.isna().to_numpy()
-    links.loc[nothing, "why"] = "too few spots that both tiles show"
+    links.loc[nothing, "why"] = (
+        f"too few spots that both tiles show within {_said(far, pairs.dims)}"
+    )
     chosen = _chosen(links, seen, pairs.dims)
     links["spots"] = np.array([len(m.first) if m else 0 for m in chosen], np.int64)
     links["spots_residual_px"] = [float(np.median(m.residual_px)) if m else np.nan for m in chosen]
     return (links, _points(links, seen, chosen, pairs.dims)) if with_points else links
+
+
+def _far(shape: Sequence[int], dims: Sequence[str]) -> tuple[float, ...]:
+    """How far from its nominal place a tile is looked for, unless told otherwise."""
+    return tuple(float(FARTHER * px) for px in reach_px(shape, dims))
+
+
+def _said(reach: Sequence[float], dims: Sequence[str]) -> str:
+    """A reach in words.
+
+    Examples
+    --------
+    >>> _said((14, 32, 32), "zyx"), _said((32, 40.5), "yx")
+    ('14 planes, y 32 and x 32 px', 'y 32 and x 40.5 px')
+    """
+    by_dim = dict(zip(dims, reach, strict=True))
+    planes = f"{by_dim.pop('z'):g} planes, " if "z" in by_dim else ""
+    return f"{planes}{' and '.join(f'{dim} {px:g}' for dim, px in by_dim.items())} px"
 
 
 def sigmas_of(

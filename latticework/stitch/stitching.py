@@ -184,7 +184,7 @@ def stitch(
     check_lattice(lattice, settings)
     check_light(lattice, settings, picture)
     if links is not None:
-        corrected_rows(links, None)  # refuses what is no table of links
+        corrected_rows(links, None, dims)  # refuses what is no table of links
     asked = asked_of(lattice, settings, links, picture)
     folder = beside(image, ".lw") if project is None else Path(project).expanduser().resolve()
     other = of_another(folder, lattice)

@@ -6,6 +6,8 @@ import pytest
 
 from latticework.errors import LatticeError
 from latticework.stitch import register, register_points
+from tests.ready.test_points import pair_of_tiles
+from tests.stitch.acquisitions import lattice_of
 from tests.stitch.test_stitching import scene_of, tiles_of
 
 BOTH = pytest.mark.parametrize("compare", [register, register_points])
@@ -39,3 +41,18 @@ def test_a_reach_of_no_sense_is_refused_with_what_was_given_and_expected(two, co
     with pytest.raises(LatticeError, match=words) as refused:
         compare(two, reach=wrong)
     assert repr(wrong) in str(refused.value)
+
+
+def test_spots_are_looked_for_twice_as_far_and_how_far_is_said_where_there_are_none():
+    rng = np.random.default_rng(4)
+    truth, nominal = np.array([11.0, 20.0, 150.0]), np.array([0.0, 0.0, 140.0])
+    images, _, _ = pair_of_tiles(
+        (40, 160, 200), 60, truth, rng, spots=150, amplitude=np.zeros(3), sigma=1.6
+    )
+    lattice = lattice_of(images, [(0, 0), (0, 1)], [np.zeros(3), nominal])
+    links = register_points(lattice)
+    assert links.trusted.all()
+    offset = links[["offset_z_px", "offset_y_px", "offset_x_px"]].to_numpy()[0]
+    np.testing.assert_allclose(offset, truth, atol=0.5)
+    nearer = register_points(lattice, reach={"z": 4, "y": 16, "x": 16})
+    assert nearer.why[0] == "too few spots that both tiles show within 4 planes, y 16 and x 16 px"
