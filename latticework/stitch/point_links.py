@@ -31,8 +31,8 @@ SIGMA_PX = 2.0
 """Standard deviation of a spot along y and x, if none is given."""
 LEAST_SIGMA_PX = 0.7
 """The same along z, where pixels are longer, at least."""
-FARTHER = 2
-"""How many times as far as pixels are looked for points are, if it is not said how far."""
+FARTHER_Z = 2
+"""How many times as far along z as pixels are looked for points are, if it is not said how far."""
 EVIDENT = 0.25
 """Match rate from which a pair is believed by itself: half of the spots are often in one of the two
 only."""
@@ -109,7 +109,7 @@ def register_points(
     channel, across, reference, threads
         As for `latticework.stitch.registration.register`.
     reach
-        The same; if not given, twice as far as there.
+        The same; if not given, along z twice as far as there.
     with_points
         Whether to give the matched points as well, for `latticework.stitch.placement.place` with
         ``model="rigid"``, ``"affine"`` or ``"warp"``.
@@ -177,7 +177,8 @@ def register_points(
 
 def _far(shape: Sequence[int], dims: Sequence[str]) -> tuple[float, ...]:
     """How far from its nominal place a tile is looked for, unless told otherwise."""
-    return tuple(float(FARTHER * px) for px in reach_px(shape, dims))
+    usual = zip(reach_px(shape, dims), dims, strict=True)
+    return tuple(float(FARTHER_Z * px if dim == "z" else px) for px, dim in usual)
 
 
 def _said(reach: Sequence[float], dims: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from latticework.errors import LatticeError
 from latticework.stitch import register, register_points
-from tests.ready.test_points import pair_of_tiles
+from tests.ready.test_points import image_of
 from tests.stitch.acquisitions import lattice_of
 from tests.stitch.test_stitching import scene_of, tiles_of
 
@@ -43,12 +43,11 @@ def test_a_reach_of_no_sense_is_refused_with_what_was_given_and_expected(two, co
     assert repr(wrong) in str(refused.value)
 
 
-def test_spots_are_looked_for_twice_as_far_and_how_far_is_said_where_there_are_none():
+def test_spots_are_looked_for_twice_as_far_along_z_and_how_far_is_said_where_there_are_none():
     rng = np.random.default_rng(4)
-    truth, nominal = np.array([11.0, 20.0, 150.0]), np.array([0.0, 0.0, 140.0])
-    images, _, _ = pair_of_tiles(
-        (40, 160, 200), 60, truth, rng, spots=150, amplitude=np.zeros(3), sigma=1.6
-    )
+    scene = rng.uniform(0, 1, (400, 3)) * (60, 200, 270)
+    truth, nominal = np.array([11.0, 9.0, 145.0]), np.array([0.0, 0.0, 140.0])
+    images = [image_of(scene - at, (40, 160, 200), rng, sigma=1.6) for at in (np.zeros(3), truth)]
     lattice = lattice_of(images, [(0, 0), (0, 1)], [np.zeros(3), nominal])
     links = register_points(lattice)
     assert links.trusted.all()
