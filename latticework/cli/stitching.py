@@ -58,7 +58,8 @@ HOW: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--anchors", type=click.Path(exists=True, dir_okay=False, path_type=Path),
         metavar="FILE.csv",
-        help="Tiles whose places are known: columns tile (id or name), position_y_um, ...",
+        help="Tiles whose places are known: columns tile (id or name) and, along all axes, "
+        "position_y_um, ...",
     ),
     click.option(
         "--light", metavar="auto|yes|no|FILE", default="auto", show_default=True,
