@@ -39,10 +39,6 @@ MOST_LISTED = 10
 """Failures that are named."""
 CHOICE = click.Choice(["auto", "yes", "no"])
 BLENDS = ("cosine", "content", "average", "maximum", "first", "none")
-OTHER_KINDS = (
-    *(".tif", ".tiff", ".btf", ".png", ".jpg", ".jpeg", ".h5", ".hdf5", ".ims", ".n5", ".nrrd"),
-)
-"""Endings of files that are no OME-Zarr image."""
 
 HOW: tuple[Callable[[Any], Any], ...] = (
     click.option(
@@ -62,7 +58,8 @@ HOW: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--anchors", type=click.Path(exists=True, dir_okay=False, path_type=Path),
         metavar="FILE.csv",
-        help="Tiles whose places are known: columns tile (id or name), position_y_um, ...",
+        help="Tiles whose places are known: columns tile (id or name) and, along all axes, "
+        "position_y_um, ...",
     ),
     click.option(
         "--light", metavar="auto|yes|no|FILE", default="auto", show_default=True,
@@ -172,7 +169,6 @@ def stitch(
     how = {name: given.pop(name) for name in HOW_NAMES}
     how["keep"] = positions_files(acquisition, given.get("positions"))
     tiles = chosen_of(open_acquisition(acquisition, given), only)
-    how["reach"] = reach_of(tiles, how["reach"])
     how["merge"] = how["merge"] or ()
     how["pixel_size_um"] = how.pop("volume_pixel_size")
     show_lattice(tiles)
@@ -190,6 +186,8 @@ def stitch(
 
 def refuse_other_kinds(out: Path, acquisition: str) -> None:
     """Refuse names that promise another kind of file than the folder that is made."""
+    from latticework.stitch.checking import OTHER_KINDS
+
     if out.suffix.lower() not in OTHER_KINDS:
         return
     stem = out.name.removesuffix(out.suffix).removesuffix(".ome")
@@ -247,18 +245,6 @@ def positions_files(acquisition: str, positions: str | None) -> list[Path]:
         return []
     folder = Path(acquisition)
     return [Path(positions), folder / positions, folder.parent / positions]
-
-
-def reach_of(tiles: "Lattice", given: "float | dict[str, float] | None") -> list[float] | None:
-    """The reach along the tiles' spatial dims."""
-    if given is None:
-        return None
-    dims = [dim for dim in tiles.tile_dims if dim != "c"]
-    by_axis = given if isinstance(given, dict) else dict.fromkeys(dims, given)
-    missing = [dim for dim in dims if dim not in by_axis]
-    if missing:
-        raise click.UsageError(f"--reach: say how far along {', '.join(missing)}, too")
-    return [float(by_axis[dim]) for dim in dims]
 
 
 def tell(done: "Stitched", folder: Path) -> None:

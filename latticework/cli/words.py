@@ -274,6 +274,7 @@ PHRASES = (
     (r"open it with latticework\.open_project, or give create\([^()]*\) to", "project.run() to"),
     (r"overwrite=True \(--overwrite\)|\boverwrite=True", "--overwrite"),
     (r"\breport=False", "--no-report"),
+    (r'\bproject="OTHER\.lw"', "--project OTHER.lw"),
     (r"; more is in the summary that run\(\) returns", ""),
     (r"after=\[project\.source, \.\.\.\]", "--after source,..."),
     (r"reads=latticework\.all_tiles\(\)", "--reads all"),

@@ -354,7 +354,7 @@ def export(project: Path, stage: str, out: Path, tile: tuple[str, ...], overwrit
     Images become OME-TIFF files in the folder OUT, a tile each, with positions and pixel sizes:
     'latticework info OUT' finds the same lattice. One result (of one tile, or of all tiles
     together), or a volume that is divided into blocks, or was stitched, also becomes one file,
-    OUT.tif.
+    OUT.tif: name that file, since a folder gets the table of a volume's blocks, without pixels.
     Tables and records become one table, OUT.csv or OUT.parquet.
     STAGE may be 'source': the acquisition itself.
 

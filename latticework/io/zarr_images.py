@@ -19,6 +19,7 @@ from latticework.errors import LatticeError, SourceError
 from latticework.io.filenames import match_names, natural_key, unmatched_error
 from latticework.io.ome import MICROMETRES
 from latticework.io.placing import Placing, Tiles
+from latticework.io.scan import TIFF_SUFFIXES
 from latticework.io.sources import hash_strings, mix
 from latticework.io.zarr_source import ZarrBlockSource, ZarrSource, stamps_of
 from latticework.lattice import Lattice
@@ -76,11 +77,22 @@ def _json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except NotADirectoryError as error:
+        raise _no_folder(path.parent) from error
     except (OSError, ValueError) as error:
         raise SourceError(
             f"{path} cannot be read ({error}); expected Zarr metadata: write the image again", path
         ) from error
     return value if isinstance(value, dict) else {}
+
+
+def _no_folder(path: Path) -> SourceError:
+    """That an image is a file, and what reads it."""
+    kind, how = "a file", "check the path"
+    if path.name.lower().endswith(TIFF_SUFFIXES):
+        kind = "a TIFF file"
+        how = "open it with latticework.open_tiles, or read it with tifffile.imread"
+    return SourceError(f"{path} is {kind}, not the folder of an OME-Zarr image: {how}", path)
 
 
 def _attributes(path: Path) -> dict[str, Any]:

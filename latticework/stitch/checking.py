@@ -4,14 +4,57 @@ from pathlib import Path
 
 import numpy as np
 
-from latticework.errors import LatticeError
+from latticework.errors import LatticeError, StoreError
 from latticework.lattice.lattice import Lattice
+from latticework.project.creating import differences
+from latticework.project.project import Project
+from latticework.stages.paths import project_file
 from latticework.stitch.fusing import check_pixels, pyramid_of
 from latticework.stitch.fusion_plan import FusionPlan
 from latticework.stitch.light import fitting_light
 from latticework.stitch.settings import Settings
 from latticework.stitch.views import check_views
 from latticework.stitch.volumes import check_density
+
+OTHER_KINDS = (
+    *(".tif", ".tiff", ".btf", ".png", ".jpg", ".jpeg", ".h5", ".hdf5", ".ims", ".n5", ".nrrd"),
+)
+"""Endings of files that are no OME-Zarr image."""
+
+
+def check_name(image: Path) -> None:
+    """Refuse names that promise another kind of file than the folder that is made.
+
+    Raises
+    ------
+    StoreError
+        That says what to name it.
+    """
+    ending = image.suffix.lower()
+    if ending not in OTHER_KINDS:
+        return
+    name = f"{image.name.removesuffix(image.suffix).removesuffix('.ome')}.ome.zarr"
+    then = ""
+    if ending in (".tif", ".tiff", ".btf"):
+        then = "; of that, latticework.io.to_ome_tiff makes one TIFF file"
+    raise StoreError(
+        f"{image} ends in {image.suffix}, but the image is a folder of OME-Zarr: name it "
+        f"{name}{then}"
+    )
+
+
+def of_another(path: Path, lattice: Lattice) -> str:
+    """That there is a project of another acquisition, and what to do; empty if there is none."""
+    if not project_file(path).exists():
+        return ""
+    tiles = lattice.replace(ids=None) if lattice.shuffled else lattice  # as a project has them
+    different = differences(Project(path).lattice, tiles)
+    if not different:
+        return ""
+    return (
+        f"the project at {path} is of another acquisition than the one given: it has "
+        f'{"; ".join(different)}. Give another one (project="OTHER.lw"), or remove that one'
+    )
 
 
 def check_lattice(lattice: Lattice, settings: Settings) -> None:
@@ -28,10 +71,6 @@ def check_lattice(lattice: Lattice, settings: Settings) -> None:
     count = lattice.tile_shape.get("c", 1)
     if not 0 <= settings.channel < count:
         raise LatticeError(f"channel={settings.channel}: the tiles have channels 0 to {count - 1}")
-    dims = [dim for dim in lattice.tile_dims if dim != "c"]
-    reach = settings.reach
-    if reach is not None and (len(reach) != len(dims) or not all(0 < r < 1e5 for r in reach)):
-        raise LatticeError(f"reach={reach}: give pixels, above 0, along {', '.join(dims)}")
     sides = settings.block
     if sides is not None and (len(sides) != len(plan.dims) or min(sides) < 1):
         raise LatticeError(f"block={sides}: give pixels, above 0, along {', '.join(plan.dims)}")
@@ -64,4 +103,4 @@ def check_light(lattice: Lattice, settings: Settings, picture: np.ndarray | None
         fitting_light(picture, sizes.get("c", 1), (sizes["y"], sizes["x"]))
 
 
-__all__ = ["check_lattice", "check_light"]
+__all__ = ["check_lattice", "check_light", "check_name", "of_another"]

@@ -1,6 +1,7 @@
 """What a person knows better: links corrected by hand, and tiles whose places are known."""
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ have six digits."""
 
 
 def corrected_rows(
-    links: "pd.DataFrame | Path | str", known: "pd.DataFrame | None"
+    links: "pd.DataFrame | Path | str", known: "pd.DataFrame | None", dims: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """The rows of a table of links that a person has changed, as plain values.
 
@@ -30,6 +31,8 @@ def corrected_rows(
     known
         As they were measured. Rows with other offsets were changed; and those that are trusted
         against a reason (``why``), or not trusted without one, are ``fixed``, or marked "by hand".
+    dims
+        The tiles' spatial dims, where `known` does not tell.
 
     Returns
     -------
@@ -39,7 +42,7 @@ def corrected_rows(
     Raises
     ------
     LatticeError
-        If it is no table of links.
+        If it is no table of links, or some of its offsets are missing while others are there.
 
     Examples
     --------
@@ -57,7 +60,8 @@ def corrected_rows(
             f"a table of links has the columns first, second and trusted, but {missing[0]} is "
             f"missing in {'this one' if table is links else links}"
         )
-    offsets = [n for n in table.columns if n.startswith("offset_") and n.endswith("_px")]
+    offsets = _offsets(table)
+    _check_offsets(table, _offsets(known) if known is not None else _names(dims), links)
     trusted = _truths(table)
     why = pd.Series("", table.index)
     if "why" in table:
@@ -78,6 +82,32 @@ def corrected_rows(
         about = {"first": int(row["first"]), "second": int(row["second"])}
         rows.append({**about, "trusted": bool(of), **told})
     return rows
+
+
+def _names(dims: Sequence[str]) -> list[str]:
+    """Columns of offsets along some dims."""
+    return [f"offset_{dim}_px" for dim in dims]
+
+
+def _offsets(table: "pd.DataFrame") -> list[str]:
+    """The columns of offsets that a table has."""
+    return [n for n in table.columns if n.startswith("offset_") and n.endswith("_px")]
+
+
+def _check_offsets(table: "pd.DataFrame", needed: Sequence[str], links: Any) -> None:
+    """Refuse a table with some of the offsets: one that is misspelt would not count."""
+    missing = [name for name in needed if name not in table]
+    if not missing or len(missing) == len(needed):
+        return
+    kinds = ("offset_", "nominal_", "model_", "error_", "residual_")  # what the others begin with
+    there = [str(name) for name in table.columns if name not in needed]
+    there = [name for name in there if not name.startswith(kinds[1:])]
+    like = get_close_matches(missing[0], there, 1, 0.5)
+    raise LatticeError(
+        f"{'the table of links' if table is links else links} has offsets, but no column "
+        f"{missing[0]}{f' (is it {like[0]}?)' if like else ''}: give {', '.join(needed)}, or none "
+        "of them"
+    )
 
 
 def _read_table(path: Path | str) -> "pd.DataFrame":
@@ -106,7 +136,7 @@ def whole_links(links: "pd.DataFrame", dims: Sequence[str]) -> "pd.DataFrame":
         That names what is missing.
     """
     needed = ["first", "second", "axis", "trusted", "why", "correlation"]
-    needed += [f"{what}_{dim}_px" for what in ("offset", "model") for dim in dims]
+    needed += _names(dims) + [f"model_{dim}_px" for dim in dims]
     missing = [name for name in needed if name not in links]
     if missing:
         raise LatticeError(

@@ -197,11 +197,12 @@ def prepare(project: Project, plan: VolumePlan, *, overwrite: bool) -> bool:
     return True
 
 
-def taken(image: Path) -> StoreError:
-    """That there is another image already."""
+def taken(image: Path, other: str = "") -> StoreError:
+    """That there is another image already, and what else there is."""
+    also = f". To replace it takes another project, too: {other}" if other else ""
     return StoreError(
         f"{image} exists, and is not what these tiles and options give: remove it, allow it to be "
-        "replaced (overwrite=True), or choose another name"
+        f"replaced (overwrite=True), or choose another name{also}"
     )
 
 

@@ -20,6 +20,7 @@ from latticework.stages.ready.point_shifts import spacing_of
 from latticework.stages.ready.points import Matches, all_matches
 from latticework.stages.ready.spot_finding import find_spots
 from latticework.stitch.pairs import Candidate, reach_px, strips
+from latticework.stitch.reaching import Reach, reach_of
 from latticework.stitch.registration import judge
 from latticework.stitch.tiles import Pairs, overlapping, read_tile
 
@@ -30,6 +31,8 @@ SIGMA_PX = 2.0
 """Standard deviation of a spot along y and x, if none is given."""
 LEAST_SIGMA_PX = 0.7
 """The same along z, where pixels are longer, at least."""
+FARTHER_Z = 2
+"""How many times as far along z as pixels are looked for points are, if it is not said how far."""
 EVIDENT = 0.25
 """Match rate from which a pair is believed by itself: half of the spots are often in one of the two
 only."""
@@ -55,7 +58,7 @@ def register_points(
     channel: int = ...,
     across: str | None = ...,
     reference: Label | None = ...,
-    reach: Sequence[float] | None = ...,
+    reach: Reach | None = ...,
     threads: int | None = ...,
     with_points: Literal[False] = ...,
 ) -> "pd.DataFrame": ...
@@ -71,7 +74,7 @@ def register_points(
     channel: int = ...,
     across: str | None = ...,
     reference: Label | None = ...,
-    reach: Sequence[float] | None = ...,
+    reach: Reach | None = ...,
     threads: int | None = ...,
     with_points: Literal[True],
 ) -> tuple["pd.DataFrame", "pd.DataFrame"]: ...
@@ -86,7 +89,7 @@ def register_points(
     channel: int = 0,
     across: str | None = None,
     reference: Label | None = None,
-    reach: Sequence[float] | None = None,
+    reach: Reach | None = None,
     threads: int | None = None,
     with_points: bool = False,
 ) -> "pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]":
@@ -103,8 +106,10 @@ def register_points(
         Least height of a spot, in counts; 6 times the noise of each strip if not given.
     most
         Of each strip, the brightest so many.
-    channel, across, reference, reach, threads
+    channel, across, reference, threads
         As for `latticework.stitch.registration.register`.
+    reach
+        The same; if not given, along z twice as far as there.
     with_points
         Whether to give the matched points as well, for `latticework.stitch.placement.place` with
         ``model="rigid"``, ``"affine"`` or ``"warp"``.
@@ -134,13 +139,14 @@ def register_points(
     """
     pairs = overlapping(lattice, across=across, reference=reference)
     sigmas = sigmas_of(lattice, pairs.dims, sigma_px)
+    within = reach_of(reach, pairs.dims)
     scale = np.array([lattice.pixel_size_um[dim] for dim in pairs.dims])
     scale = scale / scale.min()
 
     def look(k: int) -> _Seen | None:
         if not pairs.there[k]:
             return None
-        far = reach_px(pairs.shapes(k)[0], pairs.dims) if reach is None else reach
+        far = _far(pairs.shapes(k)[0], pairs.dims) if within is None else within
         boxes = strips(*pairs.shapes(k), tuple(pairs.nominal[k]), far)
         first, second = (int(row) for row in pairs.rows[k])
         spots = (
@@ -151,20 +157,41 @@ def register_points(
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         seen = list(pool.map(look, range(len(pairs.rows))))
-    largest = tuple(pairs.sizes.max(axis=0).tolist())
+    far = _far(pairs.sizes.max(axis=0).tolist(), pairs.dims) if within is None else within
     links = judge(
         lattice,
         pairs,
         [None if of is None else of.candidates for of in seen],
         evident=EVIDENT,
-        reach=reach_px(largest, pairs.dims) if reach is None else reach,
+        reach=far,
     )
     nothing = pairs.there & links.correlation.isna().to_numpy()
-    links.loc[nothing, "why"] = "too few spots that both tiles show"
+    links.loc[nothing, "why"] = (
+        f"too few spots that both tiles show within {_said(far, pairs.dims)}"
+    )
     chosen = _chosen(links, seen, pairs.dims)
     links["spots"] = np.array([len(m.first) if m else 0 for m in chosen], np.int64)
     links["spots_residual_px"] = [float(np.median(m.residual_px)) if m else np.nan for m in chosen]
     return (links, _points(links, seen, chosen, pairs.dims)) if with_points else links
+
+
+def _far(shape: Sequence[int], dims: Sequence[str]) -> tuple[float, ...]:
+    """How far from its nominal place a tile is looked for, unless told otherwise."""
+    usual = zip(reach_px(shape, dims), dims, strict=True)
+    return tuple(float(FARTHER_Z * px if dim == "z" else px) for px, dim in usual)
+
+
+def _said(reach: Sequence[float], dims: Sequence[str]) -> str:
+    """A reach in words.
+
+    Examples
+    --------
+    >>> _said((14, 32, 32), "zyx"), _said((32, 40.5), "yx")
+    ('14 planes, y 32 and x 32 px', 'y 32 and x 40.5 px')
+    """
+    by_dim = dict(zip(dims, reach, strict=True))
+    planes = f"{by_dim.pop('z'):g} planes, " if "z" in by_dim else ""
+    return f"{planes}{' and '.join(f'{dim} {px:g}' for dim, px in by_dim.items())} px"
 
 
 def sigmas_of(

@@ -16,6 +16,7 @@ from latticework.stitch.far_pairs import farther, parities_of
 from latticework.stitch.fusing import check_pixels
 from latticework.stitch.large_pairs import match_strips
 from latticework.stitch.pairs import Candidate, correlations_of
+from latticework.stitch.reaching import Reach, reach_of
 from latticework.stitch.stage_model import (
     EVIDENT,
     LEAST_CORRELATION,
@@ -54,7 +55,7 @@ def register(
     channel: int = 0,
     across: str | None = None,
     reference: Label | None = None,
-    reach: Sequence[float] | None = None,
+    reach: Reach | None = None,
     dark: float | None = None,
     threads: int | None = None,
 ) -> "pd.DataFrame":
@@ -73,8 +74,9 @@ def register(
     reference
         Label of that dim with which the others are compared; the first if not given.
     reach
-        How far tiles may lie from their nominal offsets, in pixels along their spatial dims; see
-        `latticework.stitch.pairs.reach_px`.
+        How far tiles may lie from their nominal offsets, in pixels: one number, by axis as in
+        ``{"y": 40, "x": 20}``, or one for each spatial dim in order; if not given, as
+        `latticework.stitch.pairs.reach_px` has it.
     dark
         What the camera counts without light; found in each pair if not given.
     threads
@@ -95,6 +97,7 @@ def register(
     """
     check_pixels(lattice)
     pairs = overlapping(lattice, across=across, reference=reference)
+    within = reach_of(reach, pairs.dims)
     expected = pairs.nominal.copy()
     found: list[list[Candidate] | None] = [None] * len(pairs.rows)
 
@@ -106,13 +109,13 @@ def register(
             pairs.shapes(k),
             tuple(expected[k]),
             pairs.dims,
-            reach=reach,
+            reach=within,
             dark=dark,
         )
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         list(pool.map(look, np.flatnonzero(pairs.there)))
-        if reach is None:
+        if within is None:
             steps = farther(lattice, pairs, found, channel=channel, dark=dark, pool=pool)
             for axis, step in steps.items():
                 rows = np.flatnonzero(pairs.there & (np.array(pairs.axes) == axis))

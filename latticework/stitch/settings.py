@@ -50,8 +50,9 @@ def light_of(given: Any) -> tuple[Any, np.ndarray | None]:
 
         if not Path(given).is_file():
             raise LatticeError(
-                f"light={str(given)!r}: choose one of {', '.join(get_args(Choice))}, or give the "
-                "TIFF file of a picture of an even specimen"
+                f"light={str(given)!r}: there is no such file; choose one of "
+                f"{', '.join(get_args(Choice))}, or give the TIFF file of a picture of an even "
+                "specimen"
             )
         try:
             return "yes", np.asarray(tifffile.imread(given), "f4")

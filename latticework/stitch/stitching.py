@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from latticework.errors import LatticeError, ProjectError, StoreError
+from latticework.errors import LatticeError, ProjectError, ProjectExistsError, StoreError
 from latticework.io.open_tiles import open_tiles
 from latticework.io.pyramid import Version
 from latticework.lattice.lattice import Lattice
@@ -28,7 +28,7 @@ from latticework.project.project import Project
 from latticework.stages.lattices import lattice_key
 from latticework.stitch.blending import Blend
 from latticework.stitch.block_units import VolumePlan, check_replaceable, plan_of
-from latticework.stitch.checking import check_lattice, check_light
+from latticework.stitch.checking import check_lattice, check_light, check_name, of_another
 from latticework.stitch.comparing import candidates_of, placed_by
 from latticework.stitch.corrections import anchors_of, corrected_rows
 from latticework.stitch.failing import changed_tiles, without_volume
@@ -45,6 +45,7 @@ from latticework.stitch.pipeline import (
     prepare,
     taken,
 )
+from latticework.stitch.reaching import Reach, reach_of
 from latticework.stitch.report_files import check_report, is_current, is_older
 from latticework.stitch.resampling import Interpolation
 from latticework.stitch.settings import Choice, Settings, across_of, fusing_of, light_of
@@ -76,7 +77,7 @@ def stitch(
     project: Path | str | None = None,
     where: Any = None,
     channel: int = 0,
-    reach: Sequence[float] | None = None,
+    reach: Reach | None = None,
     light: "Choice | Path | str | np.ndarray" = "auto",
     dark: float | None = None,
     gains: Choice = "auto",
@@ -109,8 +110,9 @@ def stitch(
     channel
         Number of the channel that is compared.
     reach
-        How far tiles may lie from their nominal offsets, in pixels along their spatial dims; see
-        `latticework.stitch.pairs.reach_px`.
+        How far tiles may lie from their nominal offsets, in pixels: one number, by axis as in
+        ``{"y": 40, "x": 20}``, or one for each spatial dim in order; if not given, as
+        `latticework.stitch.pairs.reach_px` has it.
     light
         Whether uneven light, estimated from all tiles, is taken out: ``"auto"`` if that makes
         neighbours more alike, ``"yes"`` or ``"no"``. Or a picture of an even specimen, without the
@@ -148,7 +150,10 @@ def stitch(
     Raises
     ------
     StoreError
-        If something else is at `out`, or where the report belongs.
+        If something else is at `out`, or where the report belongs; or if `out` is the name of
+        another kind of file.
+    ProjectExistsError
+        If the project is of another acquisition.
     ProjectError
         If positions could not be found.
     LatticeError
@@ -165,10 +170,12 @@ def stitch(
     (True, 'brain.ome.zarr', 'brain.html')
     """
     image = Path(out).expanduser().resolve()
+    check_name(image)
     lattice = tiles if isinstance(tiles, Lattice) else open_tiles(tiles)
     choice, picture = light_of(light)
+    dims = [dim for dim in lattice.tile_dims if dim != "c"]
     settings = Settings(
-        *(channel, None if reach is None else tuple(map(float, reach)), choice, gains),
+        *(channel, reach_of(reach, dims), choice, gains),
         *(blend, version, None if block is None else tuple(map(int, block))),
         fusing_of(pixel_size_um, interpolation, merge),
         anchors=anchors_of(lattice, anchors),
@@ -177,14 +184,18 @@ def stitch(
     check_lattice(lattice, settings)
     check_light(lattice, settings, picture)
     if links is not None:
-        corrected_rows(links, None)  # refuses what is no table of links
+        corrected_rows(links, None, dims)  # refuses what is no table of links
     asked = asked_of(lattice, settings, links, picture)
-    check_free(image, asked, tiles, lattice, overwrite=overwrite)
+    folder = beside(image, ".lw") if project is None else Path(project).expanduser().resolve()
+    other = of_another(folder, lattice)
+    check_free(image, asked, tiles, lattice, overwrite=overwrite, other=other)
+    if other:
+        raise ProjectExistsError(other)
     page = beside(image, ".html") if report else None
     kept = [Path(of) for of in (*keep, links, anchors) if isinstance(of, str | Path)]
     if page is not None:
         check_report(page, image, kept)
-    opened = _project(lattice, beside(image, ".lw") if project is None else Path(project))
+    opened = create(folder, lattice, exist_ok=True)
     if picture is not None:
         settings = replace(settings, picture=kept_picture(opened, picture))
     add_measuring(opened, settings)
@@ -237,8 +248,12 @@ def asked_of(lattice: Lattice, settings: Settings, links: Any, picture: np.ndarr
     return digest.hexdigest()
 
 
-def check_free(image: Path, asked: str, tiles: Any, lattice: Lattice, *, overwrite: bool) -> None:
+def check_free(
+    image: Path, asked: str, tiles: Any, lattice: Lattice, *, overwrite: bool, other: str = ""
+) -> None:
     """Refuse, before any work, a place for the image that is not to be written to.
+
+    What else is in the way (`other`) is said as well.
 
     Raises
     ------
@@ -263,7 +278,7 @@ def check_free(image: Path, asked: str, tiles: Any, lattice: Lattice, *, overwri
     if not image.exists() or plan_of(image, "asked") == asked:
         return
     if not overwrite:
-        raise taken(image)
+        raise taken(image, other)
     check_replaceable(image)
 
 
@@ -324,10 +339,6 @@ def beside(image: Path, ending: str) -> Path:
     'brain.lw'
     """
     return image.with_name(image.name.removesuffix(".zarr").removesuffix(".ome") + ending)
-
-
-def _project(lattice: Lattice, path: Path) -> Project:
-    return create(path, lattice, exist_ok=True)
 
 
 def look_farther(

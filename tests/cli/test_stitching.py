@@ -48,6 +48,9 @@ def test_one_line_makes_a_volume_and_a_report_and_tells_where(typed, folder, tmp
     assert zarr.open_group(out, mode="r")["0"].shape[0] > 280
     assert set(lw.open_project(tmp_path / "brain.lw").counts["image"]) == {"complete"}
     assert lw.open_tiles(out).n_tiles == 1
+    other = typed("stitch", folder, out, *PLACES[:2], "--overlap", "20", code=2)
+    for words in ("(--overwrite)", "of another acquisition", "(--project OTHER.lw)"):
+        assert words in " ".join(other.split())
     for stage in ("volume", "image"):
         file = tmp_path / f"{stage}.ome.tif"
         assert f"Wrote {file}" in typed("export", tmp_path / "brain.lw", stage, file)
@@ -92,7 +95,8 @@ def test_a_torn_file_ends_with_its_name_and_what_to_do(typed, folder, tmp_path, 
         (("--volume-pixel-size", "nan"), "--volume-pixel-size nan: give one number above 0"),
         (("--volume-pixel-size", "1e-6"), "in micrometres? --volume-pixel-size 1e-06"),
         (("--volume-pixel-size", "1e9"), "one pixel would be larger than all tiles together"),
-        (("--light", "nofile.tif"), "--light nofile.tif: choose one of"),
+        (("--light", "nofile.tif"), "--light nofile.tif: there is no such file; choose one of"),
+        (("--reach", "y=20"), "--reach y=20: give pixels, above 0: one number, or one along each"),
         (("--channel", "3"), "--channel 3: the tiles have channels 0 to 0"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 import zarr
 
 import latticework as lw
-from latticework.errors import StoreError
+from latticework.errors import SourceError, StoreError
 from latticework.io import open_image
 from latticework.io.pyramid import Pyramid
 
@@ -43,6 +43,13 @@ def test_a_stitched_image_is_opened_labelled_in_micrometres(image):
     np.testing.assert_array_equal(some, pixels[5:9, 3:60:5])
     np.testing.assert_allclose(np.diff(volume.x_um), 2.0)
     np.testing.assert_array_equal(volume[4, 5], pixels[4, 5])
+
+
+def test_a_file_that_is_no_image_folder_is_told_with_what_opens_it(tmp_path):
+    for name, words in (("brain.ome.tif", "a TIFF file.*open_tiles.*tifffile"), ("a.h5", "a file")):
+        (tmp_path / name).write_bytes(b"II")
+        with pytest.raises(SourceError, match=rf"{name} is {words}"):
+            open_image(tmp_path / name)
 
 
 @pytest.mark.parametrize("version", ["0.5", "0.4"])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from latticework.errors import LatticeError, StoreError
-from latticework.stitch import place, register
+from latticework.stitch import place, register, stitch
 from latticework.stitch.corrections import anchors_of, apply_corrections, corrected_rows
 from tests.stitch.test_stitching import scene_of, tiles_of
 
@@ -96,6 +96,21 @@ def test_what_is_no_link_or_no_tile_is_named(tiles, links):
         anchors_of(tiles, {"nobody": (0, 0)})
     with pytest.raises(LatticeError, match="give its position"):
         anchors_of(tiles, {0: (0, 0, 0)})
+
+
+def test_a_table_with_some_of_its_offsets_is_refused_by_the_column_that_is_missing(
+    tiles, links, tmp_path
+):
+    misspelt = links.rename(columns={"offset_y_px": "off_y"})
+    misspelt.to_csv(tmp_path / "links.csv", index=False)
+    for table in (misspelt, tmp_path / "links.csv"):
+        with pytest.raises(LatticeError, match=r"no column offset_y_px \(is it off_y\?\): give"):
+            corrected_rows(table, links)
+    with pytest.raises(LatticeError, match=r"no column offset_y_px: give offset_y_px, offset_x"):
+        stitch(tiles, tmp_path / "brain.ome.zarr", links=links.drop(columns="offset_y_px"))
+    assert [path.name for path in tmp_path.iterdir()] == ["links.csv"]  # before any work
+    short = links[["first", "second", "trusted"]].assign(trusted=False, comment="dust")
+    assert len(corrected_rows(short, links)) == len(links)
 
 
 def test_anchors_come_by_id_by_name_or_from_a_file(tiles, tmp_path):

@@ -569,8 +569,9 @@ def test_what_makes_no_sense_is_refused_before_any_work(whole, tmp_path):
     tiles, _ = tiles_of(scene_of((2, 2)), (2, 2))
     for wrong, words in (
         ({"channel": 1}, "channels 0 to 0"),
-        ({"reach": (5,)}, "reach"),
+        ({"reach": (5,)}, "one along each of y, x"),
         ({"reach": (-5, 5)}, "above 0"),
+        ({"reach": {"z": 5, "y": 5}}, r"reach=\{'z': 5, 'y': 5\}: give pixels"),
         ({"block": (64,)}, "block"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 import latticework as lw
-from latticework.errors import StoreError
+from latticework.errors import ProjectExistsError, StoreError
 from latticework.stitch import stitching
 from latticework.stitch.block_units import in_the_making
 from latticework.stitch.pipeline import MEASURING, kept_picture
@@ -50,6 +50,28 @@ def named(whole):
     return lambda **options: whole(
         tiles, **{"report": True, "light": "no", "gains": "no", **options}
     )
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.ome.tiff", "OUT.H5"])
+def test_an_image_is_not_named_as_another_kind_of_file(whole, tmp_path, name):
+    tiles, _ = tiles_of(scene_of((1, 2)), (1, 2), noise=4)
+    with pytest.raises(StoreError, match=r"name it (out|OUT)\.ome\.zarr") as refused:
+        whole(tiles, name)
+    assert ("to_ome_tiff" in str(refused.value)) == (".tif" in name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_and_a_project_of_another_acquisition_are_told_at_once(named, whole, tmp_path):
+    named(report=False)
+    other, _ = tiles_of(scene_of((1, 2)), (1, 2), noise=4, seed=3)
+    nearer = other.replace(position_um=other.position_um * 0.95)
+    how = {"light": "no", "gains": "no"}
+    with pytest.raises(StoreError, match=r"overwrite=True.* of another acquisition.*project="):
+        whole(nearer, **how)
+    with pytest.raises(ProjectExistsError, match=r'another acquisition.*project="OTHER.lw"'):
+        whole(nearer, overwrite=True, **how)
+    assert whole(nearer, overwrite=True, project=tmp_path / "other.lw", **how)
+    assert (tmp_path / "brain.lw").is_dir()
 
 
 @pytest.mark.parametrize("name", ["brain.html", "brain.links.csv", "brain.tiles.csv"])
