@@ -42,6 +42,8 @@ LIKELIER = 16.0
 off the model."""
 ALONE_LIKENESS = 0.8
 """What it has to reach if nothing but these pixels speaks for it: cells look alike."""
+PLAIN = 1.6
+"""How many times what is evident a match has to reach that is alone and was not looked at closely."""
 UNSURE_PX = 1.0
 """How unsure it may be where no others join two tiles and the stage is less sure."""
 UNSURE = "where exactly is not to be seen"
@@ -268,7 +270,7 @@ def _chosen(
         return 0, "contradicts the other pairs" if plain else "nothing in common"
     best = inside[0]
     # Too narrow to be looked at closely, and no others speak for it: it has to match very well.
-    alone = not model.votes and not found[0].error_px and found[0].correlation < ALONE_LIKENESS
+    alone = not model.votes and not found[0].error_px and found[0].correlation < PLAIN * evident
     if best == 0 and plain and not alone and not _doubt(found[0]):
         return 0, ""
     next_best = next((k for k in inside if not _refuted(found[k])), best)
