@@ -43,7 +43,7 @@ off the model."""
 ALONE_LIKENESS = 0.8
 """What it has to reach if nothing but these pixels speaks for it: cells look alike."""
 PLAIN = 1.6
-"""How many times what is evident a match has to reach that is alone and was not looked at closely."""
+"""How many times what is evident a match that is alone, and not looked at closely, has to reach."""
 UNSURE_PX = 1.0
 """How unsure it may be where no others join two tiles and the stage is less sure."""
 UNSURE = "where exactly is not to be seen"
