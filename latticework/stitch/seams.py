@@ -247,7 +247,8 @@ def level_tiles(
         (the count that gains leave as it is: the camera's offset), and what was decided by:
         ``overlaps`` (how many were compared), ``apart`` as they are, ``apart_even`` with the
         flat-field, and ``apart_level`` with the gains too (medians over all pairs of the logarithm
-        of ratios); ``steps``, how many overlaps still differ by a fifth.
+        of ratios); ``apart_pivot``, the same of whole overlaps above the pivot, without gains;
+        ``steps``, how many overlaps still differ by a fifth.
     """
     import pandas as pd
 
@@ -271,6 +272,7 @@ def level_tiles(
             "overlaps": len(seen),
             "apart": apart,
             "apart_even": apart_even,
+            "apart_pivot": found.before,
             "apart_level": found.left if used else found.before,
             "steps": found.steps(level=used),
         }
