@@ -141,13 +141,13 @@ def grid_in_words(found: Findings, grid: Grid | None) -> list[str]:
     )
     if not found.light_used:
         return [f"{said} Uneven light was not taken out: light='yes' (--light yes) does so."]
-    return [
-        (
-            f"{said} Light that adds, as of glass that glows, is not taken out with a flat-field: "
-            "take a picture of empty glass off the tiles first, or say what is counted without "
-            "specimen (dark=, --dark)."
-        )
-    ]
+    said += (
+        " Light that adds, as of glass that glows, is not taken out with a flat-field: take a "
+        "picture of empty glass off the tiles first"
+    )
+    if "dark" in found.given:
+        return [f"{said}."]
+    return [f"{said}, or say what is counted without specimen (dark=, --dark)."]
 
 
 __all__ = ["Grid", "grid_in", "grid_in_words", "grid_left"]

@@ -79,11 +79,13 @@ def verdict(found: Findings, notes: Sequence[str] | None = None) -> Verdict:
     if not found.n_trusted:
         text = f"No link between tiles could be trusted: {_kept(found)}."
         return Verdict("bad", "Not measured", text)
-    text = f"{found.n_trusted:,} of {plural(len(found.links), 'link')} are trusted and "
+    one = found.n_trusted == 1
+    text = f"{found.n_trusted:,} of {plural(len(found.links), 'link')} "
+    text += f"{'is' if one else 'are'} trusted and "
     if math.isnan(found.rms_px):
-        text += "form no loop, so that none could contradict another."
+        text += f"{'forms' if one else 'form'} no loop, so that none could contradict another."
     else:
-        text += f"agree to {found.rms_px:.2f} px (rms)."
+        text += f"{'agrees' if one else 'agree'} to {found.rms_px:.2f} px (rms)."
     n_alone = len(found.alone)
     if n_alone:
         text += f" No trusted link reaches {plural(n_alone, 'tile')} of {n:,}."
@@ -262,13 +264,13 @@ def _steps(found: Findings) -> list[str]:
     if not n:
         return []
     what = "with a gain for each tile" if found.gains_used else "and no gains were used"
-    return [
-        (
-            f"{plural(n, 'overlap')} of trusted links still {'differs' if n == 1 else 'differ'} in "
-            f"brightness by more than a fifth, {what}: expect steps there. Say what the camera "
-            "counts without light (dark=, --dark), if it is known."
-        )
-    ]
+    said = (
+        f"{plural(n, 'overlap')} of trusted links still {'differs' if n == 1 else 'differ'} in "
+        f"brightness by more than a fifth, {what}: expect steps there."
+    )
+    if "dark" in found.given:
+        return [said]
+    return [f"{said} Say what the camera counts without light (dark=, --dark), if it is known."]
 
 
 def light_in_words(found: Findings) -> list[str]:
@@ -282,12 +284,16 @@ def light_in_words(found: Findings) -> list[str]:
         return [f"{seen}: the light is left as it is.", *told]
     n = found.overlaps("overlaps")
     where = "Where two tiles show the same place" if n is None else f"In {plural(n, 'overlap')}"
+    pivot = _other_pivot(found)
     said = [f"{where} the two tiles differ in brightness by {before:.1%} (median)."]
+    if pivot:
+        said = _apart_above(found, where, pivot)
     if found.light is not None and not math.isnan(even):
         besides = found.gains_used and even < before
         no = "not used, since it does not help beside the gains" if besides else "not used"
         used = "used" if found.light_used else no
-        said.append(f"With the flat-field by {even:.1%}: {used}.")
+        by = "" if pivot else f" by {even:.1%}"
+        said.append(f"With the flat-field{by}: {used}.")
     if found.gains_used:
         said.append(f"With a gain for each tile, whole overlaps differ by {level:.1%}: used.")
     elif found.asked.get("gains") == "no":
@@ -301,9 +307,30 @@ def _dark_in_words(found: Findings) -> list[str]:
     """What is taken for the camera's offset."""
     if not found.dark:
         return []
-    how = "as given" if "dark" in found.given else "estimated"
+    given, pivot = "dark" in found.given, _other_pivot(found)
+    how = "as given" if given else "estimated"
     counts = ", ".join(f"{value:.4g}" for value in dict.fromkeys(found.dark))
-    return [f"Without light the camera counts {counts} ({how})."]
+    used = [f"Gains leave a count of {pivot} as it is (estimated)."] if pivot else []
+    if pivot and not given and not found.light_used:
+        return used
+    return [f"Without light the camera counts {counts} ({how}).", *used]
+
+
+def _other_pivot(found: Findings) -> str:
+    """The count that gains leave as it is, if it is another than the camera's offset; or empty."""
+    if not found.gains_used or found.levels is None or "pivot" not in found.levels:
+        return ""
+    pivot = f"{float(found.levels['pivot'].iloc[0]):.4g}"
+    return "" if pivot in {f"{value:.4g}" for value in found.dark} else pivot
+
+
+def _apart_above(found: Findings, where: str, pivot: str) -> list[str]:
+    """How much tiles differ above that count; nothing if that is not known."""
+    whole = found.apart("apart_pivot")
+    if math.isnan(whole):
+        return []
+    where += ", with the flat-field," if found.light_used else ""
+    return [f"{where} the two tiles differ by {whole:.1%} in brightness above {pivot} (median)."]
 
 
 __all__ = ["Verdict", "in_px", "light_in_words", "names_in_words", "remarks", "verdict", "warnings"]

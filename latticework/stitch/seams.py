@@ -250,7 +250,8 @@ def level_tiles(
         (the count that gains leave as it is: the camera's offset), and what was decided by:
         ``overlaps`` (how many were compared), ``apart`` as they are, ``apart_even`` with the
         flat-field, and ``apart_level`` with the gains too (medians over all pairs of the logarithm
-        of ratios); ``steps``, how many overlaps still differ by a fifth.
+        of ratios); ``apart_pivot``, the same of whole overlaps above the pivot, without gains;
+        ``steps``, how many overlaps still differ by a fifth.
     """
     import pandas as pd
 
@@ -274,6 +275,7 @@ def level_tiles(
             "overlaps": len(seen),
             "apart": apart,
             "apart_even": apart_even,
+            "apart_pivot": found.before,
             "apart_level": found.left if used else found.before,
             "steps": found.steps(level=used),
         }
@@ -357,11 +359,14 @@ def _levelled(ids: np.ndarray, seams: "pd.DataFrame", kind: str, dark: float) ->
     That is where the lines cross, and else the camera's offset, but no more than what is counted
     where overlaps are dark.
     """
-    bright, slope, error, cross = (
-        seams[f"{kind}{name}"].to_numpy("f8") for name in ("bright", "slope", "error", "cross")
+    names = ("bright", "slope", "error", "cross", "low", "top")
+    bright, slope, error, cross, low, top = (
+        seams[f"{kind}{name}"].to_numpy("f8") for name in names
     )
     line = np.isfinite(slope)
-    low = _typical(seams[f"{kind}low"][line | np.isfinite(bright)])
+    darkest = low + MOST_BESIDE * (top - low)
+    low = _typical(low[line | np.isfinite(bright)])
+    line &= ~(np.isfinite(cross) & (cross > darkest))  # nothing is darker than without light
     usual = _typical(bright[np.isfinite(bright)])
     usual = low if np.isnan(usual) else usual
     pivot = common_count(np.log(slope[line]), error[line], cross[line], usual)

@@ -20,10 +20,10 @@ from latticework.stitch.block_units import plan_of
 from latticework.stitch.placement_plot import plot_placement
 from latticework.stitch.report import page_of, write_page
 from latticework.stitch.report_facts import Findings
-from latticework.stitch.report_grid import grid_in, grid_in_words
+from latticework.stitch.report_grid import Grid, grid_in, grid_in_words
 from latticework.stitch.report_seams import _cut, chosen_links, seams_of
 from latticework.stitch.report_views import View, Volume, before_and_after
-from latticework.stitch.report_words import remarks, verdict, warnings
+from latticework.stitch.report_words import light_in_words, remarks, verdict, warnings
 from latticework.stitch.tiles import pairs_of, places_of
 
 NOW = datetime(2026, 3, 1, 14, 0, tzinfo=UTC)
@@ -240,6 +240,38 @@ def test_what_was_given_of_light_is_said_and_steps_that_stay(plain):
     assert any(
         note.startswith("2 overlaps of trusted links still differ") for note in warnings(found)
     )
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_gains_leave_as_it_is_is_said_and_not_another_offset(plain, known):
+    numbers = {"apart": 0.75, "apart_even": 0.7, "apart_level": 0.001, "pivot": 93.8}
+    numbers |= {"apart_pivot": np.log(1.2)} if known else {}
+    gains = np.linspace(0.9, 1.1, 9)
+    levels = pd.DataFrame({"id": plain.nominal.ids, "gain": gains, "even": False, **numbers})
+    found = Findings("brain", plain.nominal, plain.placement, levels, dark=(366.4,))
+    words = " ".join(light_in_words(found))
+    assert ("differ by 20.0% in brightness above 93.8 (median)" in words) == known
+    assert "Gains leave a count of 93.8 as it is" in words
+    assert "366.4" not in words
+    assert "111" not in words
+
+
+def test_a_single_trusted_link_is_told_of_as_one():
+    lattice = lw.Lattice.from_grid(
+        {"y": 1, "x": 2}, tile_shape={"y": 64, "x": 64}, dtype="u2", overlap={"x": 20}
+    )
+    assert "1 of 1 link is trusted and forms no loop" in verdict(made_up(lattice, wrong=0)).text
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_what_was_given_is_not_advised(plain, given):
+    levels = pd.DataFrame({"id": plain.nominal.ids, "gain": 1.0, "even": True})
+    found = Findings(
+        *("brain", plain.nominal, plain.placement, levels),
+        given=frozenset({"dark"} if given else ()),
+    )
+    (said,) = grid_in_words(found, Grid(0.07, True, 31))
+    assert ("--dark" in said) != given
 
 
 # ------------------------------------------------------------------ kinds of lattices

@@ -606,6 +606,7 @@ def test_lines_of_glass_that_pass_the_pivot_prove_no_gains():
         seams[f"{kind}cross"] = np.where(glass, 1180.0, np.inf)
         seams[f"{kind}spread"] = np.where(glass, 0.35, 0.05)
         seams[f"{kind}low"], seams[f"{kind}top"] = 900.0, np.where(glass, 1450.0, 5000.0)
+        seams[[f"{kind}bright", f"{kind}other"]] = 4000.0
         seams.loc[glass, [f"{kind}bright", f"{kind}other"]] = 940.0, 1100.0
     places = pd.DataFrame({"id": np.arange(36)})
     made = level_tiles(places, links, seams, {"dark": [600.0]}, gains="yes")
