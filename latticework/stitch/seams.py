@@ -360,12 +360,12 @@ def _levelled(ids: np.ndarray, seams: "pd.DataFrame", kind: str, dark: float) ->
     where overlaps are dark.
     """
     names = ("bright", "slope", "error", "cross", "low", "top")
-    bright, slope, error, cross, low, top = (
+    bright, slope, error, cross, lows, tops = (
         seams[f"{kind}{name}"].to_numpy("f8") for name in names
     )
     line = np.isfinite(slope)
-    darkest = low + MOST_BESIDE * (top - low)
-    low = _typical(low[line | np.isfinite(bright)])
+    darkest = lows + MOST_BESIDE * (tops - lows)
+    low = _typical(lows[line | np.isfinite(bright)])
     line &= ~(np.isfinite(cross) & (cross > darkest))  # nothing is darker than without light
     usual = _typical(bright[np.isfinite(bright)])
     usual = low if np.isnan(usual) else usual
