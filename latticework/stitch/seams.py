@@ -43,6 +43,9 @@ ratio of two small numbers says nothing."""
 LEAST_SHOWN, TOP = 0.1, 0.99
 """Lines count from this share of what overlaps show that show much: what varies in empty glass is
 the lamp, not the specimen. And how much of the patches is less bright than the brightest."""
+MOST_BESIDE = 0.2
+"""Lines pass the pivot by no more than this share of the brightest above it: a gain leaves it as it
+is. In empty glass, neighbours show each the light of its own lamp, and lines lie anywhere."""
 STEP = np.log(1.2)
 """Overlaps that differ by more than this show a step in the volume."""
 SEAM = np.log(1.02)
@@ -356,11 +359,14 @@ def _levelled(ids: np.ndarray, seams: "pd.DataFrame", kind: str, dark: float) ->
     That is where the lines cross, and else the camera's offset, but no more than what is counted
     where overlaps are dark.
     """
-    bright, slope, error, cross = (
-        seams[f"{kind}{name}"].to_numpy("f8") for name in ("bright", "slope", "error", "cross")
+    names = ("bright", "slope", "error", "cross", "low", "top")
+    bright, slope, error, cross, lows, tops = (
+        seams[f"{kind}{name}"].to_numpy("f8") for name in names
     )
     line = np.isfinite(slope)
-    low = _typical(seams[f"{kind}low"][line | np.isfinite(bright)])
+    darkest = lows + MOST_BESIDE * (tops - lows)
+    low = _typical(lows[line | np.isfinite(bright)])
+    line &= ~(np.isfinite(cross) & (cross > darkest))  # nothing is darker than without light
     usual = _typical(bright[np.isfinite(bright)])
     usual = low if np.isnan(usual) else usual
     pivot = common_count(np.log(slope[line]), error[line], cross[line], usual)
@@ -394,14 +400,25 @@ def _ratios(
     wrong = unsure * np.hypot(middle, DIFFER) / ends.min(axis=1)
     counts = np.where(lit, 1 / (spread**2 / n + wrong**2 + 1e-5), 0.0)
     counts[lit] *= _bright_enough(ids, seams[lit], ends[lit], counts[lit])
-    known = np.isfinite(slope)
-    shown = seams[f"{kind}top"].to_numpy("f8") - seams[f"{kind}low"].to_numpy("f8")
-    if known.any():
-        known &= shown >= LEAST_SHOWN * np.quantile(shown[known], 0.9)
+    known = _lines_of_gains(seams, kind, pivot)
     lines = np.where(known, np.where(known, error, 1.0) ** -2.0, 0.0)
     weights = counts + lines
     sums = counts * middle + lines * np.log(np.where(known, slope, 1.0))
     return sums / np.where(weights > 0, weights, 1.0), weights, np.where(counts > 0, middle, np.nan)
+
+
+def _lines_of_gains(seams: "pd.DataFrame", kind: str, pivot: float) -> np.ndarray:
+    """Which overlaps have a line that may tell of gains: it shows enough, and passes the pivot."""
+    slope, cross, low, top = (
+        seams[f"{kind}{of}"].to_numpy("f8") for of in ("slope", "cross", "low", "top")
+    )
+    known = np.isfinite(slope)
+    if known.any():
+        known &= top - low >= LEAST_SHOWN * np.quantile((top - low)[known], 0.9)
+    crossing = known & np.isfinite(cross)
+    ratio = np.where(crossing, slope, 1.0)
+    beside = np.abs(ratio - 1) / np.sqrt(ratio) * np.abs(np.where(crossing, cross, pivot) - pivot)
+    return np.asarray(known & ~(beside > MOST_BESIDE * (top - pivot)))
 
 
 def _bright_enough(

@@ -595,3 +595,20 @@ def test_what_the_lamp_leaves_in_empty_glass_proves_no_gains():
     places = pd.DataFrame({"id": np.arange(36)})
     made = level_tiles(places, links, seams, {"dark": [450.0]}, gains="yes")
     assert (np.abs(np.log(made["gain"])) < 0.05).all()
+
+
+def test_lines_of_glass_that_pass_the_pivot_prove_no_gains():
+    """Glass may show a tenth of what specimen shows; but no gain changes what the camera counts."""
+    pairs = grid_pairs(6)
+    glass = (pairs % 6 == 0).any(axis=1) & (np.arange(len(pairs)) % 2 == 0)
+    seams, links = seams_of_grid(pairs, np.zeros(len(pairs)))
+    for kind in ("", "even_"):
+        seams[f"{kind}slope"], seams[f"{kind}error"] = np.where(glass, 0.4, 1.0), 0.02
+        seams[f"{kind}cross"] = np.where(glass, 1180.0, np.inf)
+        seams[f"{kind}spread"] = np.where(glass, 0.35, 0.05)
+        seams[f"{kind}low"], seams[f"{kind}top"] = 900.0, np.where(glass, 1450.0, 5000.0)
+        seams[[f"{kind}bright", f"{kind}other"]] = 4000.0
+        seams.loc[glass, [f"{kind}bright", f"{kind}other"]] = 940.0, 1100.0
+    places = pd.DataFrame({"id": np.arange(36)})
+    made = level_tiles(places, links, seams, {"dark": [600.0]}, gains="yes")
+    assert (np.abs(np.log(made["gain"])) < 0.05).all()
