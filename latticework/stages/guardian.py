@@ -43,13 +43,25 @@ def tagged(tags: set[bytes]) -> list[int]:
 
 
 def signal_all(number: int, processes: set[int], groups: set[int]) -> None:
-    """Send a signal to processes and process groups, as far as they are there."""
+    """Send a signal to processes and process groups, as far as they are there.
+
+    Each gets it once, for a program may take a second request to end as an order to be quick: a
+    shell runs its trap again.
+    """
+    beside = {process for process in processes if _group_of(process) not in groups}
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, number)
-    for process in processes:
+    for process in beside:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(process, number)
+
+
+def _group_of(process: int) -> int | None:
+    try:
+        return os.getpgid(process)
+    except (ProcessLookupError, PermissionError):
+        return None
 
 
 def end_all(tags: set[bytes], groups: set[int], grace_s: float = GRACE_S) -> None:

@@ -45,6 +45,30 @@ time.sleep(600)
 """
 
 
+COUNTS_REQUESTS = """
+import os, signal, subprocess, sys, time
+reading, writing = os.pipe()
+os.set_blocking(writing, False)
+signal.set_wakeup_fd(writing)
+signal.signal(signal.SIGTERM, lambda *_: None)
+role = sys.argv[1] if len(sys.argv) > 1 else "parent"
+if role == "other":
+    os.setsid()
+family = [subprocess.Popen([sys.executable, __file__, name]) for name in ("child", "other")
+          if role == "parent"]
+requests = len(os.read(reading, 100))
+time.sleep(0.5)
+os.set_blocking(reading, False)
+try:
+    requests += len(os.read(reading, 100)) if requests else 0
+except BlockingIOError:
+    pass
+os.write(1, f"{role}:{requests}\\n".encode())
+for process in family:
+    process.wait()
+"""
+
+
 @pytest.fixture
 def family(tmp_path):
     """A script that starts a child, and another one in a session of its own."""
@@ -157,6 +181,24 @@ def test_a_command_has_time_to_tidy_up_and_what_it_printed_is_kept(tmp_path):
     assert rows["outcome"].tolist() == [TIMEOUT]
     log = attempt_log(place.folder, "tidy", "0/0-a", 1, "out")
     assert log.read_text() == "began\ntidied\n"
+
+
+def test_each_process_of_a_command_is_asked_to_end_once(tmp_path, monkeypatch):
+    asked = os.killpg
+
+    def ask_slowly(group, number):
+        asked(group, number)
+        time.sleep(0.1)  # a second request right after the first would melt into it
+
+    monkeypatch.setattr(os, "killpg", ask_slowly)
+    place = Place(tmp_path / "p", array_tiles())
+    script = tmp_path / "counts.py"
+    script.write_text(COUNTS_REQUESTS)
+    stage = command([sys.executable, str(script)], name="counts", timeout=2)
+    rows, _ = place.run(stage)
+    assert rows["outcome"].tolist() == [TIMEOUT]
+    log = attempt_log(place.folder, "counts", "0/0-plain", 1, "out")
+    assert sorted(log.read_text().split()) == ["child:1", "other:1", "parent:1"]
 
 
 def test_background_processes_end_with_their_command(tmp_path):
