@@ -22,7 +22,6 @@ from benchmarks.cases import Report, Settings, at_most, problems, ratio_rows
 from benchmarks.clock import Stopwatch
 from benchmarks.measure import Contestant, contest
 from benchmarks.restarting import kill_family
-from benchmarks.table import Row
 from latticework.io import register_source
 from latticework.lattice import Box, Lattice
 
@@ -154,34 +153,25 @@ def report(settings: Settings) -> Report:
     (standing,) = contest(
         [ours], settings.scratch, repeats=1, timeout_s=7200, say=settings.say
     )  # minutes each: one is enough
-    off, memory = standing.median("off"), standing.median("peak_bytes") / 1e9
-    return Report(
-        [
-            *_rows(title, "MVox/s", standing.median("voxels") / 1e6 / standing.median("seconds")),
-            *_rows(f"{title}: voxels off", "share", off, ("0", at_most(off, 0))),
-            *_rows(
-                f"{title}: largest error of a tile",
-                "px",
-                standing.median("error_px"),
-                ("< 0.05 px", at_most(standing.median("error_px"), 0.05)),
-            ),
-            *_rows(f"{title}: blocks made twice", "blocks", standing.median("again")),
-            *_rows(
-                f"{title}: memory of all processes",
-                "GB",
-                memory,
-                (f"< {MEMORY_GB:.0f} GB", at_most(memory, MEMORY_GB)),
-            ),
-        ],
-        NOTES,
-        problems([standing]),
+    off, error, memory = (standing.median(of) for of in ("off", "error_px", "peak_bytes"))
+    speed = standing.median("voxels") / 1e6 / standing.median("seconds")
+    no_aim = ("", None)
+    found = (
+        ("", "MVox/s", speed, no_aim),
+        (": voxels off", "share", off, ("0", at_most(off, 0))),
+        (": largest error of a tile", "px", error, ("< 0.05 px", at_most(error, 0.05))),
+        (": blocks made twice", "blocks", standing.median("again"), no_aim),
+        (
+            *(": memory of all processes", "GB", memory / 1e9),
+            (f"< {MEMORY_GB:.0f} GB", at_most(memory / 1e9, MEMORY_GB)),
+        ),
     )
-
-
-def _rows(
-    title: str, unit: str, figure: float, aim: tuple[str, bool | None] = ("", None)
-) -> list[Row]:
-    return ratio_rows(title, unit, [("latticework", figure)], aims=[aim])
+    rows = [
+        row
+        for what, unit, figure, aim in found
+        for row in ratio_rows(f"{title}{what}", unit, [("latticework", figure)], aims=[aim])
+    ]
+    return Report(rows, NOTES, problems([standing]))
 
 
 # ------------------------------------------------------------------ what is measured
@@ -191,11 +181,11 @@ def stitch_large(scratch: Path, watch: Stopwatch, *, plan: str) -> dict[str, flo
     """Stitch; kill all processes when half of the volume is written; start again; compare."""
     known = LargePlan.from_text(plan)
     with watch:
-        first = _start(scratch, plan)
+        killed_half_way = _start(scratch, plan)
         try:
-            written = _half_written(scratch, first)
+            written = _half_written(scratch, killed_half_way)
         finally:
-            kill_family(first)
+            kill_family(killed_half_way)
         killed = time.monotonic()
         second = _start(scratch, plan)
         try:
@@ -208,14 +198,14 @@ def stitch_large(scratch: Path, watch: Stopwatch, *, plan: str) -> dict[str, flo
     position = np.asarray(found["position_px"])
     apart = position - known.truth()
     shift = np.median(apart, axis=0)
-    first = np.rint((position - shift).min(axis=0)).astype(int)
+    corner = np.rint((position - shift).min(axis=0)).astype(int)
     return {
         "voxels": found["voxels"],
         "after_s": watch.end - killed,
         "written": written / (found["units"] - 1),
         "again": found["attempts"] - (found["units"] - written),
         "error_px": float(np.abs(apart - shift).max()),
-        "off": _share_off(scratch / IMAGE, first.tolist()),
+        "off": _share_off(scratch / IMAGE, corner.tolist()),
     }
 
 
@@ -237,7 +227,6 @@ def _half_written(scratch: Path, process: "subprocess.Popen[bytes]") -> int:
     """Wait until half of the blocks are written; how many are, by the project's own account."""
     import latticework as lw
 
-    register_source(MadeOnTheFly.kind, "benchmarks.large_volume:MadeOnTheFly")
     path = scratch / PROJECT
     while process.poll() is None:
         time.sleep(LOOK_S)
@@ -250,10 +239,11 @@ def _half_written(scratch: Path, process: "subprocess.Popen[bytes]") -> int:
     raise RuntimeError(f"it ended before half of the volume was written\n{_words(scratch)}")
 
 
-def _share_off(image: Path, first: Sequence[int]) -> float:
+def _share_off(image: Path, corner: Sequence[int]) -> float:
     """Share of the voxels, in cubes all over the volume, that are not the specimen's.
 
-    The rim of the volume, where there may be no tile, is left out.
+    `corner` is where in the specimen the volume begins. Its rim, where there may be no tile, is
+    left out.
     """
     import zarr
 
@@ -265,7 +255,7 @@ def _share_off(image: Path, first: Sequence[int]) -> float:
         side = [min(PROBE, n - 2 * rim) for n in pixels.shape]
         at = [int(rng.integers(rim, n - rim - s + 1)) for n, s in zip(pixels.shape, side)]  # noqa: B905
         cube = Box(tuple(at), tuple(a + s for a, s in zip(at, side, strict=True)))
-        true = specimen(cube.shift(list(first))).astype(int)
+        true = specimen(cube.shift(list(corner))).astype(int)
         off += int((np.abs(np.asarray(pixels[cube.slices]) - true) > TOLERANCE).sum())
         seen += true.size
     return off / seen
@@ -279,7 +269,6 @@ def run(scratch: Path, plan: LargePlan) -> None:
     import latticework as lw
     from latticework.stitch import stitch
 
-    register_source(MadeOnTheFly.kind, "benchmarks.large_volume:MadeOnTheFly")
     workers = lw.local(plan.workers, memory=plan.memory)
     done = stitch(plan.lattice(), scratch / IMAGE, where=workers, progress="none")
     if not done:
@@ -299,6 +288,8 @@ def zarr_shape(image: Path) -> tuple[int, ...]:
 
     return tuple(zarr.open_array(image / "0", mode="r").shape)
 
+
+register_source(MadeOnTheFly.kind, "benchmarks.large_volume:MadeOnTheFly")
 
 NOTES = (
     (

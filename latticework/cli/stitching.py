@@ -185,16 +185,16 @@ def stitch(
 
 
 def refuse_other_kinds(out: Path, acquisition: str) -> None:
-    """Refuse names that promise another kind of file than the folder that is made."""
-    from latticework.stitch.checking import OTHER_KINDS
+    """Refuse what the library refuses by `check_name`, and say what to type instead."""
+    from latticework.stitch.checking import TIFF, fitting_name
 
-    if out.suffix.lower() not in OTHER_KINDS:
+    image = fitting_name(out)
+    if image is None:
         return
-    stem = out.name.removesuffix(out.suffix).removesuffix(".ome")
-    image, project = out.with_name(f"{stem}.ome.zarr"), out.with_name(f"{stem}.lw")
     words = " ".join(quote(str(word)) for word in (acquisition, image))
     then = ""
-    if out.suffix.lower() in (".tif", ".tiff"):
+    if out.suffix.lower() in TIFF:
+        project = image.with_name(f"{image.name.removesuffix('.ome.zarr')}.lw")
         made = " ".join(quote(str(word)) for word in (project, "volume", out))
         then = f", and then, for one TIFF file: {called()} export {made}"
     raise click.UsageError(

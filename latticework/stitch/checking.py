@@ -16,10 +16,16 @@ from latticework.stitch.settings import Settings
 from latticework.stitch.views import check_views
 from latticework.stitch.volumes import check_density
 
-OTHER_KINDS = (
-    *(".tif", ".tiff", ".btf", ".png", ".jpg", ".jpeg", ".h5", ".hdf5", ".ims", ".n5", ".nrrd"),
-)
+TIFF = (".tif", ".tiff", ".btf")
+OTHER_KINDS = (*TIFF, ".png", ".jpg", ".jpeg", ".h5", ".hdf5", ".ims", ".n5", ".nrrd")
 """Endings of files that are no OME-Zarr image."""
+
+
+def fitting_name(image: Path) -> Path | None:
+    """The name of the image that is made, where this one promises another kind of file."""
+    if image.suffix.lower() not in OTHER_KINDS:
+        return None
+    return image.with_name(f"{image.name.removesuffix(image.suffix).removesuffix('.ome')}.ome.zarr")
 
 
 def check_name(image: Path) -> None:
@@ -30,16 +36,15 @@ def check_name(image: Path) -> None:
     StoreError
         That says what to name it.
     """
-    ending = image.suffix.lower()
-    if ending not in OTHER_KINDS:
+    fitting = fitting_name(image)
+    if fitting is None:
         return
-    name = f"{image.name.removesuffix(image.suffix).removesuffix('.ome')}.ome.zarr"
     then = ""
-    if ending in (".tif", ".tiff", ".btf"):
+    if image.suffix.lower() in TIFF:
         then = "; of that, latticework.io.to_ome_tiff makes one TIFF file"
     raise StoreError(
         f"{image} ends in {image.suffix}, but the image is a folder of OME-Zarr: name it "
-        f"{name}{then}"
+        f"{fitting.name}{then}"
     )
 
 
