@@ -353,6 +353,7 @@ class Pyramid:
         *,
         threads: int | None = None,
         about: Mapping[str, Any] = MappingProxyType({}),
+        aside: Path | None = None,
     ) -> "Pyramid":
         """Make the coarsest levels, and say between which values the image is to be shown.
 
@@ -364,6 +365,8 @@ class Pyramid:
             Blocks at a time; as many as there are cores if not given.
         about
             More attributes of the image, beside those of OME-Zarr.
+        aside
+            Where an image that is at `path` is moved to; else nothing may be there.
 
         Returns
         -------
@@ -376,6 +379,8 @@ class Pyramid:
         done = self if path is None else replace(self, path=path)
         self._write_metadata(self._windows(), done.path.name, about)
         if path is not None:
+            if aside is not None and path.exists():
+                path.rename(aside)
             self.path.rename(path)
         return done
 

@@ -10,7 +10,6 @@ writes the same bytes, so a unit that runs twice, or comes back late, does no ha
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,10 +28,9 @@ from latticework.lattice.lattice import Lattice
 from latticework.stages.collections import Tiles
 from latticework.stitch.blending import Blend, fuse_block
 from latticework.stitch.fusing import FusionPlan, pyramid_of
+from latticework.stitch.images import check_replaceable, plan_of
 from latticework.stitch.light import Even
 
-MAKING_OF = "making"
-"""Attribute of an image in the making: the key of its plan."""
 FACTS = "plan.json"
 ARRAYS = "plan.npz"
 
@@ -323,10 +321,8 @@ def finish_image(units: Any, *, plan: str) -> dict[str, Any]:
             )
         for left in known.part.rglob("*.__lock"):
             left.unlink(missing_ok=True)  # of writers that were killed
-        if known.image.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            known.image.rename(old)  # its plan was allowed to replace what was there
-        known.pyramid.finish(known.image, about=about)
+        shutil.rmtree(old, ignore_errors=True)
+        known.pyramid.finish(known.image, about=about, aside=old)  # its plan was allowed to
     elif plan_of(known.image) != known.key:
         raise StageError(
             f"{known.part} is not there, and {known.image} is another image: make it again, with "
@@ -336,74 +332,10 @@ def finish_image(units: Any, *, plan: str) -> dict[str, Any]:
     return {"image": str(known.image), "blocks": len(units)}
 
 
-def check_replaceable(image: Path) -> None:
-    """Refuse to replace what is no image.
-
-    Raises
-    ------
-    StageError
-        If there is something that is not an OME-Zarr image.
-    """
-    if image.is_symlink() or (image.exists() and "multiscales" not in _attributes(image)):
-        raise StageError(
-            f"{image} is no OME-Zarr image, and is not replaced by one: choose another name, or "
-            "remove it yourself"
-        )
-
-
-def _attributes(image: Path) -> Mapping[str, Any]:
-    """What an image says of itself; empty for what is no image."""
-    for name in ("zarr.json", ".zattrs"):
-        try:
-            found = json.loads((image / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        about = found.get("attributes", found)
-        return {**about, **about.get("ome", {})}
-    return {}
-
-
-def plan_of(image: Path, what: str = "plan") -> str | None:
-    """Key of the plan that an image was made by; None if it was not, or there is none.
-
-    Parameters
-    ----------
-    image
-        Folder of the image.
-    what
-        ``"plan"``, or ``"asked"`` for a hash of what was asked for.
-    """
-    about = _attributes(image).get("latticework", {})
-    return str(about[what]) if what in about else None
-
-
-def in_the_making(image: Path) -> list[Path]:
-    """Folders in which an image was begun, by whatever plan: only those that say so themselves.
-
-    Parameters
-    ----------
-    image
-        Folder of the image when it is complete.
-    """
-    named = re.compile(re.escape(image.name) + r"\.([0-9a-f]{16})\.part")
-    found = []
-    for folder in sorted(image.parent.iterdir()):
-        match = named.fullmatch(folder.name)
-        if match is None or folder.is_symlink() or not folder.is_dir():
-            continue
-        if match[1] in (plan_of(folder, MAKING_OF), plan_of(folder)):
-            found.append(folder)
-    return found
-
-
 __all__ = [
-    "MAKING_OF",
     "VolumePlan",
-    "check_replaceable",
     "damaged",
     "finish_image",
     "fuse_unit",
-    "in_the_making",
-    "plan_of",
     "written_files",
 ]

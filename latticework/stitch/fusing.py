@@ -15,6 +15,7 @@ from latticework.lattice.geometry import Box
 from latticework.lattice.lattice import Lattice
 from latticework.stitch.blending import BLENDS, Blend, fuse_block
 from latticework.stitch.fusion_plan import FusionPlan
+from latticework.stitch.images import check_not_tiles, check_replaceable
 from latticework.stitch.masking import Masks
 from latticework.stitch.resampling import Interpolation
 from latticework.stitch.views import check_views
@@ -38,6 +39,7 @@ def fuse(
     blank: float = 0,
     version: Version = "0.5",
     block: Sequence[int] | None = None,
+    overwrite: bool = False,
     threads: int | None = None,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Pyramid:
@@ -82,6 +84,8 @@ def fuse(
         Of OME-Zarr, ``"0.5"`` or ``"0.4"``.
     block
         Pixels of a block along the spatial dims.
+    overwrite
+        Whether an OME-Zarr image that is there already is replaced, once the new one is complete.
     threads
         Blocks at a time; as many as there are cores if not given.
     progress
@@ -96,11 +100,13 @@ def fuse(
     ------
     LatticeError
         If tiles would be fused that show different things (as at several times), an option does
-        not fit the tiles, or their pixels are no numbers.
+        not fit the tiles, their pixels are no numbers, or they lie where the image belongs.
     ValueError
         If an option makes no sense.
     StoreError
-        If something is there already.
+        If something is there already that is not to be replaced.
+    StageError
+        If it is no image.
 
     Examples
     --------
@@ -111,8 +117,9 @@ def fuse(
     >>> image.dims, len(image.levels)
     (('y', 'x'), 1)
     """
-    path = Path(path)
-    _check(lattice, path, blend, blank)
+    path = Path(path).expanduser().resolve()
+    _check(lattice, blend, blank)
+    _check_place(path, lattice, overwrite=overwrite)
     plan = FusionPlan.of(
         lattice,
         pixel_size_um=pixel_size_um,
@@ -125,7 +132,7 @@ def fuse(
         merge_axis=merge_axis,
     )
     check_views(lattice, (merge,) if isinstance(merge, str) else merge, blend)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part, old = (path.with_name(f"{path.name}.{os.getpid()}.{of}") for of in ("part", "old"))
     image = pyramid_of(plan, part, block=block, version=version).create()
     count = plan.has_channels
     blocks = image.blocks()
@@ -142,12 +149,14 @@ def fuse(
 
     try:
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            for done, _ in enumerate(pool.map(make, blocks), 1):
-                progress(done, len(blocks))
-        return image.finish(path, threads=threads)
+            for count_done, _ in enumerate(pool.map(make, blocks), 1):
+                progress(count_done, len(blocks))
+        done = image.finish(path, threads=threads, aside=old if overwrite else None)
     except BaseException:
         shutil.rmtree(image.path, ignore_errors=True)
         raise
+    shutil.rmtree(old, ignore_errors=True)
+    return done
 
 
 def pyramid_of(
@@ -199,7 +208,7 @@ def check_pixels(lattice: Lattice) -> None:
         )
 
 
-def _check(lattice: Lattice, path: Path, blend: str, blank: float) -> None:
+def _check(lattice: Lattice, blend: str, blank: float) -> None:
     """Refuse before any work what cannot be done."""
     check_pixels(lattice)
     if blend not in BLENDS:
@@ -209,8 +218,19 @@ def _check(lattice: Lattice, path: Path, blend: str, blank: float) -> None:
         raise ValueError(
             f"blank={blank}: pixels of type {lattice.dtype} are from {limits.min} to {limits.max}"
         )
-    if path.exists():
-        raise StoreError(f"{path} exists already: remove it, or choose another name")
+
+
+def _check_place(path: Path, lattice: Lattice, *, overwrite: bool) -> None:
+    """Refuse before any work to write where something is that is to stay."""
+    check_not_tiles(path, lattice)
+    if not path.exists():
+        return
+    if not overwrite:
+        raise StoreError(
+            f"{path} exists already: remove it, allow it to be replaced (overwrite=True), or "
+            "choose another name"
+        )
+    check_replaceable(path)
 
 
 __all__ = ["FusionPlan", "check_pixels", "fuse", "pyramid_of"]

@@ -23,14 +23,10 @@ from latticework.project.project import Project
 from latticework.stages.params import restore
 from latticework.stages.reads import all_tiles, intersecting
 from latticework.stitch.block_units import (
-    MAKING_OF,
     VolumePlan,
-    check_replaceable,
     damaged,
     finish_image,
     fuse_unit,
-    in_the_making,
-    plan_of,
 )
 from latticework.stitch.comparing import (
     compare_tile,
@@ -39,6 +35,7 @@ from latticework.stitch.comparing import (
     place_tiles,
     with_places,
 )
+from latticework.stitch.images import MAKING_OF, check_replaceable, in_the_making, plan_of
 from latticework.stitch.light import (
     TILES,
     Even,

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 
 from latticework.errors import StoreError
-from latticework.stitch.block_units import plan_of
+from latticework.stitch.images import plan_of
 
 TABLES: Mapping[str, frozenset[str]] = {
     "links": frozenset({"first", "second", "trusted"}),

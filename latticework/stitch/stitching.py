@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from latticework.errors import LatticeError, ProjectError, ProjectExistsError, StoreError
+from latticework.errors import ProjectError, ProjectExistsError, StoreError
 from latticework.io.open_tiles import open_tiles
 from latticework.io.pyramid import Version
 from latticework.lattice.lattice import Lattice
@@ -27,12 +27,13 @@ from latticework.project.creating import create
 from latticework.project.project import Project
 from latticework.stages.lattices import lattice_key
 from latticework.stitch.blending import Blend
-from latticework.stitch.block_units import VolumePlan, check_replaceable, plan_of
+from latticework.stitch.block_units import VolumePlan
 from latticework.stitch.checking import check_lattice, check_light, check_name, of_another
 from latticework.stitch.comparing import candidates_of, placed_by
 from latticework.stitch.corrections import anchors_of, corrected_rows
 from latticework.stitch.failing import changed_tiles, without_volume
 from latticework.stitch.far_pairs import farther
+from latticework.stitch.images import check_not_tiles, check_replaceable, plan_of
 from latticework.stitch.pipeline import (
     MAKING,
     MEASURING,
@@ -264,12 +265,8 @@ def check_free(
     LatticeError
         If the tiles are there.
     """
-    source = lattice.source
-    given = [tiles] if isinstance(tiles, str | Path) else []
-    roots = [getattr(source, name, None) for name in ("root", "path", "folder")]
-    for place in (Path(p).resolve() for p in (*given, *roots) if isinstance(p, str | Path)):
-        if image == place or image in place.parents:
-            raise LatticeError(f"{image} holds the tiles themselves: choose another name")
+    given = [Path(tiles)] if isinstance(tiles, str | Path) else []
+    check_not_tiles(image, lattice, *given)
     if not image.name:
         raise StoreError(f"{image} is no place for an image: give its name, as brain.ome.zarr")
     for folder in image.parents:

@@ -109,6 +109,21 @@ def test_two_thousand_points_match_in_well_under_a_second():
     assert right.mean() > 0.9
 
 
+def test_tables_of_spots_are_matched_by_their_positions():
+    rng = np.random.default_rng(3)
+    places = rng.uniform(0, 200, (60, 2))
+    spots = pd.DataFrame({"c": "nuclei", "x": places[:, 1], "y": places[:, 0], "score": 9.0})
+    moved = spots.assign(y=spots.y + 4.0, x=spots.x - 30.0)
+    found = match_points(spots, moved)
+    assert found.first.tolist() == found.second.tolist() == list(range(60))
+    assert found.offset_px == pytest.approx((4.0, -30.0))
+    table = found.table(spots, moved)
+    np.testing.assert_allclose(table[["first_y_px", "first_x_px"]], places)
+    np.testing.assert_allclose(table["second_x_px"], places[:, 1] - 30.0)
+    with pytest.raises(StageError, match="the first points have to be numbers, not object"):
+        match_points(spots[["c"]], moved)
+
+
 def test_too_few_points_match_nothing():
     found = match_points(np.zeros((0, 2)), np.ones((3, 2)))
     assert len(found.first) == 0

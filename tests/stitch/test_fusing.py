@@ -5,7 +5,7 @@ import pytest
 import zarr
 
 import latticework as lw
-from latticework.errors import LatticeError, StoreError
+from latticework.errors import LatticeError, StageError, StoreError
 from latticework.lattice import Lattice
 from latticework.stitch import fuse, place, register
 from latticework.stitch.fusing import FusionPlan
@@ -135,6 +135,30 @@ def test_an_image_has_its_name_only_when_it_is_whole(tmp_path):
     assert fuse(tiles, tmp_path / "volume.ome.zarr").path == tmp_path / "volume.ome.zarr"
     with pytest.raises(StoreError, match="exists already"):
         fuse(tiles, tmp_path / "volume.ome.zarr")
+
+
+def test_an_image_is_replaced_only_by_a_whole_one_and_only_if_it_is_one(tmp_path):
+    tiles, _ = lw.simulate({"y": 2, "x": 2}, tile_shape={"y": 32, "x": 32}, seed=5)
+    others, _ = lw.simulate({"y": 2, "x": 3}, tile_shape={"y": 32, "x": 32}, seed=6)
+    path = tmp_path / "volume.ome.zarr"
+    before = fuse(tiles, path)
+    expected = pixels_of(before)
+
+    def breaks(_done, _of):
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        fuse(others, path, overwrite=True, progress=breaks)
+    np.testing.assert_array_equal(pixels_of(before), expected)
+    after = fuse(others, path, overwrite=True)
+    assert after.path == path
+    assert pixels_of(after).shape[1] > expected.shape[1]
+    assert list(tmp_path.iterdir()) == [path]
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(StageError, match="no OME-Zarr image"):
+        fuse(tiles, tmp_path / "notes", overwrite=True)
+    with pytest.raises(LatticeError, match="holds the tiles themselves"):
+        fuse(lw.open_tiles(path), path, overwrite=True)
 
 
 def test_planes_become_a_volume_and_not_one_plane(tmp_path):

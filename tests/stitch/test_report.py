@@ -16,7 +16,7 @@ import latticework as lw
 from latticework.errors import LatticeError
 from latticework.lattice import Box
 from latticework.stitch import fuse, place, register, report_page, stitch
-from latticework.stitch.block_units import plan_of
+from latticework.stitch.images import plan_of
 from latticework.stitch.placement_plot import plot_placement
 from latticework.stitch.report import page_of, write_page
 from latticework.stitch.report_facts import Findings

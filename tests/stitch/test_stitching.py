@@ -20,7 +20,7 @@ import latticework as lw
 from latticework.errors import StoreError
 from latticework.lattice import Lattice
 from latticework.stitch import fuse, place, register
-from latticework.stitch.block_units import plan_of
+from latticework.stitch.images import plan_of
 from latticework.stitch.seams import level_tiles
 from tests.viz.test_notebook_reprs import harmless
 

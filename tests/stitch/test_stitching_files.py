@@ -12,7 +12,7 @@ import tifffile
 import latticework as lw
 from latticework.errors import ProjectExistsError, StoreError
 from latticework.stitch import stitching
-from latticework.stitch.block_units import in_the_making
+from latticework.stitch.images import in_the_making
 from latticework.stitch.pipeline import MEASURING, kept_picture
 from latticework.stitch.report_files import Mark, tables_of
 from tests.stitch.test_report import words_of

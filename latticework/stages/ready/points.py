@@ -17,13 +17,14 @@ Nothing has a size of its own: lengths are measured in the distance between neig
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from latticework.errors import StageError
+from latticework.stages.ready.labelled import SPATIAL
 from latticework.stages.ready.point_chance import BY_LUCK, by_luck, sure_of
 from latticework.stages.ready.point_shifts import likely_shifts, spacing_of
 
@@ -110,7 +111,7 @@ class Matches:
             "residual_95_px": float(np.percentile(self.residual_px, 95)) if there else float("nan"),
         }
 
-    def table(self, first: Points, second: Points, dims: str = "zyx") -> "pd.DataFrame":
+    def table(self, first: Any, second: Any, dims: str = "zyx") -> "pd.DataFrame":
         """The partners as a table, one row for each.
 
         Parameters
@@ -127,12 +128,16 @@ class Matches:
         """
         import pandas as pd
 
-        axes = dims[len(dims) - np.asarray(first).shape[1] :]
-        columns = {}
-        for k, axis in enumerate(axes):
-            columns[f"first_{axis}_px"] = np.asarray(first, "f8")[self.first, k]
-        for k, axis in enumerate(axes):
-            columns[f"second_{axis}_px"] = np.asarray(second, "f8")[self.second, k]
+        sets = {
+            "first": _positions(first).astype("f8")[self.first],
+            "second": _positions(second).astype("f8")[self.second],
+        }
+        axes = dims[len(dims) - sets["first"].shape[1] :]
+        columns = {
+            f"{name}_{axis}_px": points[:, k]
+            for name, points in sets.items()
+            for k, axis in enumerate(axes)
+        }
         columns["residual_px"], columns["quality"] = self.residual_px, self.quality
         return pd.DataFrame(columns)
 
@@ -148,8 +153,8 @@ class Matches:
 
 
 def match_points(
-    first: npt.ArrayLike,
-    second: npt.ArrayLike,
+    first: Any,
+    second: Any,
     *,
     offset: npt.ArrayLike | None = None,
     reach: npt.ArrayLike | None = None,
@@ -161,8 +166,9 @@ def match_points(
     Parameters
     ----------
     first, second
-        (points, axes), 2 or 3 axes, in pixels. The sets may be moved against each other by any
-        distance, turned by some degrees, and smoothly bent.
+        (points, axes), 2 or 3 axes, in pixels; or tables with columns ``(z) y x``, as
+        `latticework.stages.ready.spots.detect_spots` gives them. The sets may be moved against each
+        other by any distance, turned by some degrees, and smoothly bent.
     offset, reach
         What is expected to be added to a point of the first set to come to its partner, and how far
         it may be from that along each axis; anything if not given.
@@ -444,8 +450,19 @@ def smooth_at(points: Points, known: Points, moved: Points, *, around: int = ARO
     return np.asarray(found[:, 0])
 
 
-def _checked(points: npt.ArrayLike, name: str) -> Points:
-    array = np.asarray(points, dtype="f8")
+def _positions(points: Any) -> npt.NDArray[Any]:
+    """Positions as an array; of a table of spots, those of its columns z, y and x that it has."""
+    columns = set(getattr(points, "columns", ()))
+    if {"y", "x"} <= columns:
+        points = points[[axis for axis in SPATIAL if axis in columns]]
+    return np.asarray(points)
+
+
+def _checked(points: Any, name: str) -> Points:
+    array = _positions(points)
+    if array.dtype.kind not in "iuf":
+        raise StageError(f"the {name} points have to be numbers, not {array.dtype}")
+    array = array.astype("f8")
     if array.ndim != 2 or array.shape[1] not in (2, 3) or not np.isfinite(array).all():
         raise StageError(
             f"the {name} points have to be finite numbers of shape (points, 2) or (points, 3), but "
