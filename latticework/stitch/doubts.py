@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticework.stitch.loops import in_no_loop
+from latticework.lattice.loops import in_no_loop
 from latticework.stitch.stage_model import APART
 
 if TYPE_CHECKING:

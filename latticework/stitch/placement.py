@@ -8,11 +8,11 @@ import numpy as np
 
 from latticework.errors import LatticeError
 from latticework.lattice.lattice import Lattice
+from latticework.lattice.loops import in_no_loop
 from latticework.stitch.bent_tiles import Bent, bend
 from latticework.stitch.corrections import anchors_of, whole_links
 from latticework.stitch.doubts import BY_HAND, CONTRADICTS, Doubts, by_hand, contradicting
 from latticework.stitch.expected_places import expected_places
-from latticework.stitch.loops import in_no_loop
 from latticework.stitch.solving import Solution, join, solve
 from latticework.stitch.tiles import NO_OVERLAP, Places, places_of
 from latticework.stitch.warps import Warp

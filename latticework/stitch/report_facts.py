@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticework.lattice.lattice import Lattice
-from latticework.stitch.loops import in_no_loop
+from latticework.lattice.loops import in_no_loop
 from latticework.stitch.placement import Placement
 from latticework.stitch.tiles import NO_OVERLAP, Places, places_of
 from latticework.viz.words import plain

@@ -20,8 +20,9 @@ def links_section(found: Findings) -> str:
         return page.section("links", "Map of links", "A single tile has no neighbours.")
     caption = (
         "Each tile where it was found. Links between neighbours are green where they agree with "
-        "all others and red where they agree least; crosses were not trusted. Look for red, for "
-        "tiles with crosses on all sides, and for arrows that point elsewhere than those around."
+        "all others and red where they agree least, grey where no loop could check them; crosses "
+        "were not trusted. Look for red, for tiles with crosses on all sides, and for arrows that "
+        "point elsewhere than those around."
     )
 
     def draw(theme: Theme) -> object:

@@ -9,9 +9,8 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,20 +21,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from latticework.errors import LatticeError
-from latticework.lattice import Lattice
+from latticework.lattice.loops import in_no_loop
 from latticework.lattice.places import extents_um
 from latticework.lattice.states import State
 from latticework.viz.figure import INK, Picture, arranged, round_number, saved
-from latticework.viz.planes import plane_numbers, planes_present
+from latticework.viz.placed import MOST_PLANES, Placed, Plane, finite, planes_of
 from latticework.viz.states import Theme, state_colours
 from latticework.viz.words import plural
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Colour = Literal["residual", "correlation"]
-MOST_PLANES = 6
-"""Planes that are drawn."""
 MOST_TILES = 20_000
 """Tiles of a plane that are drawn one by one; of more than that, how many links are not trusted."""
 MOST_NUMBERS, MOST_ARROWS = 150, 2500
@@ -47,44 +41,10 @@ SMALL = 14.0
 instead of links between them."""
 ARROW = 0.35
 """Share of a tile that the arrow of a typical tile is long."""
+LEAST_Z_PX = 0.05
+"""How far a tile has moved along z where it is told how far all have."""
 WIDTH, NARROWEST, HIGHEST = 10.4, 8.4, 7.0
 """Inches."""
-
-
-class Placed(Protocol):
-    """Tiles that were placed by links: a `latticework.stitch.Placement`, or tables of a project."""
-
-    @property
-    def lattice(self) -> Lattice:
-        """The lattice with the positions that were found."""
-        ...
-
-    @property
-    def tiles(self) -> "pd.DataFrame":
-        """By tile ``tile`` or ``id``, ``placed_by``, and ``moved_x_px`` by dim."""
-        ...
-
-    @property
-    def links(self) -> "pd.DataFrame":
-        """``first``, ``second``, ``axis``, ``trusted``, ``residual_px``, ``correlation``."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Plane:
-    """Tiles and links that are drawn in one panel."""
-
-    title: str
-    rows: np.ndarray
-    """Of the lattice."""
-    links: np.ndarray
-    """Rows of the table whose first tile lies here."""
-
-
-def finite(values: Any) -> np.ndarray:
-    """Numbers with 0 in place of what is none."""
-    found: np.ndarray = np.nan_to_num(np.asarray(values, "f8"), nan=0.0, posinf=0.0, neginf=0.0)
-    return found
 
 
 def scale_of(name: str, theme: Theme) -> LinearSegmentedColormap:
@@ -123,6 +83,9 @@ class PlacementMap:
             lattice.rows_of(links[end].to_numpy(np.int64)) if len(links) else np.zeros(0, int)
             for end in ("first", "second")
         ]
+        self.checked = np.zeros(len(links), bool)
+        alone = in_no_loop(len(lattice), *(end[self.trusted] for end in self.ends))
+        self.checked[self.trusted] = ~alone if colour == "residual" else True
         self.values = finite(links["residual_px" if colour == "residual" else "correlation"])
         of = self.values[self.trusted]
         top = float(np.percentile(of, 99)) if len(of) else 1.0
@@ -134,6 +97,7 @@ class PlacementMap:
             beyond.at(self.worst, end[self.trusted], of)
         self.small = False
         self.ink = INK[theme]
+        self.grey = to_rgba(self.ink, 0.45)
         self._moves()
 
     def _moves(self) -> None:
@@ -147,6 +111,9 @@ class PlacementMap:
             self.moved[rows, k] = pixels * lattice.pixel_size_um[dim]
         self.alone = np.ones(len(lattice), bool)
         self.alone[rows] = ~tiles["placed_by"].isin(["links", "anchor"]).to_numpy()
+        self.along_z = np.zeros(len(lattice))
+        if "moved_z_px" in tiles:
+            self.along_z[rows] = tiles["moved_z_px"].to_numpy("f8")
         self.bad = np.isin(lattice.ids, np.fromiter(lattice.problems, dtype=np.int64))
         typical = float(np.percentile(np.linalg.norm(self.moved, axis=1), 90))
         room = ARROW * float(np.median(self.size.min(axis=1)))
@@ -255,35 +222,40 @@ class PlacementMap:
     def _links(self, axes: Axes, links: np.ndarray, tile: float) -> None:
         """Lines across the overlaps; dots where the second tile lies in another plane."""
         thick = float(np.clip(0.07 * tile, 0.8, 4.5))
-        flat, trusted = self.flat[links], self.trusted[links]
-        for good in (False, True):
-            of = links[flat & (trusted == good)]
-            a, b = (self.centre[end[of]][:, ::-1] for end in self.ends)
-            parts = np.stack([a + 0.3 * (b - a), a + 0.7 * (b - a)], axis=1)
-            if good:
-                lines = LineCollection(
-                    list(parts), linewidths=thick, capstyle="round", cmap=self.scale, norm=self.norm
-                )
-                lines.set_array(self.values[of])
-            else:
-                lines = LineCollection(
-                    list(parts),
-                    linewidths=0.45 * thick,
-                    colors=to_rgba(self.ink, 0.6),
-                    linestyles="dotted",
-                )
-                self._crosses(axes, (a + b) / 2, thick)
-            axes.add_collection(lines)
-        for good in (False, True):
-            of = links[~flat & (trusted == good)]
-            at = (self.near + (0.27, 0.73) * self.size)[self.ends[0][of]][:, ::-1]
-            if good:
-                axes.scatter(
-                    at[:, 0], at[:, 1], s=(1.7 * thick) ** 2, c=self.values[of], cmap=self.scale,
-                    norm=self.norm, linewidths=0, zorder=3,
-                )  # fmt: skip
-            else:
-                self._crosses(axes, at, thick)
+        for flat in (True, False):
+            draw = self._lines if flat else self._dots
+            of = links[self.flat[links] == flat]
+            lost = of[~self.trusted[of]]
+            draw(axes, lost, thick, "lost")
+            draw(axes, of[self.trusted[of] & ~self.checked[of]], thick, "alone")
+            draw(axes, of[self.checked[of]], thick, "checked")
+
+    def _lines(self, axes: Axes, links: np.ndarray, thick: float, kind: str) -> None:
+        a, b = (self.centre[end[links]][:, ::-1] for end in self.ends)
+        parts = list(np.stack([a + 0.3 * (b - a), a + 0.7 * (b - a)], axis=1))
+        if kind == "checked":
+            lines = LineCollection(
+                parts, linewidths=thick, capstyle="round", cmap=self.scale, norm=self.norm
+            )
+            lines.set_array(self.values[links])
+        elif kind == "alone":
+            lines = LineCollection(parts, linewidths=thick, capstyle="round", colors=self.grey)
+        else:
+            dim = to_rgba(self.ink, 0.6)
+            lines = LineCollection(parts, linewidths=0.45 * thick, colors=dim, linestyles="dotted")
+            self._crosses(axes, (a + b) / 2, thick)
+        axes.add_collection(lines)
+
+    def _dots(self, axes: Axes, links: np.ndarray, thick: float, kind: str) -> None:
+        rows = self.ends[0][links]
+        at = (self.near[rows] + (0.27, 0.73) * self.size[rows])[:, ::-1]
+        if kind == "lost":
+            self._crosses(axes, at, thick)
+            return
+        look: dict[str, Any] = {"color": self.grey}
+        if kind == "checked":
+            look = {"c": self.values[links], "cmap": self.scale, "norm": self.norm}
+        axes.scatter(at[:, 0], at[:, 1], s=(1.7 * thick) ** 2, linewidths=0, zorder=3, **look)
 
     def _crosses(self, axes: Axes, at: np.ndarray, thick: float) -> None:
         axes.plot(
@@ -303,16 +275,31 @@ class PlacementMap:
         )  # fmt: skip
 
     def _numbers(self, axes: Axes, rows: np.ndarray, tile: float) -> None:
+        """Ids of tiles, and how far each moved along z, which no arrow shows."""
         size = min(8.0, 0.2 * tile)
         if len(rows) > MOST_NUMBERS or size < 4.5:
             return
         ids = self.placement.lattice.ids[rows].tolist()
-        at = self.near[rows] + self.size[rows] * (0.27, 0.27)
-        for id, (y, x) in zip(ids, at.tolist(), strict=True):
-            axes.text(
-                x, y, str(id), size=size, color=to_rgba(self.ink, 0.75), ha="center",
-                va="center", clip_on=True,
-            )  # fmt: skip
+        look: dict[str, Any] = {
+            "color": to_rgba(self.ink, 0.75),
+            "ha": "center",
+            "va": "center",
+            "clip_on": True,
+        }
+        for share, texts in (((0.27, 0.27), map(str, ids)), ((0.73, 0.27), self._z_words(rows))):
+            at = self.near[rows] + self.size[rows] * share
+            for text, (y, x) in zip(texts, at.tolist(), strict=True):
+                axes.text(x, y, text, size=size, **look)
+
+    @property
+    def _z_told(self) -> bool:
+        """Whether any tile moved along z."""
+        return bool(np.abs(self.along_z).max(initial=0.0) >= LEAST_Z_PX)
+
+    def _z_words(self, rows: np.ndarray) -> list[str]:
+        if not self._z_told:
+            return [""] * len(rows)
+        return [f"z {moved:+.1f}" for moved in self.along_z[rows].tolist()]
 
     def _density(self, axes: Axes, plane: Plane) -> None:
         """Share of links that are not trusted, where there are too many to draw."""
@@ -362,8 +349,10 @@ class PlacementMap:
         marks: list[Any] = []
         if self.small:
             marks.append(Patch(color=self.scale(0.0), label="tile, by its worst trusted link"))
-        elif self.trusted.any():
+        elif self.checked.any():
             marks.append(line("trusted link", color=self.scale(0.0), lw=3))
+        if (self.trusted & ~self.checked).any() and not self.small:
+            marks.append(line("trusted, in no loop that could check it", color=self.grey, lw=3))
         if not self.trusted.all():
             marks.append(
                 line("link not trusted", color=self.ink, lw=1, ls="dotted", marker="x", ms=5)
@@ -378,6 +367,8 @@ class PlacementMap:
                 line(f"moved from the nominal place, × {times}", color=blue(self.theme), lw=0,
                      marker=r"$\rightarrow$", ms=10)
             )  # fmt: skip
+        if self._z_told and not self.small:
+            marks.append(line("moved along z, in pixels", color=self.ink, lw=0, marker="$z$", ms=6))
         if (self.alone & ~self.bad).any():
             colour = state_colours[State.BLOCKED].on(self.theme)
             marks.append(Patch(color=to_rgba(colour, 0.45), label="tile placed by the stage alone"))
@@ -392,29 +383,6 @@ def blue(theme: Theme) -> str:
     return "#2f6ea8" if theme == "light" else "#7ab0e5"
 
 
-def planes_of(placement: Placed, most: int = MOST_PLANES) -> tuple[list[Plane], int]:
-    """The planes with most to look at, in order, and how many are left out."""
-    lattice, links = placement.lattice, placement.links
-    numbers, titles = plane_numbers(lattice)
-    first = lattice.rows_of(links["first"].to_numpy(np.int64)) if len(links) else np.zeros(0, int)
-    present = planes_present(numbers)
-    doubt = np.bincount(
-        np.searchsorted(present, numbers[first]),
-        weights=~links["trusted"].to_numpy(bool) + 1e-3 * finite(links["residual_px"]),
-        minlength=len(present),
-    )
-    keep = np.sort(np.argsort(-doubt, kind="stable")[: max(1, most)])
-    found = [
-        Plane(
-            titles(int(present[k])),
-            np.flatnonzero(numbers == present[k]),
-            np.flatnonzero(numbers[first] == present[k]),
-        )
-        for k in keep
-    ]
-    return found, len(present) - len(keep)
-
-
 def plot_links(
     placement: Placed,
     *,
@@ -426,9 +394,10 @@ def plot_links(
     """Tiles where they were found, with the links between them; y downwards as in images.
 
     Trusted links are drawn in the colour of what they leave unfulfilled (or of their correlation),
-    the others dotted with a cross. Links to the next plane are dots in the corner of the first
-    tile. Arrows point from the nominal position, and are drawn larger than they are: the legend
-    says how much.
+    in grey where they are in no loop, so that nothing could be left; the others dotted with a
+    cross. Links to the next plane are dots in the corner of the first tile. Numbers are ids, and
+    how many pixels a tile moved along z. Arrows point from the nominal position, and are drawn
+    larger than they are: the legend says how much.
 
     Parameters
     ----------
@@ -462,4 +431,4 @@ def plot_links(
     return figure
 
 
-__all__ = ["Colour", "Placed", "PlacementMap", "Plane", "finite", "plot_links", "scale_of"]
+__all__ = ["Colour", "PlacementMap", "plot_links", "scale_of"]

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from latticework.project.project import Project
-    from latticework.viz.links_map import Colour, Placed
+    from latticework.viz.links_map import Colour
+    from latticework.viz.placed import Placed
 
 LINKS = "links"
 """Stage of a stitching that says how tiles lie to each other."""
@@ -125,7 +126,7 @@ def _previews() -> Callable[..., Any]:
 
 @dataclass(frozen=True, slots=True)
 class PlacedTiles:
-    """What the tables of a project say of where its tiles lie; see `links_map.Placed`."""
+    """What the tables of a project say of where its tiles lie; see `placed.Placed`."""
 
     lattice: Lattice
     """With the positions that were found."""

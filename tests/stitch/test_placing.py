@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import latticework as lw
 from latticework.errors import LatticeError
 from latticework.lattice import Lattice
+from latticework.lattice.loops import in_no_loop
 from latticework.stitch import place, register
-from latticework.stitch.loops import in_no_loop
 from latticework.stitch.solving import solve
 from tests.stitch.scenes import lattice_of
 

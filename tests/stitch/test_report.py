@@ -440,10 +440,30 @@ def test_a_map_tells_links_that_are_not_trusted_from_those_that_are():
     )
     found = made_up(lattice, wrong=0.3)
     axes = plot_placement(found.placement, theme="dark").axes[0]
-    dotted, trusted = (len(of.get_segments()) for of in axes.collections if "Line" in repr(of))
+    dotted, alone, looped = lines_in(axes)
     crosses = [line for line in axes.lines if line.get_marker() == "x"]
-    assert (dotted, trusted) == ((~found.trusted).sum(), found.n_trusted)
+    assert dotted == (~found.trusted).sum()
+    assert (alone, looped) == ((found.trusted & ~found.looped).sum(), found.looped.sum())
     assert sum(len(line.get_xdata()) for line in crosses) == dotted
+
+
+def lines_in(axes):
+    """Links that are drawn: not trusted, in no loop, and in a loop."""
+    return [len(of.get_segments()) for of in axes.collections if "Line" in repr(of)]
+
+
+def test_a_map_tells_links_that_no_loop_checks_and_moves_along_z():
+    lattice = lw.Lattice.from_grid(
+        {"y": 1, "x": 3}, tile_shape={"z": 9, "y": 64, "x": 64}, dtype="u2", overlap={"x": 9}
+    )
+    figure = plot_placement(made_up(lattice).placement)
+    assert lines_in(figure.axes[0]) == [0, 2, 0]
+    (legend,) = figure.legends
+    words = [text.get_text() for text in legend.get_texts()]
+    assert "trusted, in no loop that could check it" in words
+    assert "moved along z, in pixels" in words
+    told = [text.get_text() for text in figure.axes[0].texts]
+    assert sum(text.startswith("z ") for text in told) == 3
 
 
 # ------------------------------------------------------------------ files
