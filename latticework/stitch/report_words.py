@@ -116,7 +116,16 @@ def warnings(found: Findings) -> list[str]:
 
 def remarks(found: Findings) -> list[str]:
     """What is good to know besides, and no cause for concern; plain text."""
-    return [*_contradictions(found), *_assumed(found)]
+    return [*_holes(found), *_contradictions(found), *_assumed(found)]
+
+
+def _holes(found: Findings) -> list[str]:
+    lattice = found.nominal
+    n = math.prod(lattice.shape) - len(lattice)
+    if not n:
+        return []
+    grid = " x ".join(str(size) for size in lattice.shape if size > 1)
+    return [f"{plural(n, 'place')} of the grid of {grid} {'has' if n == 1 else 'have'} no tile."]
 
 
 def _unreadable(found: Findings) -> list[str]:

@@ -283,6 +283,15 @@ def test_a_single_tile_has_a_report():
     assert "A single tile" in words_of(text_of(found))
 
 
+def test_places_of_the_grid_without_a_tile_are_told():
+    lattice = lw.Lattice.from_grid(
+        {"y": 3, "x": 4}, tile_shape={"y": 64, "x": 64}, dtype="u2", overlap={"y": 9, "x": 9}
+    )
+    assert not any("no tile" in note for note in remarks(made_up(lattice)))
+    found = made_up(lattice.take([0, 1, 2, 3, 4, 5, 7, 8, 9, 11]))
+    assert "2 places of the grid of 3 x 4 have no tile." in remarks(found)
+
+
 def test_planes_and_channels_are_shown_plane_by_plane(tmp_path):
     lattice = simulated(
         {"z": 2, "y": 1, "x": 2}, z=12, size=48, overlap={"z": 0.4, "y": 0.2, "x": 0.2},
