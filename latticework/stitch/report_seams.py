@@ -93,18 +93,21 @@ def chosen_links(found: Findings) -> list[tuple[str, int]]:
         if row is not None:
             chosen.append((kind, row))
 
+    correlation = np.nan_to_num(links["correlation"].to_numpy("f8"), nan=-1.0)
     good = np.flatnonzero(found.trusted)
     if len(good):
-        by_residual = good[np.argsort(-found.residuals[good], kind="stable")]
+        looped, alone = (np.flatnonzero(found.trusted & of) for of in (found.looped, ~found.looped))
+        by_residual = looped[np.argsort(-found.residuals[looped], kind="stable")]
         add("largest residual", by_residual)
         add("median residual", by_residual[len(by_residual) // 2 :])
-        add("smallest residual", by_residual[::-1])
+        add("in no loop, least alike", alone[np.argsort(correlation[alone], kind="stable")])
+        if not len(alone):
+            add("smallest residual", by_residual[::-1])
         moved = np.sum(
             [(links[f"offset_{d}_px"] - links[f"nominal_{d}_px"]) ** 2 for d in found.dims], axis=0
         )
         add("moved most", good[np.argsort(-moved[good], kind="stable")])
     doubtful = np.flatnonzero(~found.trusted & (links["why"] != NO_OVERLAP).to_numpy())
-    correlation = np.nan_to_num(links["correlation"].to_numpy("f8"), nan=-1.0)
     by_correlation = doubtful[np.argsort(-correlation[doubtful], kind="stable")]
     out = links["why"].to_numpy(str)[by_correlation] == "contradicts its loops"
     add("contradicts its loops", by_correlation[out])

@@ -422,9 +422,20 @@ def test_the_seams_that_are_shown_are_the_telling_ones(plain):
     chosen = dict(chosen_links(found))
     good = found.residuals[found.trusted]
     assert found.residuals[chosen["largest residual"]] == good.max()
-    assert found.residuals[chosen["smallest residual"]] <= np.median(good)
+    lone = np.flatnonzero(found.trusted & ~found.looped)
+    if len(lone):
+        assert chosen["in no loop, least alike"] in lone
+    else:
+        assert found.residuals[chosen["smallest residual"]] <= np.median(good)
     assert chosen["not trusted, most alike"] == 2
     assert len(set(chosen.values())) == len(chosen)
+
+
+def test_links_that_no_loop_checks_have_a_seam_to_look_at():
+    lattice = simulated({"y": 1, "x": 4}, size=48, seed=5)
+    found = made_up(lattice, wrong=0.0)
+    found.links["correlation"] = [0.9, 0.3, 0.8]
+    assert dict(chosen_links(found))["in no loop, least alike"] == 1
 
 
 def test_before_and_after_show_the_same_place(tmp_path):
