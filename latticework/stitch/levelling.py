@@ -18,8 +18,8 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from latticework.lattice.lattice import Lattice
-from latticework.stitch.patches import Line, common_count, line_of, patch_means
-from latticework.stitch.shared_views import aligned, common_boxes, slabs
+from latticework.stitch.patches import Line, common_count, line_of
+from latticework.stitch.shared_views import common_boxes, shared_patches
 from latticework.stitch.tiles import pairs_of, places_of, read_tile
 
 LEAST_PAIRS = 6
@@ -148,15 +148,9 @@ def each_overlap(
         boxes = common_boxes(positions[a], shapes[a], positions[b], shapes[b])
         if not boxes[0].size:
             return (0.0,) * count
-        first, second = read_tile(lattice, a, channel), read_tile(lattice, b, channel)
-        parts = [
-            [
-                patch_means(view)
-                for view in aligned(first(one), second(other), beyond[b] - beyond[a])
-            ]
-            for one, other in slabs(*boxes)
-        ]
-        return compare(*map(np.concatenate, zip(*parts, strict=True)))
+        readers = [read_tile(lattice, row, channel) for row in (a, b)]
+        [means] = shared_patches(readers, boxes, beyond[b] - beyond[a])
+        return compare(means[0], means[1])
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         found = list(pool.map(look, pairs.tolist()))

@@ -6,7 +6,7 @@ overlaps of trusted links count: of the others nobody knows that they show the s
 such faults, or too few tiles to tell, are left as they are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,10 +25,9 @@ from latticework.stitch.patches import (
     common_count,
     line_of,
     lit_in_both,
-    patch_means,
 )
-from latticework.stitch.shared_views import aligned, common_boxes, slabs
-from latticework.stitch.tiles import channel_box
+from latticework.stitch.shared_views import as_it_is, common_boxes, shared_patches
+from latticework.stitch.tiles import of_channel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,9 +112,9 @@ def measure_seams(
         if shared is None:
             continue
         *boxes, beyond = shared
-        fraction = [beyond.get(dim, 0.0) for dim in tile.dims]
-        readers = others.own, partial(others.read, key)
-        plain, flat = _patches(readers, boxes, fraction, even, (tile.dims, channel))
+        own, beside = others.own, partial(others.read, key)
+        readers = [of_channel(tile.dims, channel, read) for read in (own, beside)]
+        plain, flat = shared_patches(readers, boxes, beyond, changed=(as_it_is, even))
         row: dict[str, Any] = {"first": tile.id, "second": other.id, "axis": key.removeprefix("+")}
         row |= _difference(plain, offset, "")
         rows.append(row | _difference(flat, offset, "even_"))
@@ -140,7 +139,7 @@ MEASURES = (
 
 def _shared(
     tile: Tile, other: Tile, known: "pd.DataFrame", axes: Sequence[str]
-) -> tuple[Box, Box, dict[str, float]] | None:
+) -> tuple[Box, Box, np.ndarray] | None:
     """What two tiles both show, in whole pixels of each, and how much further the second is."""
     shapes = [[of.shape[of.dims.index(axis)] for axis in axes] for of in (tile, other)]
     at = [[known[f"position_{axis}_um"][of.id] for axis in axes] for of in (tile, other)]
@@ -149,44 +148,7 @@ def _shared(
     boxes = common_boxes(np.zeros_like(offset), np.array(shapes[0]), offset, np.array(shapes[1]))
     if not boxes[0].size:
         return None
-    return *boxes, dict(zip(axes, (apart - offset).tolist(), strict=True))
-
-
-def _patches(
-    readers: Sequence[Callable[[Box], Any]],
-    boxes: Sequence[Box],
-    fraction: Sequence[float],
-    even: Even,
-    of: tuple[Sequence[str], int],
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Means of the patches that two tiles both show, in either; and the same with even light.
-
-    Parameters
-    ----------
-    readers, boxes
-        Of the two tiles.
-    fraction
-        How much further the second lies, along the tile's dims.
-    even
-        What makes light even.
-    of
-        The tile's dims, and the number of the channel.
-    """
-    plain: list[list[np.ndarray]] = []
-    flat: list[list[np.ndarray]] = []
-    for pair in slabs(*boxes):
-        whole = [channel_box(of[0], box, of[1]) for box in pair]
-        pixels = [np.asarray(read(box)) for read, box in zip(readers, whole, strict=True)]
-        lit = [even(part, box) for part, box in zip(pixels, whole, strict=True)]
-        for views, means in ((pixels, plain), (lit, flat)):
-            moved = aligned(views[0], views[1], fraction)
-            means.append([patch_means(view[0] if view.ndim == 4 else view) for view in moved])
-    return _joined(plain), _joined(flat)
-
-
-def _joined(parts: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
-    """Arrays of all parts on end, for either tile."""
-    return [np.concatenate(of_one) for of_one in zip(*parts, strict=True)]
+    return *boxes, np.asarray(apart - offset)
 
 
 def _difference(patches: Sequence[np.ndarray], dark: float, kind: str) -> dict[str, float]:

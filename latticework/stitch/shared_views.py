@@ -7,18 +7,24 @@
               └───────┴───────┴───────┘
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from latticework.lattice.geometry import Box
-from latticework.stitch.patches import PATCH_PX
+from latticework.stitch.patches import PATCH_PX, patch_means
 
 LEAST_FRACTION = 0.01
 """Pixels by which views are moved at least."""
 MOST_PIXELS = 8_000_000
 """Pixels of an overlap that are looked at at once, more or less."""
+
+
+def as_it_is(pixels: np.ndarray, _box: Box) -> np.ndarray:
+    """The pixels of a box of a tile, unchanged."""
+    return pixels
 
 
 def slabs(first: Box, second: Box, *, most: int = MOST_PIXELS) -> list[tuple[Box, Box]]:
@@ -100,8 +106,48 @@ def aligned(
     return _moved(first, -half), _moved(second, half)
 
 
+def shared_patches(
+    readers: Sequence[Callable[[Box], Any]],
+    boxes: Sequence[Box],
+    fraction: Sequence[float] | np.ndarray,
+    *,
+    changed: Sequence[Callable[[np.ndarray, Box], np.ndarray]] = (as_it_is,),
+) -> list[list[np.ndarray]]:
+    """Means of the patches that two tiles both show, read once, a part at a time.
+
+    Parameters
+    ----------
+    readers, boxes
+        Of the two tiles: what reads a box of its pixels, and which of them both show.
+    fraction
+        How far the second lies beyond that; see `aligned`.
+    changed
+        What is done to the pixels of a box of a tile before they are compared, in several ways.
+
+    Returns
+    -------
+    list of list of numpy.ndarray
+        For each of these ways, the means in the first tile and in the second.
+
+    Examples
+    --------
+    >>> tile, box = np.arange(256.0).reshape(16, 16), Box((0, 0), (16, 8))
+    >>> read = lambda box: tile[box.slices]
+    >>> [[first, second]] = shared_patches([read, read], [box, box.shift((0, 8))], (0.0, 0.0))
+    >>> first.tolist(), second.tolist()
+    ([59.5, 187.5], [67.5, 195.5])
+    """
+    found: list[list[list[np.ndarray]]] = [[] for _ in changed]
+    for pair in slabs(boxes[0], boxes[1]):
+        pixels = [np.asarray(read(box)) for read, box in zip(readers, pair, strict=True)]
+        for means, change in zip(found, changed, strict=True):
+            views = [change(part, box) for part, box in zip(pixels, pair, strict=True)]
+            means.append([patch_means(view) for view in aligned(views[0], views[1], fraction)])
+    return [[np.concatenate(of_one) for of_one in zip(*means, strict=True)] for means in found]
+
+
 def _moved(view: np.ndarray, by: np.ndarray) -> np.ndarray:
     return np.asarray(ndimage.shift(np.asarray(view, np.float32), by, order=1, mode="nearest"))
 
 
-__all__ = ["aligned", "common_boxes", "slabs"]
+__all__ = ["aligned", "as_it_is", "common_boxes", "shared_patches", "slabs"]
