@@ -18,7 +18,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from latticework.lattice.lattice import Lattice
-from latticework.stitch.patches import Line, common_count, line_of
+from latticework.stitch.patches import LARGEST, Line, common_count, line_of
 from latticework.stitch.shared_views import common_boxes, shared_patches
 from latticework.stitch.tiles import pairs_of, places_of, read_tile
 
@@ -71,6 +71,7 @@ def estimate_gains(
     """
     look = partial(lines_of_overlaps, lattice, channel=channel, threads=threads)
     pairs, axes, lines = look(dark)
+    say_unknown(lattice, pairs, lines)
     if dark is None:
         dark = _dark_of(lines)
         through = look(dark or 0.0)[2]
@@ -92,6 +93,18 @@ def lines_of_overlaps(
     """The pairs, their axes, and the fields of `Line` of each."""
     compare = partial(line_of, dark=dark)
     return each_overlap(lattice, compare, len(Line._fields), channel=channel, threads=threads)
+
+
+def say_unknown(lattice: Lattice, pairs: np.ndarray, lines: np.ndarray) -> None:
+    """Log which overlaps have no pixels that can be compared, as `lines_of_overlaps` has them."""
+    unknown = np.flatnonzero(np.isnan(lines[2]))
+    if len(unknown):
+        first, second = lattice.names[pairs[unknown[0]]]
+        log.warning(
+            "%d of %d overlaps cannot be compared, as that of %s and %s: their pixels are no "
+            "numbers, or beyond what 32 bits hold (%.0e)",
+            *(len(unknown), len(pairs), first, second, LARGEST),
+        )
 
 
 def _dark_of(lines: np.ndarray) -> float | None:
@@ -253,5 +266,6 @@ __all__ = [
     "gains_of",
     "in_common",
     "lines_of_overlaps",
+    "say_unknown",
     "solve_differences",
 ]

@@ -15,6 +15,8 @@ import numpy as np
 
 PATCH_PX = 8
 """Edge of the patches that are compared."""
+LARGEST = float(np.finfo("f4").max)
+"""Counts beyond this cannot be compared: that is what 32 bits hold, in which light is corrected."""
 LEAST_PATCHES = 12
 """Patches from which an overlap tells something."""
 FAINT = 0.25
@@ -58,7 +60,7 @@ class Line(NamedTuple):
     trust: float
     """What the slope counts: the inverse of its variance; 0 if it is not known."""
     first: float
-    """Usual counts of the first view."""
+    """Usual counts of the first view; NaN if there is none that can be compared."""
     second: float
     """Usual counts of the second view."""
     weight: float
@@ -72,13 +74,19 @@ class Line(NamedTuple):
 
 
 def patch_means(image: np.ndarray) -> np.ndarray:
-    """Mean brightness of patches."""
+    """Mean brightness of patches; NaN of those that cannot be compared.
+
+    Examples
+    --------
+    >>> patch_means(np.array([[3.0, 5.0]])), patch_means(np.array([[3.0, 1e300]]))
+    (array([4.]), array([nan]))
+    """
     sides = [min(PATCH_PX, n) for n in image.shape]
     cut = image[tuple(slice(0, n // s * s) for n, s in zip(image.shape, sides, strict=True))]
     shape = [part for n, s in zip(cut.shape, sides, strict=True) for part in (n // s, s)]
-    return np.asarray(
-        cut.reshape(shape).mean(axis=tuple(range(1, 2 * image.ndim, 2)), dtype="f8")
-    ).ravel()
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = cut.reshape(shape).mean(axis=tuple(range(1, 2 * image.ndim, 2)), dtype="f8")
+    return np.where(np.abs(means) <= LARGEST, means, np.nan).ravel()
 
 
 def lit_in_both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -136,7 +144,8 @@ def line_of(a: np.ndarray, b: np.ndarray, dark: float | None = None) -> Line:
     ok = np.isfinite(a) & np.isfinite(b)
     a, b = a[ok], b[ok]
     if len(a) < LEAST_PATCHES:
-        return Line(0.0, 0.0, 0.0, 0.0, 0.0)
+        usual = 0.0 if len(a) or not len(ok) else np.nan
+        return Line(0.0, 0.0, usual, usual, 0.0)
     slope, at, chosen = _first_guess(a, b, dark)
     for _ in range(ROUNDS):
         rest = (b - at[1] - slope * (a - at[0])) / np.sqrt(1 + slope**2)

@@ -147,7 +147,9 @@ def shared_patches(
 
 
 def _moved(view: np.ndarray, by: np.ndarray) -> np.ndarray:
-    return np.asarray(ndimage.shift(np.asarray(view, np.float32), by, order=1, mode="nearest"))
+    with np.errstate(over="ignore"):  # what is beyond 32 bits cannot be compared
+        pixels = np.asarray(view, np.float32)
+    return np.asarray(ndimage.shift(pixels, by, order=1, mode="nearest"))
 
 
 __all__ = ["aligned", "as_it_is", "common_boxes", "shared_patches", "slabs"]

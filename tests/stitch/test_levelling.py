@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from latticework.stitch.levelling import estimate_gains, gains_of
+from latticework.stitch.levels import estimate_levels
 from latticework.stitch.patches import line_between
 from tests.stitch.acquisitions import lattice_of
 from tests.stitch.test_registering import cut, scene_of
@@ -59,6 +60,29 @@ def spots(cells, at, shape):
             away = (y + at[0] - cy) ** 2 + (x + at[1] - cx) ** 2
             scene += 600 * np.exp(-away / (2 * size**2))
     return scene
+
+
+@pytest.mark.parametrize("between", [0.0, 0.4])
+def test_counts_that_cannot_be_compared_tell_of_no_gain_and_that_is_said(caplog, between):
+    rng = np.random.default_rng(2)
+    tile = rng.uniform(1.0, 2.0, (64, 64))
+    places, nominal = (
+        [(0, 0), (0, 1), (0, 2)],
+        [(0, 40.0 * k + between * (k > 0)) for k in range(3)],
+    )
+    for huge in (1e160, 1e300, np.finfo("f8").max / 2):
+        lattice = lattice_of([tile, np.roll(tile, -40, 1), tile * huge], places, nominal)
+        for dark in (None, 0.0):
+            caplog.clear()
+            gains = estimate_gains(lattice, dark=dark)
+            assert np.abs(np.log(gains)).max() < 0.1
+            [said] = [record.getMessage() for record in caplog.records if record.levelno > 20]
+            assert said.startswith("1 of 2 overlaps cannot be compared, as that of y0_x1 and y0_x2")
+        levels = estimate_levels(lattice)
+        assert np.isfinite([levels.gains, levels.offsets]).all()
+    tile[30, 50] = 1e300  # a single pixel spoils its patch, and no other
+    one = lattice_of([tile, 1.2 * np.roll(tile, -40, 1)], places[:2], nominal[:2])
+    assert estimate_gains(one, dark=0.0)[0] == pytest.approx(np.sqrt(1.2), rel=0.02)
 
 
 def test_dark_overlaps_and_single_tiles_keep_their_gain():
