@@ -162,8 +162,8 @@ def each_overlap(
         if not boxes[0].size:
             return (0.0,) * count
         readers = [read_tile(lattice, row, channel) for row in (a, b)]
-        [means] = shared_patches(readers, boxes, beyond[b] - beyond[a])
-        return compare(means[0], means[1])
+        [shared] = shared_patches(readers, boxes, beyond[b] - beyond[a])
+        return compare(shared.first, shared.second)
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         found = list(pool.map(look, pairs.tolist()))

@@ -9,6 +9,7 @@ is brighter; where the lines of several pairs cross the diagonal is what all cou
            └────────── first
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,10 @@ ABOVE = 1.5
 """What tiles count without light is not more than so many times what they usually count."""
 
 
+FAR, BY_CHANCE = 3.0, 4.0
+"""Deviations from which on ratios are far off, and rows of patches differ not by chance."""
+
+
 class Line(NamedTuple):
     """The line that the patches of two views lie on; all 0 where too little is seen."""
 
@@ -65,6 +70,10 @@ class Line(NamedTuple):
     """Usual counts of the second view."""
     weight: float
     """What these two count."""
+
+    def beside(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """By how many counts the second view of patches is brighter than the line has it."""
+        return np.asarray(second - self.second - np.exp(self.slope) * (first - self.first))
 
     @property
     def cross(self) -> float:
@@ -87,6 +96,61 @@ def patch_means(image: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         means = cut.reshape(shape).mean(axis=tuple(range(1, 2 * image.ndim, 2)), dtype="f8")
     return np.where(np.abs(means) <= LARGEST, means, np.nan).ravel()
+
+
+def patch_places(shape: Sequence[int]) -> np.ndarray:
+    """Where the patches of an image lie, in patches, in the order of `patch_means`.
+
+    Examples
+    --------
+    >>> patch_places((16, 24)).tolist()
+    [[0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]]
+    """
+    return np.indices([n // min(PATCH_PX, n) for n in shape]).reshape(len(shape), -1)
+
+
+def unevenness(ratios: np.ndarray, places: np.ndarray) -> float:
+    """By how much ratios change along an axis, beyond what those beside each other do by chance.
+
+    Parameters
+    ----------
+    ratios
+        (patches,): logarithms of how much brighter the second view is.
+    places
+        (dims, patches): where they lie, as `patch_places` has it.
+
+    Returns
+    -------
+    float
+        Standard deviation along the axis of the largest; 0 if all may be chance.
+
+    Notes
+    -----
+    Variance between lines of patches and within them (Fisher, 1925), with those that are far off
+    moved nearer. Uneven light changes along or across an overlap, and so do stripes.
+
+    Examples
+    --------
+    >>> rng, places = np.random.default_rng(0), patch_places((320, 32))
+    >>> noise = rng.normal(0, 0.02, places.shape[1])
+    >>> unevenness(noise, places), round(unevenness(noise + 0.1 * (places[1] % 2), places), 2)
+    (0.0, 0.06)
+    """
+    middle = np.median(ratios)
+    spread = 1.4826 * np.median(np.abs(ratios - middle))
+    ratios = np.clip(ratios, middle - FAR * spread, middle + FAR * spread) - middle
+    most, total = 0.0, len(ratios)
+    for at in places:
+        _, line, n = np.unique(at, return_inverse=True, return_counts=True)
+        free = len(n) - 1
+        if not free or total <= len(n):
+            continue
+        means = np.bincount(line, ratios) / n
+        within = np.square(ratios - means[line]).sum() / (total - len(n))
+        between = (n * np.square(means - ratios.mean())).sum() / free
+        if between > (1 + BY_CHANCE * np.sqrt(2 / free)) * within:
+            most = max(most, (between - within) * free / (total - np.square(n).sum() / total))
+    return float(np.sqrt(most))
 
 
 def lit_in_both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -261,4 +325,13 @@ def common_count(
     return middle if spread < AGREED * max(usual - middle, least) else None
 
 
-__all__ = ["Line", "common_count", "line_between", "line_of", "lit_in_both", "patch_means"]
+__all__ = [
+    "Line",
+    "common_count",
+    "line_between",
+    "line_of",
+    "lit_in_both",
+    "patch_means",
+    "patch_places",
+    "unevenness",
+]

@@ -22,11 +22,13 @@ from latticework.stitch.light import Even
 from latticework.stitch.patches import (
     LEAST_PATCHES,
     LOW,
+    Line,
     common_count,
     line_of,
     lit_in_both,
+    unevenness,
 )
-from latticework.stitch.shared_views import as_it_is, common_boxes, shared_patches
+from latticework.stitch.shared_views import Shared, as_it_is, common_boxes, shared_patches
 from latticework.stitch.tiles import of_channel
 
 if TYPE_CHECKING:
@@ -92,10 +94,10 @@ def measure_seams(
         A row for each pair: ``first``, ``second``, ``axis``; of the patches that both show
         ``bright`` and ``other`` (median counts in the first and in the second), ``spread`` (robust
         deviation of the logarithm of their ratios), ``patches`` (how many are bright), ``apart``
-        (median size of that logarithm); of the line through all patches ``slope``, its relative
-        ``error``, and ``cross`` (the count that is the same in both); ``low`` and ``top``, what is
-        counted where it is dark, and where it is brightest; all also with even light, as
-        ``even_bright``.
+        (median size of that logarithm), ``uneven`` (by how much ratios change along an axis); of
+        the line through all patches ``slope``, its relative ``error``, and ``cross`` (the count
+        that is the same in both); ``low`` and ``top``, what is counted where it is dark, and where
+        it is brightest; all also with even light, as ``even_bright``.
     """
     import pandas as pd
 
@@ -129,6 +131,7 @@ MEASURES = (
     "spread",
     "patches",
     "apart",
+    "uneven",
     "slope",
     "error",
     "cross",
@@ -151,28 +154,37 @@ def _shared(
     return *boxes, np.asarray(apart - offset)
 
 
-def _difference(patches: Sequence[np.ndarray], dark: float, kind: str) -> dict[str, float]:
+def _difference(shared: Shared, dark: float, kind: str) -> dict[str, float]:
     """What patches of two tiles tell, by the names of `MEASURES`."""
-    a, b = patches
-    line = line_of(a, b)
-    known = np.isfinite(a) & np.isfinite(b)
-    a, b = a[known], b[known]
-    low, top = np.quantile(np.minimum(a, b), (LOW, TOP)) if len(a) else (np.nan, np.nan)
+    line = line_of(shared.first, shared.second)
+    known = np.isfinite(shared.first) & np.isfinite(shared.second)
+    shared = Shared(*(of[..., known] for of in shared))
+    least = np.minimum(shared.first, shared.second)
+    low, top = np.quantile(least, (LOW, TOP)) if len(least) else (np.nan, np.nan)
     told = (np.exp(line.slope), line.trust**-0.5, line.cross) if line.trust else (np.nan,) * 3
-    values = (*_bright(a, b, min(dark, low)), *told, low, top)
+    values = (*_bright(shared, min(dark, low), line), *told, low, top)
     return {f"{kind}{what}": float(value) for what, value in zip(MEASURES, values, strict=True)}
 
 
-def _bright(a: np.ndarray, b: np.ndarray, dark: float) -> tuple[float, float, float, int, float]:
-    """What patches count that are bright in both views, and how their ratios spread."""
-    lit = lit_in_both(a - dark, b - dark)
+def _bright(
+    shared: Shared, dark: float, line: Line
+) -> tuple[float, float, float, int, float, float]:
+    """What patches count that are bright in both views, and how their ratios spread.
+
+    How uneven these are is told beside the line, where there is one: what counts without light is
+    not known well, and ratios are others where it is darker.
+    """
+    lit = lit_in_both(shared.first - dark, shared.second - dark)
     if lit.sum() < LEAST_PATCHES:
-        return np.nan, np.nan, np.nan, 0, np.nan
-    a, b = a[lit], b[lit]
+        return np.nan, np.nan, np.nan, 0, np.nan, np.nan
+    a, b, places = (of[..., lit] for of in shared)
     ratios = np.log((b - dark) / (a - dark))
     middle = float(np.median(ratios))
     spread = 1.4826 * float(np.median(np.abs(ratios - middle)))
-    return float(np.median(a)), float(np.median(b)), spread, len(a), float(np.median(abs(ratios)))
+    apart = float(np.median(np.abs(ratios)))
+    beside = line.beside(a, b) / np.sqrt((a - dark) * (b - dark)) if line.trust else ratios
+    ends = float(np.median(a)), float(np.median(b))
+    return *ends, spread, len(a), apart, unevenness(beside, places)
 
 
 def level_tiles(

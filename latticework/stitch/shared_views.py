@@ -8,13 +8,13 @@
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 from latticework.lattice.geometry import Box
-from latticework.stitch.patches import PATCH_PX, patch_means
+from latticework.stitch.patches import PATCH_PX, patch_means, patch_places
 
 LEAST_FRACTION = 0.01
 """Pixels by which views are moved at least."""
@@ -106,13 +106,24 @@ def aligned(
     return _moved(first, -half), _moved(second, half)
 
 
+class Shared(NamedTuple):
+    """The patches that two tiles both show."""
+
+    first: np.ndarray
+    """(patches,): their means in the first tile."""
+    second: np.ndarray
+    """(patches,): and in the second."""
+    places: np.ndarray
+    """(dims, patches): where they lie in the overlap, in patches."""
+
+
 def shared_patches(
     readers: Sequence[Callable[[Box], Any]],
     boxes: Sequence[Box],
     fraction: Sequence[float] | np.ndarray,
     *,
     changed: Sequence[Callable[[np.ndarray, Box], np.ndarray]] = (as_it_is,),
-) -> list[list[np.ndarray]]:
+) -> list[Shared]:
     """Means of the patches that two tiles both show, read once, a part at a time.
 
     Parameters
@@ -126,24 +137,28 @@ def shared_patches(
 
     Returns
     -------
-    list of list of numpy.ndarray
-        For each of these ways, the means in the first tile and in the second.
+    list of Shared
+        One for each of these ways.
 
     Examples
     --------
     >>> tile, box = np.arange(256.0).reshape(16, 16), Box((0, 0), (16, 8))
     >>> read = lambda box: tile[box.slices]
-    >>> [[first, second]] = shared_patches([read, read], [box, box.shift((0, 8))], (0.0, 0.0))
-    >>> first.tolist(), second.tolist()
-    ([59.5, 187.5], [67.5, 195.5])
+    >>> [found] = shared_patches([read, read], [box, box.shift((0, 8))], (0.0, 0.0))
+    >>> found.first.tolist(), found.second.tolist(), found.places.tolist()
+    ([59.5, 187.5], [67.5, 195.5], [[0, 1], [0, 0]])
     """
-    found: list[list[list[np.ndarray]]] = [[] for _ in changed]
+    means: list[list[list[np.ndarray]]] = [[] for _ in changed]
+    places = []
     for pair in slabs(boxes[0], boxes[1]):
+        begin = np.subtract(pair[0].start, boxes[0].start) // PATCH_PX
+        places.append(patch_places(pair[0].shape) + begin[:, None])
         pixels = [np.asarray(read(box)) for read, box in zip(readers, pair, strict=True)]
-        for means, change in zip(found, changed, strict=True):
+        for of, change in zip(means, changed, strict=True):
             views = [change(part, box) for part, box in zip(pixels, pair, strict=True)]
-            means.append([patch_means(view) for view in aligned(views[0], views[1], fraction)])
-    return [[np.concatenate(of_one) for of_one in zip(*means, strict=True)] for means in found]
+            of.append([patch_means(view) for view in aligned(views[0], views[1], fraction)])
+    where = np.concatenate(places, axis=1)
+    return [Shared(*map(np.concatenate, zip(*of, strict=True)), where) for of in means]
 
 
 def _moved(view: np.ndarray, by: np.ndarray) -> np.ndarray:
@@ -152,4 +167,4 @@ def _moved(view: np.ndarray, by: np.ndarray) -> np.ndarray:
     return np.asarray(ndimage.shift(pixels, by, order=1, mode="nearest"))
 
 
-__all__ = ["aligned", "as_it_is", "common_boxes", "shared_patches", "slabs"]
+__all__ = ["Shared", "aligned", "as_it_is", "common_boxes", "shared_patches", "slabs"]
