@@ -109,7 +109,7 @@ def patch_places(shape: Sequence[int]) -> np.ndarray:
     return np.indices([n // min(PATCH_PX, n) for n in shape]).reshape(len(shape), -1)
 
 
-def unevenness(ratios: np.ndarray, places: np.ndarray) -> float:
+def unevenness(ratios: np.ndarray, places: np.ndarray) -> tuple[float, float]:
     """By how much ratios change along an axis, beyond what those beside each other do by chance.
 
     Parameters
@@ -121,36 +121,44 @@ def unevenness(ratios: np.ndarray, places: np.ndarray) -> float:
 
     Returns
     -------
-    float
-        Standard deviation along the axis of the largest; 0 if all may be chance.
+    (uneven, error)
+        Standard deviation along the axis of the largest, and what their mean is wrong by then; 0
+        if all may be chance.
 
     Notes
     -----
-    Variance between lines of patches and within them (Fisher, 1925), with those that are far off
-    moved nearer. Uneven light changes along or across an overlap, and so do stripes.
+    Variance between rows of patches and within them (Fisher, 1925), with those that are far off
+    moved nearer. Uneven light changes along or across an overlap, and so do stripes. Rows that go
+    together count as fewer (Bayley and Hammersley, 1946).
 
     Examples
     --------
     >>> rng, places = np.random.default_rng(0), patch_places((320, 32))
     >>> noise = rng.normal(0, 0.02, places.shape[1])
-    >>> unevenness(noise, places), round(unevenness(noise + 0.1 * (places[1] % 2), places), 2)
-    (0.0, 0.06)
+    >>> unevenness(noise, places)
+    (0.0, 0.0)
+    >>> [round(found, 2) for found in unevenness(noise + 0.1 * (places[1] % 2), places)]
+    [0.06, 0.03]
     """
     middle = np.median(ratios)
     spread = 1.4826 * np.median(np.abs(ratios - middle))
-    ratios = np.clip(ratios, middle - FAR * spread, middle + FAR * spread) - middle
-    most, total = 0.0, len(ratios)
+    ratios = np.clip(ratios, middle - FAR * spread, middle + FAR * spread)
+    ratios = ratios - ratios.mean()
+    most, error, total = 0.0, 0.0, len(ratios)
     for at in places:
-        _, line, n = np.unique(at, return_inverse=True, return_counts=True)
+        _, row, n = np.unique(at, return_inverse=True, return_counts=True)
         free = len(n) - 1
         if not free or total <= len(n):
             continue
-        means = np.bincount(line, ratios) / n
-        within = np.square(ratios - means[line]).sum() / (total - len(n))
-        between = (n * np.square(means - ratios.mean())).sum() / free
-        if between > (1 + BY_CHANCE * np.sqrt(2 / free)) * within:
-            most = max(most, (between - within) * free / (total - np.square(n).sum() / total))
-    return float(np.sqrt(most))
+        means = np.bincount(row, ratios) / n
+        within = np.square(ratios - means[row]).sum() / (total - len(n))
+        between = (n * np.square(means)).sum() / free
+        varies = (between - within) * free / (total - np.square(n).sum() / total)
+        if between > (1 + BY_CHANCE * np.sqrt(2 / free)) * within and varies > most:
+            together = (means[1:] * means[:-1]).sum() / np.square(means).sum()
+            together = min(max(together, 0.0), 1 - 1 / len(n))
+            most, error = varies, varies * (1 + together) / (1 - together) / len(n)
+    return float(np.sqrt(most)), float(np.sqrt(min(error, most)))
 
 
 def lit_in_both(first: np.ndarray, second: np.ndarray) -> np.ndarray:

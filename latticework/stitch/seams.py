@@ -62,6 +62,8 @@ DIFFER = 0.1
 """What a wrong pivot does to ratios grows with them; it is no less than with ratios of this."""
 MOST_SPREAD = 0.3
 """Where ratios of patches spread by more, as logarithms, these show noise and nothing else."""
+import os
+WHICH = os.environ.get("WHICH", "wrong")
 SOLUTIONS = 6
 """Times that gains are solved for; overlaps that the others contradict count less each time."""
 
@@ -94,7 +96,8 @@ def measure_seams(
         A row for each pair: ``first``, ``second``, ``axis``; of the patches that both show
         ``bright`` and ``other`` (median counts in the first and in the second), ``spread`` (robust
         deviation of the logarithm of their ratios), ``patches`` (how many are bright), ``apart``
-        (median size of that logarithm), ``uneven`` (by how much ratios change along an axis); of
+        (median size of that logarithm), ``uneven`` (by how much ratios change along an axis),
+        ``wrong`` (what their mean is wrong by for that); of
         the line through all patches ``slope``, its relative ``error``, and ``cross`` (the count
         that is the same in both); ``low`` and ``top``, what is counted where it is dark, and where
         it is brightest; all also with even light, as ``even_bright``.
@@ -132,6 +135,7 @@ MEASURES = (
     "patches",
     "apart",
     "uneven",
+    "wrong",
     "slope",
     "error",
     "cross",
@@ -168,7 +172,7 @@ def _difference(shared: Shared, dark: float, kind: str) -> dict[str, float]:
 
 def _bright(
     shared: Shared, dark: float, line: Line
-) -> tuple[float, float, float, int, float, float]:
+) -> tuple[float, float, float, int, float, float, float]:
     """What patches count that are bright in both views, and how their ratios spread.
 
     How uneven these are is told beside the line, where there is one: what counts without light is
@@ -176,7 +180,7 @@ def _bright(
     """
     lit = lit_in_both(shared.first - dark, shared.second - dark)
     if lit.sum() < LEAST_PATCHES:
-        return np.nan, np.nan, np.nan, 0, np.nan, np.nan
+        return np.nan, np.nan, np.nan, 0, np.nan, np.nan, np.nan
     a, b, places = (of[..., lit] for of in shared)
     ratios = np.log((b - dark) / (a - dark))
     middle = float(np.median(ratios))
@@ -184,7 +188,7 @@ def _bright(
     apart = float(np.median(np.abs(ratios)))
     beside = line.beside(a, b) / np.sqrt((a - dark) * (b - dark)) if line.trust else ratios
     ends = float(np.median(a)), float(np.median(b))
-    return *ends, spread, len(a), apart, unevenness(beside, places)
+    return *ends, spread, len(a), apart, *unevenness(beside, places)
 
 
 def level_tiles(
@@ -280,6 +284,8 @@ class _Levelled:
     """What these count: the inverse of their variances."""
     bright: np.ndarray
     """Ratios of the counts of bright overlaps; NaN of others, of which lines alone tell."""
+    wrong: np.ndarray
+    """What they are wrong by, since ratios are not the same all over an overlap."""
     logs: np.ndarray
     """Logarithms of the gains of all tiles."""
     rest: np.ndarray
@@ -303,9 +309,9 @@ class _Levelled:
     def better(self) -> bool:
         """Whether gains make neighbours clearly more alike."""
         least = self.flattered * self.least
+        before, after = (_typical(np.hypot(of, self.wrong)) for of in (self.ratios, least))
         return bool(np.abs(self.logs).max(initial=0) > 0.01) and (
-            _typical(np.abs(least)) < LEAST_GAIN * self.before
-            or _seams_go(self.ratios, least, self.weights)
+            after < LEAST_GAIN * before or _seams_go(self.ratios, least, self.weights)
         )
 
     def steps(self, *, level: bool) -> int:
@@ -341,21 +347,35 @@ def _levelled(ids: np.ndarray, seams: "pd.DataFrame", kind: str, dark: float) ->
     darkest = lows + MOST_BESIDE * (tops - lows)
     low = _typical(lows[line | np.isfinite(bright)])
     line &= ~(np.isfinite(cross) & (cross > darkest))  # nothing is darker than without light
-    usual = _typical(bright[np.isfinite(bright)])
-    usual = low if np.isnan(usual) else usual
+    usual = _typical((lows + tops)[line] / 2)  # whatever is usual where most shows nothing
     pivot = common_count(np.log(slope[line]), error[line], cross[line], usual)
     unsure = TOLD
     if pivot is None:
         pivot, unsure = dark if np.isnan(low) else min(dark, low), GUESSED
-    ratios, weights, counted = _ratios(ids, seams, kind, pivot, unsure * abs(pivot))
+    base = np.fmin(dark, lows)
+    ratios, weights, counted = _ratios(ids, seams, kind, (pivot, unsure * abs(pivot)), base)
     told = weights > 0
     seams, ratios, weights, counted = seams[told], ratios[told], weights[told], counted[told]
-    solved = _gains(ids, seams, ratios, weights)
-    return _Levelled(kind, pivot, seams.index.to_numpy(), ratios, weights, counted, *solved)
+    solved, wrong = _gains(ids, seams, ratios, weights), _wrong(seams)
+    return _Levelled(kind, pivot, seams.index.to_numpy(), ratios, weights, counted, wrong, *solved)
+
+
+def _wrong(seams: "pd.DataFrame") -> np.ndarray:
+    """What ratios are wrong by where light is uneven, at least by as much as in most overlaps.
+
+    Tiles have one lamp, and where little is seen it is not seen how even that is.
+    """
+    found = np.fmin(*(seams[f"{kind}{WHICH}"].to_numpy("f8") for kind in ("", "even_")))
+    usual = _typical(found[np.isfinite(found)])
+    return np.asarray(np.fmax(found, 0.0 if np.isnan(usual) else usual))
 
 
 def _ratios(
-    ids: np.ndarray, seams: "pd.DataFrame", kind: str, pivot: float, unsure: float
+    ids: np.ndarray,
+    seams: "pd.DataFrame",
+    kind: str,
+    pivoted: tuple[float, float],
+    base: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """By how much the second of each two tiles is brighter, as a logarithm, and what that counts.
 
@@ -363,11 +383,15 @@ def _ratios(
 
     Told by what both count where they are bright, above the pivot, and by the slope of the line
     through all their patches, each as much as it is known. In an overlap that is mostly empty only
-    the line tells, in one that is evenly bright only the counts.
+    the line tells, in one that is evenly bright only the counts. Where the ratio is not one number
+    over the overlap, both are known no better than by how much it changes.
     """
+    pivot, unsure = pivoted
     names = ("bright", "other", "slope", "error", "patches", "spread")
     bright, other, slope, error, n, spread = (seams[f"{kind}{of}"].to_numpy("f8") for of in names)
     ends = np.nan_to_num(np.stack([bright, other], axis=1) - pivot)
+    above = np.nan_to_num(np.sqrt(np.abs((bright - base) * (other - base))))
+    spread = spread * above / np.sqrt(np.maximum(ends.prod(axis=1), 1e-12))  # of light above it
     lit = (ends.min(axis=1, initial=np.inf) > 0) & (spread < MOST_SPREAD)
     ends, spread, n = np.where(lit[:, None], ends, 1.0), np.where(lit, spread, 1.0), np.fmax(n, 1)
     middle = np.log(ends[:, 1] / ends[:, 0])
@@ -376,9 +400,10 @@ def _ratios(
     counts[lit] *= _bright_enough(ids, seams[lit], ends[lit], counts[lit])
     known = _lines_of_gains(seams, kind, pivot)
     lines = np.where(known, np.where(known, error, 1.0) ** -2.0, 0.0)
-    weights = counts + lines
-    sums = counts * middle + lines * np.log(np.where(known, slope, 1.0))
-    return sums / np.where(weights > 0, weights, 1.0), weights, np.where(counts > 0, middle, np.nan)
+    both = np.where(counts + lines > 0, counts + lines, 1.0)
+    ratios = (counts * middle + lines * np.log(np.where(known, slope, 1.0))) / both
+    weights = np.where(counts + lines > 0, 1 / (1 / both + _wrong(seams) ** 2), 0.0)
+    return ratios, weights, np.where(counts > 0, middle, np.nan)
 
 
 def _lines_of_gains(seams: "pd.DataFrame", kind: str, pivot: float) -> np.ndarray:
