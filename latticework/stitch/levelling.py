@@ -19,7 +19,7 @@ from scipy.sparse.linalg import splu
 
 from latticework.lattice.lattice import Lattice
 from latticework.stitch.patches import LARGEST, Line, common_count, line_of
-from latticework.stitch.shared_views import common_boxes, shared_patches
+from latticework.stitch.shared_views import Shared, common_boxes, shared_patches
 from latticework.stitch.tiles import pairs_of, places_of, read_tile
 
 LEAST_PAIRS = 6
@@ -91,7 +91,10 @@ def lines_of_overlaps(
     lattice: Lattice, dark: float | None, *, channel: int, threads: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The pairs, their axes, and the fields of `Line` of each."""
-    compare = partial(line_of, dark=dark)
+
+    def compare(shared: Shared) -> Line:
+        return line_of(shared.first, shared.second, shared.rises, dark)
+
     return each_overlap(lattice, compare, len(Line._fields), channel=channel, threads=threads)
 
 
@@ -123,7 +126,7 @@ def _dark_of(lines: np.ndarray) -> float | None:
 
 def each_overlap(
     lattice: Lattice,
-    compare: Callable[[np.ndarray, np.ndarray], tuple[float, ...]],
+    compare: Callable[[Shared], tuple[float, ...]],
     count: int,
     *,
     channel: int,
@@ -136,7 +139,7 @@ def each_overlap(
     lattice
         Tiles at their final positions, with pixels.
     compare
-        Called with the means of the patches that the two tiles of a pair both show.
+        Called with the patches that the two tiles of a pair both show.
     count
         Numbers that it gives; all are 0 where tiles do not overlap.
     channel
@@ -163,7 +166,7 @@ def each_overlap(
             return (0.0,) * count
         readers = [read_tile(lattice, row, channel) for row in (a, b)]
         [shared] = shared_patches(readers, boxes, beyond[b] - beyond[a])
-        return compare(shared.first, shared.second)
+        return compare(shared)
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         found = list(pool.map(look, pairs.tolist()))

@@ -36,6 +36,8 @@ SIGNIFICANT, NEAR_LINE = 5.0, 4.0
 those that lie no further off it than so many standard deviations."""
 FEW = 0.1
 """Patches of a single cell may all be wrong by so much: its edges lie elsewhere in both views."""
+USUAL_SHIFT = 0.3
+"""Pixels by which places are wrong, as a rule."""
 LEAST_COMMON = 1e-6
 """Views whose patches go together by less than this share of how they vary have no line."""
 LOW = 0.1
@@ -98,6 +100,24 @@ def patch_means(image: np.ndarray) -> np.ndarray:
     return np.where(np.abs(means) <= LARGEST, means, np.nan).ravel()
 
 
+def patch_rises(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(dims, patches): by how much two views get brighter per pixel, along each axis.
+
+    Examples
+    --------
+    >>> x = np.tile(np.arange(16.0), (8, 1))
+    >>> patch_rises(x, x).tolist()
+    [[0.0, 0.0], [1.0, 1.0]]
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        both = (np.asarray(first, "f8") + second) / 2
+        rises = [
+            np.gradient(both, axis=axis) if n > 1 else np.zeros(both.shape)
+            for axis, n in enumerate(both.shape)
+        ]
+    return np.stack([patch_means(of) for of in rises])
+
+
 def patch_places(shape: Sequence[int]) -> np.ndarray:
     """Where the patches of an image lie, in patches, in the order of `patch_means`.
 
@@ -109,7 +129,7 @@ def patch_places(shape: Sequence[int]) -> np.ndarray:
     return np.indices([n // min(PATCH_PX, n) for n in shape]).reshape(len(shape), -1)
 
 
-def unevenness(ratios: np.ndarray, places: np.ndarray) -> tuple[float, float]:
+def unevenness(ratios: np.ndarray, places: np.ndarray) -> float:
     """By how much ratios change along an axis, beyond what those beside each other do by chance.
 
     Parameters
@@ -121,30 +141,25 @@ def unevenness(ratios: np.ndarray, places: np.ndarray) -> tuple[float, float]:
 
     Returns
     -------
-    (uneven, error)
-        Standard deviation along the axis of the largest, and what their mean is wrong by then; 0
-        if all may be chance.
+    float
+        Standard deviation along the axis of the largest; 0 if all may be chance.
 
     Notes
     -----
     Variance between rows of patches and within them (Fisher, 1925), with those that are far off
-    moved nearer. Uneven light changes along or across an overlap, and so do stripes. Rows that go
-    together count as fewer (Bayley and Hammersley, 1946).
+    moved nearer. Uneven light changes along or across an overlap, and so do stripes.
 
     Examples
     --------
     >>> rng, places = np.random.default_rng(0), patch_places((320, 32))
     >>> noise = rng.normal(0, 0.02, places.shape[1])
-    >>> unevenness(noise, places)
-    (0.0, 0.0)
-    >>> [round(found, 2) for found in unevenness(noise + 0.1 * (places[1] % 2), places)]
-    [0.06, 0.03]
+    >>> unevenness(noise, places), round(unevenness(noise + 0.1 * (places[1] % 2), places), 2)
+    (0.0, 0.06)
     """
     middle = np.median(ratios)
     spread = 1.4826 * np.median(np.abs(ratios - middle))
     ratios = np.clip(ratios, middle - FAR * spread, middle + FAR * spread)
-    ratios = ratios - ratios.mean()
-    most, error, total = 0.0, 0.0, len(ratios)
+    ratios, total, most = ratios - ratios.mean(), len(ratios), 0.0
     for at in places:
         _, row, n = np.unique(at, return_inverse=True, return_counts=True)
         free = len(n) - 1
@@ -153,12 +168,9 @@ def unevenness(ratios: np.ndarray, places: np.ndarray) -> tuple[float, float]:
         means = np.bincount(row, ratios) / n
         within = np.square(ratios - means[row]).sum() / (total - len(n))
         between = (n * np.square(means)).sum() / free
-        varies = (between - within) * free / (total - np.square(n).sum() / total)
-        if between > (1 + BY_CHANCE * np.sqrt(2 / free)) * within and varies > most:
-            together = (means[1:] * means[:-1]).sum() / np.square(means).sum()
-            together = min(max(together, 0.0), 1 - 1 / len(n))
-            most, error = varies, varies * (1 + together) / (1 - together) / len(n)
-    return float(np.sqrt(most)), float(np.sqrt(min(error, most)))
+        if between > (1 + BY_CHANCE * np.sqrt(2 / free)) * within:
+            most = max(most, (between - within) * free / (total - np.square(n).sum() / total))
+    return float(np.sqrt(most))
 
 
 def lit_in_both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -208,13 +220,14 @@ def line_between(first: np.ndarray, second: np.ndarray, dark: float | None = Non
     >>> round(float(np.exp(line.slope)), 2), round(line.second - 1.2 * line.first)
     (1.2, 30)
     """
-    return line_of(patch_means(first), patch_means(second), dark)
+    return line_of(patch_means(first), patch_means(second), patch_rises(first, second), dark)
 
 
-def line_of(a: np.ndarray, b: np.ndarray, dark: float | None = None) -> Line:
-    """The same of the means of patches of the two views, as `patch_means` gives them."""
-    ok = np.isfinite(a) & np.isfinite(b)
-    a, b = a[ok], b[ok]
+def line_of(a: np.ndarray, b: np.ndarray, rises: np.ndarray, dark: float | None = None) -> Line:
+    """The same of the patches of the two views, as `patch_means` and `patch_rises` give them."""
+    ok = np.isfinite(a) & np.isfinite(b) & np.isfinite(rises).all(axis=0)
+    a, seen, rises = a[ok], b[ok], rises[:, ok]
+    b = seen
     if len(a) < LEAST_PATCHES:
         usual = 0.0 if len(a) or not len(ok) else np.nan
         return Line(0.0, 0.0, usual, usual, 0.0)
@@ -224,6 +237,7 @@ def line_of(a: np.ndarray, b: np.ndarray, dark: float | None = None) -> Line:
         scale = max(float(np.median(np.abs(of))) for of in (rest, rest[chosen]))
         scale = 1.4826 * scale + 1e-9 * (1 + abs(at[0]))
         weight = 1 / (1 + (rest / (2 * scale)) ** 2) ** 2
+        b = seen - _moved(a, seen, (slope, at), rises, weight / scale**2)
         if dark is None:
             at = float(np.average(a, weights=weight)), float(np.average(b, weights=weight))
         x, y = a - at[0], b - at[1]
@@ -246,6 +260,25 @@ def line_of(a: np.ndarray, b: np.ndarray, dark: float | None = None) -> Line:
         float(np.average(b, weights=weight)),
         float(total / (scale**2 + 1e-6 * usual**2 + 1e-12)),
     )
+
+
+def _moved(
+    a: np.ndarray,
+    b: np.ndarray,
+    line: tuple[float, tuple[float, float]],
+    rises: np.ndarray,
+    weight: np.ndarray,
+) -> np.ndarray:
+    """By how much the second view is brighter than the line for where it lies.
+
+    Places are wrong by a part of a pixel, which makes one edge of each cell brighter and the other
+    darker: the shift that explains most of that is as wide as places are usually wrong.
+    """
+    slope, at = line
+    beside = b - at[1] - slope * (a - at[0])
+    weight = weight / (1 + slope**2)
+    known = (rises * weight) @ rises.T + np.eye(len(rises)) / USUAL_SHIFT**2
+    return np.asarray(np.linalg.solve(known, rises @ (weight * beside)) @ rises)
 
 
 def _go_together(a: np.ndarray, b: np.ndarray, dark: float | None) -> bool:
@@ -341,5 +374,6 @@ __all__ = [
     "lit_in_both",
     "patch_means",
     "patch_places",
+    "patch_rises",
     "unevenness",
 ]

@@ -20,6 +20,7 @@ from latticework.stages.collections import Tiles
 from latticework.stitch.levelling import gains_of
 from latticework.stitch.light import Even
 from latticework.stitch.patches import (
+    FAINT,
     LEAST_PATCHES,
     LOW,
     Line,
@@ -62,8 +63,6 @@ DIFFER = 0.1
 """What a wrong pivot does to ratios grows with them; it is no less than with ratios of this."""
 MOST_SPREAD = 0.3
 """Where ratios of patches spread by more, as logarithms, these show noise and nothing else."""
-import os
-WHICH = os.environ.get("WHICH", "wrong")
 SOLUTIONS = 6
 """Times that gains are solved for; overlaps that the others contradict count less each time."""
 
@@ -96,8 +95,7 @@ def measure_seams(
         A row for each pair: ``first``, ``second``, ``axis``; of the patches that both show
         ``bright`` and ``other`` (median counts in the first and in the second), ``spread`` (robust
         deviation of the logarithm of their ratios), ``patches`` (how many are bright), ``apart``
-        (median size of that logarithm), ``uneven`` (by how much ratios change along an axis),
-        ``wrong`` (what their mean is wrong by for that); of
+        (median size of that logarithm), ``uneven`` (by how much ratios change along an axis); of
         the line through all patches ``slope``, its relative ``error``, and ``cross`` (the count
         that is the same in both); ``low`` and ``top``, what is counted where it is dark, and where
         it is brightest; all also with even light, as ``even_bright``.
@@ -135,7 +133,6 @@ MEASURES = (
     "patches",
     "apart",
     "uneven",
-    "wrong",
     "slope",
     "error",
     "cross",
@@ -160,7 +157,7 @@ def _shared(
 
 def _difference(shared: Shared, dark: float, kind: str) -> dict[str, float]:
     """What patches of two tiles tell, by the names of `MEASURES`."""
-    line = line_of(shared.first, shared.second)
+    line = line_of(shared.first, shared.second, shared.rises)
     known = np.isfinite(shared.first) & np.isfinite(shared.second)
     shared = Shared(*(of[..., known] for of in shared))
     least = np.minimum(shared.first, shared.second)
@@ -172,7 +169,7 @@ def _difference(shared: Shared, dark: float, kind: str) -> dict[str, float]:
 
 def _bright(
     shared: Shared, dark: float, line: Line
-) -> tuple[float, float, float, int, float, float, float]:
+) -> tuple[float, float, float, int, float, float]:
     """What patches count that are bright in both views, and how their ratios spread.
 
     How uneven these are is told beside the line, where there is one: what counts without light is
@@ -180,15 +177,19 @@ def _bright(
     """
     lit = lit_in_both(shared.first - dark, shared.second - dark)
     if lit.sum() < LEAST_PATCHES:
-        return np.nan, np.nan, np.nan, 0, np.nan, np.nan, np.nan
-    a, b, places = (of[..., lit] for of in shared)
+        return np.nan, np.nan, np.nan, 0, np.nan, np.nan
+    a, b, _, places = (of[..., lit] for of in shared)
     ratios = np.log((b - dark) / (a - dark))
     middle = float(np.median(ratios))
     spread = 1.4826 * float(np.median(np.abs(ratios - middle)))
     apart = float(np.median(np.abs(ratios)))
-    beside = line.beside(a, b) / np.sqrt((a - dark) * (b - dark)) if line.trust else ratios
     ends = float(np.median(a)), float(np.median(b))
-    return *ends, spread, len(a), apart, *unevenness(beside, places)
+    least = np.minimum(a, b) - dark
+    shows = least > FAINT * np.quantile(least, TOP)
+    if shows.sum() < LEAST_PATCHES:
+        return *ends, spread, len(a), apart, np.nan
+    beside = line.beside(a, b) / np.sqrt((a - dark) * (b - dark)) if line.trust else ratios
+    return *ends, spread, len(a), apart, unevenness(beside[shows], places[:, shows])
 
 
 def level_tiles(
@@ -284,8 +285,8 @@ class _Levelled:
     """What these count: the inverse of their variances."""
     bright: np.ndarray
     """Ratios of the counts of bright overlaps; NaN of others, of which lines alone tell."""
-    wrong: np.ndarray
-    """What they are wrong by, since ratios are not the same all over an overlap."""
+    uneven: np.ndarray
+    """By how much they change within each."""
     logs: np.ndarray
     """Logarithms of the gains of all tiles."""
     rest: np.ndarray
@@ -309,7 +310,7 @@ class _Levelled:
     def better(self) -> bool:
         """Whether gains make neighbours clearly more alike."""
         least = self.flattered * self.least
-        before, after = (_typical(np.hypot(of, self.wrong)) for of in (self.ratios, least))
+        before, after = (_typical(np.hypot(of, self.uneven)) for of in (self.ratios, least))
         return bool(np.abs(self.logs).max(initial=0) > 0.01) and (
             after < LEAST_GAIN * before or _seams_go(self.ratios, least, self.weights)
         )
@@ -356,16 +357,17 @@ def _levelled(ids: np.ndarray, seams: "pd.DataFrame", kind: str, dark: float) ->
     ratios, weights, counted = _ratios(ids, seams, kind, (pivot, unsure * abs(pivot)), base)
     told = weights > 0
     seams, ratios, weights, counted = seams[told], ratios[told], weights[told], counted[told]
-    solved, wrong = _gains(ids, seams, ratios, weights), _wrong(seams)
-    return _Levelled(kind, pivot, seams.index.to_numpy(), ratios, weights, counted, wrong, *solved)
+    solved, uneven = _gains(ids, seams, ratios, weights), _uneven(seams)
+    return _Levelled(kind, pivot, seams.index.to_numpy(), ratios, weights, counted, uneven, *solved)
 
 
-def _wrong(seams: "pd.DataFrame") -> np.ndarray:
-    """What ratios are wrong by where light is uneven, at least by as much as in most overlaps.
+def _uneven(seams: "pd.DataFrame") -> np.ndarray:
+    """By how much ratios change within overlaps, at least by as much as within most of them.
 
-    Tiles have one lamp, and where little is seen it is not seen how even that is.
+    Where little is seen it is not seen how even light is. What the flat-field takes out is the
+    same in all tiles, and no doubt of their gains.
     """
-    found = np.fmin(*(seams[f"{kind}{WHICH}"].to_numpy("f8") for kind in ("", "even_")))
+    found = np.fmin(*(seams[f"{kind}uneven"].to_numpy("f8") for kind in ("", "even_")))
     usual = _typical(found[np.isfinite(found)])
     return np.asarray(np.fmax(found, 0.0 if np.isnan(usual) else usual))
 
@@ -402,7 +404,7 @@ def _ratios(
     lines = np.where(known, np.where(known, error, 1.0) ** -2.0, 0.0)
     both = np.where(counts + lines > 0, counts + lines, 1.0)
     ratios = (counts * middle + lines * np.log(np.where(known, slope, 1.0))) / both
-    weights = np.where(counts + lines > 0, 1 / (1 / both + _wrong(seams) ** 2), 0.0)
+    weights = np.where(counts + lines > 0, 1 / (1 / both + _uneven(seams) ** 2), 0.0)
     return ratios, weights, np.where(counts > 0, middle, np.nan)
 
 
@@ -476,7 +478,8 @@ def _gains(
         logs = gains_of(len(ids), pairs, ratios, weights * agreed, axes)
         rest = ratios + logs[rows[1]] - logs[rows[0]]
         left.append(rest)
-        agreed = 1 / (1 + np.square(rest / (SEAM + 3 * np.median(np.abs([*rest, 0.0])))))
+        usual = SEAM + 3 * np.median(np.abs([*rest, 0.0]))
+        agreed = 1 / (1 + np.square(rest / usual) / (1 + 9 / (weights * usual**2)))
     known = len(np.unique(np.concatenate(rows)))
     free = max(len(seams) - known + 1, 1)
     return logs, rest, left[0], float(np.sqrt(len(seams) / free))

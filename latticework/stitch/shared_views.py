@@ -8,13 +8,14 @@
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 from latticework.lattice.geometry import Box
-from latticework.stitch.patches import PATCH_PX, patch_means, patch_places
+from latticework.stitch.patches import PATCH_PX, patch_means, patch_places, patch_rises
 
 LEAST_FRACTION = 0.01
 """Pixels by which views are moved at least."""
@@ -113,6 +114,8 @@ class Shared(NamedTuple):
     """(patches,): their means in the first tile."""
     second: np.ndarray
     """(patches,): and in the second."""
+    rises: np.ndarray
+    """(dims, patches): by how much both get brighter per pixel, along each axis."""
     places: np.ndarray
     """(dims, patches): where they lie in the overlap, in patches."""
 
@@ -156,9 +159,12 @@ def shared_patches(
         pixels = [np.asarray(read(box)) for read, box in zip(readers, pair, strict=True)]
         for of, change in zip(means, changed, strict=True):
             views = [change(part, box) for part, box in zip(pixels, pair, strict=True)]
-            of.append([patch_means(view) for view in aligned(views[0], views[1], fraction)])
+            first, second = aligned(views[0], views[1], fraction)
+            rises = patch_rises(first, second)
+            of.append([patch_means(first), patch_means(second), rises])
     where = np.concatenate(places, axis=1)
-    return [Shared(*map(np.concatenate, zip(*of, strict=True)), where) for of in means]
+    joined = partial(np.concatenate, axis=-1)
+    return [Shared(*map(joined, zip(*of, strict=True)), where) for of in means]
 
 
 def _moved(view: np.ndarray, by: np.ndarray) -> np.ndarray:
