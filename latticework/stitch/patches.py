@@ -40,8 +40,9 @@ USUAL_SHIFT = 0.3
 """Pixels by which places are wrong, as a rule."""
 LEAST_COMMON = 1e-6
 """Views whose patches go together by less than this share of how they vary have no line."""
-LOW = 0.1
-"""Share of the patches that is taken to be without light, for a first guess."""
+LOW, TOP = 0.1, 0.99
+"""Share of the patches that is taken to be without light, for a first guess; and how many are less
+bright than the brightest."""
 LEAST_CROSSINGS = 4
 """Lines that cross the diagonal, from which on they say where."""
 LEAST_DIFFERENCE, ERRORS, ERRORS_OF_FEW = 0.05, 6.0, 15.0

@@ -20,16 +20,10 @@ from latticework.stages.collections import Tiles
 from latticework.stitch.levelling import gains_of
 from latticework.stitch.light import Even
 from latticework.stitch.patches import (
-    FAINT,
-    LEAST_PATCHES,
-    LOW,
-    Line,
     common_count,
-    line_of,
-    lit_in_both,
-    unevenness,
 )
-from latticework.stitch.shared_views import Shared, as_it_is, common_boxes, shared_patches
+from latticework.stitch.seam_measures import MEASURES, measures_of
+from latticework.stitch.shared_views import as_it_is, common_boxes, shared_patches
 from latticework.stitch.tiles import of_channel
 
 if TYPE_CHECKING:
@@ -42,9 +36,9 @@ LEAST_GAIN = 0.9
 LEAST_BRIGHT = 0.2
 """Overlaps count for gains from this share of the brightness of bright ones: in empty glass the
 ratio of two small numbers says nothing."""
-LEAST_SHOWN, TOP = 0.1, 0.99
+LEAST_SHOWN = 0.1
 """Lines count from this share of what overlaps show that show much: what varies in empty glass is
-the lamp, not the specimen. And how much of the patches is less bright than the brightest."""
+the lamp, not the specimen."""
 MOST_BESIDE = 0.2
 """Lines pass the pivot by no more than this share of the brightest above it: a gain leaves it as it
 is. In empty glass, neighbours show each the light of its own lamp, and lines lie anywhere."""
@@ -119,26 +113,13 @@ def measure_seams(
         readers = [of_channel(tile.dims, channel, read) for read in (own, beside)]
         plain, flat = shared_patches(readers, boxes, beyond, changed=(as_it_is, even))
         row: dict[str, Any] = {"first": tile.id, "second": other.id, "axis": key.removeprefix("+")}
-        row |= _difference(plain, offset, "")
-        rows.append(row | _difference(flat, offset, "even_"))
+        for kind, patches in (("", plain), ("even_", flat)):
+            told = measures_of(patches, offset)
+            row |= {f"{kind}{what}": value for what, value in told.items()}
+        rows.append(row)
     names = ["first", "second", "axis"]
     names += [f"{kind}{what}" for kind in ("", "even_") for what in MEASURES]
     return pd.DataFrame(rows, columns=names)
-
-
-MEASURES = (
-    "bright",
-    "other",
-    "spread",
-    "patches",
-    "apart",
-    "uneven",
-    "slope",
-    "error",
-    "cross",
-    "low",
-    "top",
-)
 
 
 def _shared(
@@ -153,43 +134,6 @@ def _shared(
     if not boxes[0].size:
         return None
     return *boxes, np.asarray(apart - offset)
-
-
-def _difference(shared: Shared, dark: float, kind: str) -> dict[str, float]:
-    """What patches of two tiles tell, by the names of `MEASURES`."""
-    line = line_of(shared.first, shared.second, shared.rises)
-    known = np.isfinite(shared.first) & np.isfinite(shared.second)
-    shared = Shared(*(of[..., known] for of in shared))
-    least = np.minimum(shared.first, shared.second)
-    low, top = np.quantile(least, (LOW, TOP)) if len(least) else (np.nan, np.nan)
-    told = (np.exp(line.slope), line.trust**-0.5, line.cross) if line.trust else (np.nan,) * 3
-    values = (*_bright(shared, min(dark, low), line), *told, low, top)
-    return {f"{kind}{what}": float(value) for what, value in zip(MEASURES, values, strict=True)}
-
-
-def _bright(
-    shared: Shared, dark: float, line: Line
-) -> tuple[float, float, float, int, float, float]:
-    """What patches count that are bright in both views, and how their ratios spread.
-
-    How uneven these are is told beside the line, where there is one: what counts without light is
-    not known well, and ratios are others where it is darker.
-    """
-    lit = lit_in_both(shared.first - dark, shared.second - dark)
-    if lit.sum() < LEAST_PATCHES:
-        return np.nan, np.nan, np.nan, 0, np.nan, np.nan
-    a, b, _, places = (of[..., lit] for of in shared)
-    ratios = np.log((b - dark) / (a - dark))
-    middle = float(np.median(ratios))
-    spread = 1.4826 * float(np.median(np.abs(ratios - middle)))
-    apart = float(np.median(np.abs(ratios)))
-    ends = float(np.median(a)), float(np.median(b))
-    least = np.minimum(a, b) - dark
-    shows = least > FAINT * np.quantile(least, TOP)
-    if shows.sum() < LEAST_PATCHES:
-        return *ends, spread, len(a), apart, np.nan
-    beside = line.beside(a, b) / np.sqrt((a - dark) * (b - dark)) if line.trust else ratios
-    return *ends, spread, len(a), apart, unevenness(beside[shows], places[:, shows])
 
 
 def level_tiles(
@@ -230,7 +174,9 @@ def level_tiles(
         ``overlaps`` (how many were compared), ``apart`` as they are, ``apart_even`` with the
         flat-field, and ``apart_level`` with the gains too (medians over all pairs of the logarithm
         of ratios); ``apart_pivot``, the same of whole overlaps above the pivot, without gains;
-        ``steps``, how many overlaps still differ by a fifth.
+        ``remains`` and ``remains_most``, by how much patches of one overlap still differ after all
+        that was used, beyond chance (median and most of all pairs); ``steps``, how many overlaps
+        still differ by a fifth.
     """
     import pandas as pd
 
@@ -245,6 +191,7 @@ def level_tiles(
     even = light == "yes" or (light == "auto" and better)
     found = flat if even else plain
     used = gains == "yes" or (gains == "auto" and found.better)
+    remains = found.remains(seams, level=used)
     return pd.DataFrame(
         {
             "id": ids,
@@ -256,6 +203,8 @@ def level_tiles(
             "apart_even": apart_even,
             "apart_pivot": found.before,
             "apart_level": found.left if used else found.before,
+            "remains": _typical(remains),
+            "remains_most": remains.max() if len(remains) else np.nan,
             "steps": found.steps(level=used),
         }
     )
@@ -319,6 +268,12 @@ class _Levelled:
         """How many bright overlaps still differ by a fifth, with gains or without."""
         levelled = self.rest - self.ratios if level else 0.0
         return int((np.abs(self.bright + levelled) > STEP).sum())
+
+    def remains(self, seams: "pd.DataFrame", *, level: bool) -> np.ndarray:
+        """By how much patches of each overlap still differ, beyond what chance explains."""
+        whole = np.square(self.rest if level else self.ratios) - 1 / self.weights
+        within = np.nan_to_num(seams.loc[self.index, f"{self.kind}uneven"].to_numpy("f8"))
+        return np.asarray(np.hypot(np.sqrt(np.maximum(whole, 0.0)), within))
 
     def apart(self, seams: "pd.DataFrame", *, level: bool) -> float:
         """By how much patches of neighbours differ, with gains or without; as a median.

@@ -8,7 +8,6 @@
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -163,8 +162,11 @@ def shared_patches(
             rises = patch_rises(first, second)
             of.append([patch_means(first), patch_means(second), rises])
     where = np.concatenate(places, axis=1)
-    joined = partial(np.concatenate, axis=-1)
-    return [Shared(*map(joined, zip(*of, strict=True)), where) for of in means]
+    found = []
+    for of in means:
+        first, second, rises = (np.concatenate(parts, axis=-1) for parts in zip(*of, strict=True))
+        found.append(Shared(first, second, rises, where))
+    return found
 
 
 def _moved(view: np.ndarray, by: np.ndarray) -> np.ndarray:

@@ -365,7 +365,7 @@ def seams_between(ratios, *, apart_even, spread=0.01, even_spread=0.01):
         rows[f"{kind}bright"] = bright
         rows[f"{kind}other"] = bright * np.exp(ratios)
         rows[f"{kind}spread"] = even_spread if kind else spread
-        rows[f"{kind}patches"] = 40
+        rows[f"{kind}patches"], rows[f"{kind}uneven"] = 40, 0.0
         rows[f"{kind}apart"] = apart
         rows[f"{kind}slope"], rows[f"{kind}error"], rows[f"{kind}cross"] = np.nan, np.nan, np.nan
         rows[f"{kind}low"], rows[f"{kind}top"] = 0.5 * bright, 1.5 * bright
