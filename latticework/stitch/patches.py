@@ -226,12 +226,30 @@ def line_between(first: np.ndarray, second: np.ndarray, dark: float | None = Non
 
 def line_of(a: np.ndarray, b: np.ndarray, rises: np.ndarray, dark: float | None = None) -> Line:
     """The same of the patches of the two views, as `patch_means` and `patch_rises` give them."""
+    return line_and_moved(a, b, rises, dark)[0]
+
+
+def line_and_moved(
+    a: np.ndarray, b: np.ndarray, rises: np.ndarray, dark: float | None = None
+) -> tuple[Line, np.ndarray]:
+    """The line, and the second view's patches as they were if it lay where the first one does."""
     ok = np.isfinite(a) & np.isfinite(b) & np.isfinite(rises).all(axis=0)
-    a, seen, rises = a[ok], b[ok], rises[:, ok]
+    if ok.sum() < LEAST_PATCHES:
+        usual = 0.0 if ok.any() or not len(ok) else np.nan
+        return Line(0.0, 0.0, usual, usual, 0.0), b
+    line, moved = _line(a[ok], b[ok], rises[:, ok], dark)
+    if not line.trust:
+        return line, b
+    b = b.copy()
+    b[ok] = moved
+    return line, b
+
+
+def _line(
+    a: np.ndarray, seen: np.ndarray, rises: np.ndarray, dark: float | None
+) -> tuple[Line, np.ndarray]:
+    """The same of patches that are all known."""
     b = seen
-    if len(a) < LEAST_PATCHES:
-        usual = 0.0 if len(a) or not len(ok) else np.nan
-        return Line(0.0, 0.0, usual, usual, 0.0)
     slope, at, chosen = _first_guess(a, b, dark)
     for _ in range(ROUNDS):
         rest = (b - at[1] - slope * (a - at[0])) / np.sqrt(1 + slope**2)
@@ -254,13 +272,14 @@ def line_of(a: np.ndarray, b: np.ndarray, rises: np.ndarray, dark: float | None 
     near = np.abs(rest) <= NEAR_LINE * scale
     certain = goes and error < MOST_SLOPE_ERROR and _go_together(a[near], b[near], dark)
     usual = float(np.average(a, weights=weight))
-    return Line(
+    line = Line(
         float(np.log(slope)) if certain else 0.0,
         float(1 / (error**2 + LEAST_SLOPE_ERROR**2)) if certain else 0.0,
         usual,
         float(np.average(b, weights=weight)),
         float(total / (scale**2 + 1e-6 * usual**2 + 1e-12)),
     )
+    return line, b
 
 
 def _moved(
@@ -370,6 +389,7 @@ def common_count(
 __all__ = [
     "Line",
     "common_count",
+    "line_and_moved",
     "line_between",
     "line_of",
     "lit_in_both",

@@ -12,7 +12,7 @@ from latticework.stitch.patches import (
     LOW,
     TOP,
     Line,
-    line_of,
+    line_and_moved,
     lit_in_both,
     unevenness,
 )
@@ -52,7 +52,8 @@ def measures_of(shared: Shared, dark: float) -> dict[str, float]:
     >>> [round(found[what], 3) for what in ("slope", "cross", "uneven")]
     [1.2, 100.0, 0.0]
     """
-    line = line_of(shared.first, shared.second, shared.rises)
+    line, moved = line_and_moved(shared.first, shared.second, shared.rises)
+    shared = shared._replace(second=moved)
     known = np.isfinite(shared.first) & np.isfinite(shared.second)
     shared = Shared(*(of[..., known] for of in shared))
     least = np.minimum(shared.first, shared.second)
