@@ -32,6 +32,8 @@ USUAL_GAIN = 0.3
 """By how much gains differ, as logarithms, where overlaps tell nothing."""
 SURE = 0.03
 """Error of a slope up to which it is believed without knowing what is counted without light."""
+CONTRADICTS = 2.0
+"""Errors of a slope from which on it contradicts another."""
 MOST = 2.0
 """Gains beyond this, or its inverse, are no matter of the camera any more: it is said."""
 
@@ -75,7 +77,7 @@ def estimate_gains(
     if dark is None:
         dark = _dark_of(lines)
         through = look(dark or 0.0)[2]
-        lines = through if dark is not None else np.where(lines[1] > SURE**-2, lines, through)
+        lines = through if dark is not None else np.where(_surer(lines, through), lines, through)
     logs = gains_of(len(lattice), pairs, lines[0], lines[1], axes)
     far = np.flatnonzero(np.abs(logs) > np.log(MOST))
     if len(far):
@@ -85,6 +87,15 @@ def estimate_gains(
             *(len(far), len(lattice), MOST, lattice.names[far[0]]),
         )
     return np.asarray(np.exp(logs))
+
+
+def _surer(lines: np.ndarray, through: np.ndarray) -> np.ndarray:
+    """Which lines are believed rather than those through a count that nothing tells.
+
+    These are known better, if that count is right: those that contradict it say that it is not.
+    """
+    contradicted = np.square(lines[0] - through[0]) * lines[1] > CONTRADICTS**2
+    return np.asarray((lines[1] > SURE**-2) | (contradicted & (lines[1] > 0)))
 
 
 def lines_of_overlaps(

@@ -191,6 +191,18 @@ def test_cells_that_lie_a_part_of_a_pixel_off_tell_the_same_gain(shift):
     assert line.trust**-0.5 < 0.005
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_cell_on_an_offset_that_nobody_says_is_not_led_through_0(seed):
+    cells = np.random.default_rng(seed).uniform((5, 64, 3), (180, 96, 5), (1, 3))
+    tiles = [
+        np.rint(100 + gain * (spots(cells, at, (200, 96)) - 100)).astype("u2")
+        for gain, at in ((1.0, (0, 0)), (1.2, (0, 64)))
+    ]
+    lattice = lattice_of(tiles, [(0, 0), (0, 1)], [(0, 0), (0, 64)])
+    made = estimate_gains(lattice) * [1.0, 1.2]
+    assert made.max() / made.min() < 1.02
+
+
 def test_uneven_light_and_stripes_are_told_from_chance():
     rng = np.random.default_rng(7)
     scene = scene_of((400, 48), rng) - 100.0
