@@ -18,7 +18,8 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from latticework.lattice.lattice import Lattice
-from latticework.stitch.patches import LARGEST, Line, common_count, line_of
+from latticework.stitch.patches import LARGEST, Line, common_count, line_and_moved
+from latticework.stitch.seam_measures import less_sure, uneven_beside
 from latticework.stitch.shared_views import Shared, common_boxes, shared_patches
 from latticework.stitch.tiles import pairs_of, places_of, read_tile
 
@@ -72,13 +73,13 @@ def estimate_gains(
     ((2,), True)
     """
     look = partial(lines_of_overlaps, lattice, channel=channel, threads=threads)
-    pairs, axes, lines = look(dark)
+    pairs, axes, lines, uneven = look(dark)
     say_unknown(lattice, pairs, lines)
     if dark is None:
         dark = _dark_of(lines)
-        through = look(dark or 0.0)[2]
+        *_, through, uneven = look(dark or 0.0)
         lines = through if dark is not None else np.where(_surer(lines, through), lines, through)
-    logs = gains_of(len(lattice), pairs, lines[0], lines[1], axes)
+    logs = gains_of(len(lattice), pairs, lines[0], less_sure(lines[1], uneven), axes)
     far = np.flatnonzero(np.abs(logs) > np.log(MOST))
     if len(far):
         log.warning(
@@ -100,13 +101,16 @@ def _surer(lines: np.ndarray, through: np.ndarray) -> np.ndarray:
 
 def lines_of_overlaps(
     lattice: Lattice, dark: float | None, *, channel: int, threads: int | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pairs, their axes, and the fields of `Line` of each."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs, their axes, the fields of `Line` of each, and by how much ratios change in it."""
 
-    def compare(shared: Shared) -> Line:
-        return line_of(shared.first, shared.second, shared.rises, dark)
+    def compare(shared: Shared) -> tuple[float, ...]:
+        line, moved = line_and_moved(shared.first, shared.second, shared.rises, dark)
+        return *line, uneven_beside(shared._replace(second=moved), line, dark or 0.0)
 
-    return each_overlap(lattice, compare, len(Line._fields), channel=channel, threads=threads)
+    count = len(Line._fields) + 1
+    pairs, axes, found = each_overlap(lattice, compare, count, channel=channel, threads=threads)
+    return pairs, axes, found[:-1], found[-1]
 
 
 def say_unknown(lattice: Lattice, pairs: np.ndarray, lines: np.ndarray) -> None:

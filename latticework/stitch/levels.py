@@ -23,6 +23,7 @@ from latticework.stitch.levelling import (
     say_unknown,
     solve_differences,
 )
+from latticework.stitch.seam_measures import less_sure
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,11 @@ def estimate_levels(
     """
     if lattice.source is None:
         raise LatticeError("this lattice has no pixels: open it with latticework.open_tiles")
-    pairs, axes, lines = lines_of_overlaps(lattice, dark, channel=channel, threads=threads)
+    pairs, axes, lines, uneven = lines_of_overlaps(lattice, dark, channel=channel, threads=threads)
     say_unknown(lattice, pairs, lines)
     slopes, trust, first, second, counts = lines
     tiles, a, b = len(lattice), pairs[:, 0], pairs[:, 1]
-    gains = np.exp(gains_of(tiles, pairs, slopes, trust, axes))
+    gains = np.exp(gains_of(tiles, pairs, slopes, less_sure(trust, uneven), axes))
     seen = counts > 0
     first, second = np.where(seen, first, 0.0), np.where(seen, second, 0.0)
     if dark is not None:  # the background is the camera's: it is not brightened

@@ -66,26 +66,68 @@ def measures_of(shared: Shared, dark: float) -> dict[str, float]:
 def _bright(
     shared: Shared, dark: float, line: Line
 ) -> tuple[float, float, float, int, float, float]:
-    """What patches count that are bright in both views, and how their ratios spread.
-
-    How uneven these are is told beside the line, where there is one: what counts without light is
-    not known well, and ratios are others where it is darker.
-    """
+    """What patches count that are bright in both views, and how their ratios spread."""
     lit = lit_in_both(shared.first - dark, shared.second - dark)
     if lit.sum() < LEAST_PATCHES:
         return np.nan, np.nan, np.nan, 0, np.nan, np.nan
-    a, b, _, places = (of[..., lit] for of in shared)
+    a, b = shared.first[lit], shared.second[lit]
     ratios = np.log((b - dark) / (a - dark))
     middle = float(np.median(ratios))
     spread = 1.4826 * float(np.median(np.abs(ratios - middle)))
     apart = float(np.median(np.abs(ratios)))
     ends = float(np.median(a)), float(np.median(b))
-    least = np.minimum(a, b) - dark
-    shows = least > FAINT * np.quantile(least, TOP)
+    return *ends, spread, len(a), apart, uneven_beside(shared, line, dark)
+
+
+def uneven_beside(shared: Shared, line: Line, dark: float) -> float:
+    """By how much ratios change along an axis; NaN where too little is seen.
+
+    It is told beside the line, where there is one: what counts without light is not known well, and
+    ratios are others where it is darker.
+    """
+    a, b = shared.first - dark, shared.second - dark
+    least = np.minimum(a, b)
+    known = np.isfinite(least)
+    if known.sum() < LEAST_PATCHES:
+        return np.nan
+    shows = known & (least > max(FAINT * float(np.quantile(least[known], TOP)), 0.0))
     if shows.sum() < LEAST_PATCHES:
-        return *ends, spread, len(a), apart, np.nan
-    beside = line.beside(a, b) / np.sqrt((a - dark) * (b - dark)) if line.trust else ratios
-    return *ends, spread, len(a), apart, unevenness(beside[shows], places[:, shows])
+        return np.nan
+    a, b, places = a[shows], b[shows], shared.places[:, shows]
+    if line.trust:
+        beside = line.beside(a + dark, b + dark) / np.sqrt(a * b)
+    else:
+        beside = np.log(b / a)
+    return unevenness(beside, places)
 
 
-__all__ = ["MEASURES", "measures_of"]
+def at_least_usual(uneven: np.ndarray) -> np.ndarray:
+    """By how much ratios change over overlaps, at least by as much as over most of them.
+
+    Where little is seen, as NaN says, it is not seen how even light is.
+    """
+    seen = uneven[np.isfinite(uneven)]
+    return np.asarray(np.fmax(uneven, np.median(seen) if len(seen) else 0.0))
+
+
+def less_sure(weights: np.ndarray, uneven: np.ndarray) -> np.ndarray:
+    """What ratios count if they change over their overlaps.
+
+    Parameters
+    ----------
+    weights
+        (overlaps,): what they count, the inverse of their variances; 0 of those that are not known.
+    uneven
+        (overlaps,): by how much they change; NaN where too little is seen.
+
+    Examples
+    --------
+    >>> less_sure(np.array([1e4, 1e4, 0.0]), np.array([0.1, np.nan, np.nan])).round().tolist()
+    [99.0, 99.0, 0.0]
+    """
+    known = weights > 0
+    variances = 1 / np.where(known, weights, 1.0) + at_least_usual(uneven) ** 2
+    return np.where(known, 1 / variances, 0.0)
+
+
+__all__ = ["MEASURES", "at_least_usual", "less_sure", "measures_of", "uneven_beside"]

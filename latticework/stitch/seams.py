@@ -22,7 +22,7 @@ from latticework.stitch.light import Even
 from latticework.stitch.patches import (
     common_count,
 )
-from latticework.stitch.seam_measures import MEASURES, measures_of
+from latticework.stitch.seam_measures import MEASURES, at_least_usual, less_sure, measures_of
 from latticework.stitch.shared_views import as_it_is, common_boxes, shared_patches
 from latticework.stitch.tiles import of_channel
 
@@ -312,19 +312,17 @@ def _levelled(ids: np.ndarray, seams: "pd.DataFrame", kind: str, dark: float) ->
     ratios, weights, counted = _ratios(ids, seams, kind, (pivot, unsure * abs(pivot)), base)
     told = weights > 0
     seams, ratios, weights, counted = seams[told], ratios[told], weights[told], counted[told]
-    solved, uneven = _gains(ids, seams, ratios, weights), _uneven(seams)
+    solved, uneven = _gains(ids, seams, ratios, weights), at_least_usual(_uneven(seams))
     return _Levelled(kind, pivot, seams.index.to_numpy(), ratios, weights, counted, uneven, *solved)
 
 
 def _uneven(seams: "pd.DataFrame") -> np.ndarray:
-    """By how much ratios change within overlaps, at least by as much as within most of them.
+    """By how much ratios change within overlaps; NaN where too little is seen.
 
-    Where little is seen it is not seen how even light is. What the flat-field takes out is the
-    same in all tiles, and no doubt of their gains.
+    What the flat-field takes out is the same in all tiles, and no doubt of their gains.
     """
-    found = np.fmin(*(seams[f"{kind}uneven"].to_numpy("f8") for kind in ("", "even_")))
-    usual = _typical(found[np.isfinite(found)])
-    return np.asarray(np.fmax(found, 0.0 if np.isnan(usual) else usual))
+    plain, flat = (seams[f"{kind}uneven"].to_numpy("f8") for kind in ("", "even_"))
+    return np.asarray(np.fmin(plain, flat))
 
 
 def _ratios(
@@ -357,10 +355,10 @@ def _ratios(
     counts[lit] *= _bright_enough(ids, seams[lit], ends[lit], counts[lit])
     known = _lines_of_gains(seams, kind, pivot)
     lines = np.where(known, np.where(known, error, 1.0) ** -2.0, 0.0)
-    both = np.where(counts + lines > 0, counts + lines, 1.0)
-    ratios = (counts * middle + lines * np.log(np.where(known, slope, 1.0))) / both
-    weights = np.where(counts + lines > 0, 1 / (1 / both + _uneven(seams) ** 2), 0.0)
-    return ratios, weights, np.where(counts > 0, middle, np.nan)
+    weights = counts + lines
+    sums = counts * middle + lines * np.log(np.where(known, slope, 1.0))
+    ratios = sums / np.where(weights > 0, weights, 1.0)
+    return ratios, less_sure(weights, _uneven(seams)), np.where(counts > 0, middle, np.nan)
 
 
 def _lines_of_gains(seams: "pd.DataFrame", kind: str, pivot: float) -> np.ndarray:
