@@ -354,11 +354,23 @@ def _ratios(
     counts = np.where(lit, 1 / (spread**2 / n + wrong**2 + 1e-5), 0.0)
     counts[lit] *= _bright_enough(ids, seams[lit], ends[lit], counts[lit])
     known = _lines_of_gains(seams, kind, pivot)
-    lines = np.where(known, np.where(known, error, 1.0) ** -2.0, 0.0)
+    errors = np.hypot(np.where(known, error, 1.0), _turned(seams, kind, pivot))
+    lines = np.where(known, errors**-2.0, 0.0)
     weights = counts + lines
     sums = counts * middle + lines * np.log(np.where(known, slope, 1.0))
     ratios = sums / np.where(weights > 0, weights, 1.0)
     return ratios, less_sure(weights, _uneven(seams)), np.where(counts > 0, middle, np.nan)
+
+
+def _turned(seams: "pd.DataFrame", kind: str, pivot: float) -> np.ndarray:
+    """What slopes are wrong by where light is uneven, more than counts are.
+
+    A line is told by how patches differ, not by how bright they are: what makes some of them
+    brighter turns it the more, the further all of them are from the pivot.
+    """
+    uneven, low, top = (seams[f"{kind}{of}"].to_numpy("f8") for of in ("uneven", "low", "top"))
+    away = (low + top - 2 * pivot) / np.maximum(top - low, 1e-12)
+    return np.asarray(at_least_usual(uneven) * np.sqrt(np.fmax(np.square(away) - 1, 0)))
 
 
 def _lines_of_gains(seams: "pd.DataFrame", kind: str, pivot: float) -> np.ndarray:
