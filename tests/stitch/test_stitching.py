@@ -670,3 +670,19 @@ def test_an_unsure_overlap_that_nothing_contradicts_is_believed():
     made = level_tiles(places, links, seams, {"dark": [0.0]}, light="no", gains="yes")
     left = made["gain"] * gains
     assert left.max() / left.min() < 1.03
+
+
+def test_where_light_is_uneven_counts_tell_of_gains_rather_than_lines():
+    """Of tissue that is bright everywhere, uneven light turns the line through its patches."""
+    pairs = grid_pairs(3)
+    gains = np.where(np.arange(9) % 2, 1.2, 1.0)
+    seams, links = seams_of_grid(pairs, np.log(gains[pairs[:, 1]] / gains[pairs[:, 0]]))
+    turned = np.random.default_rng(2).normal(0, 0.2, len(pairs))
+    for kind in ("", "even_"):
+        seams[f"{kind}uneven"], seams[f"{kind}error"] = 0.06, 0.015
+        seams[f"{kind}slope"] = np.exp(turned) * gains[pairs[:, 1]] / gains[pairs[:, 0]]
+        seams[f"{kind}cross"] = 0.0
+    places = pd.DataFrame({"id": np.arange(9)})
+    made = level_tiles(places, links, seams, {"dark": [0.0]}, gains="yes")
+    left = made["gain"] * gains
+    assert left.max() / left.min() < 1.05
