@@ -18,8 +18,9 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from latticework.lattice.lattice import Lattice
-from latticework.stitch.patches import Line, common_count, line_of, patch_means
-from latticework.stitch.shared_views import aligned, common_boxes, slabs
+from latticework.stitch.patches import LARGEST, Line, common_count, line_and_moved
+from latticework.stitch.seam_measures import less_sure, uneven_beside
+from latticework.stitch.shared_views import Shared, common_boxes, shared_patches
 from latticework.stitch.tiles import pairs_of, places_of, read_tile
 
 LEAST_PAIRS = 6
@@ -32,6 +33,8 @@ USUAL_GAIN = 0.3
 """By how much gains differ, as logarithms, where overlaps tell nothing."""
 SURE = 0.03
 """Error of a slope up to which it is believed without knowing what is counted without light."""
+CONTRADICTS = 2.0
+"""Errors of a slope from which on it contradicts another."""
 MOST = 2.0
 """Gains beyond this, or its inverse, are no matter of the camera any more: it is said."""
 
@@ -70,12 +73,13 @@ def estimate_gains(
     ((2,), True)
     """
     look = partial(lines_of_overlaps, lattice, channel=channel, threads=threads)
-    pairs, axes, lines = look(dark)
+    pairs, axes, lines, uneven = look(dark)
+    say_unknown(lattice, pairs, lines)
     if dark is None:
         dark = _dark_of(lines)
-        through = look(dark or 0.0)[2]
-        lines = through if dark is not None else np.where(lines[1] > SURE**-2, lines, through)
-    logs = gains_of(len(lattice), pairs, lines[0], lines[1], axes)
+        *_, through, uneven = look(dark or 0.0)
+        lines = through if dark is not None else np.where(_surer(lines, through), lines, through)
+    logs = gains_of(len(lattice), pairs, lines[0], less_sure(lines[1], uneven), axes)
     far = np.flatnonzero(np.abs(logs) > np.log(MOST))
     if len(far):
         log.warning(
@@ -86,12 +90,39 @@ def estimate_gains(
     return np.asarray(np.exp(logs))
 
 
+def _surer(lines: np.ndarray, through: np.ndarray) -> np.ndarray:
+    """Which lines are believed rather than those through a count that nothing tells.
+
+    These are known better, if that count is right: those that contradict it say that it is not.
+    """
+    contradicted = np.square(lines[0] - through[0]) * lines[1] > CONTRADICTS**2
+    return np.asarray((lines[1] > SURE**-2) | (contradicted & (lines[1] > 0)))
+
+
 def lines_of_overlaps(
     lattice: Lattice, dark: float | None, *, channel: int, threads: int | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pairs, their axes, and the fields of `Line` of each."""
-    compare = partial(line_of, dark=dark)
-    return each_overlap(lattice, compare, len(Line._fields), channel=channel, threads=threads)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs, their axes, the fields of `Line` of each, and by how much ratios change in it."""
+
+    def compare(shared: Shared) -> tuple[float, ...]:
+        line, moved = line_and_moved(shared.first, shared.second, shared.rises, dark)
+        return *line, uneven_beside(shared._replace(second=moved), line, dark or 0.0)
+
+    count = len(Line._fields) + 1
+    pairs, axes, found = each_overlap(lattice, compare, count, channel=channel, threads=threads)
+    return pairs, axes, found[:-1], found[-1]
+
+
+def say_unknown(lattice: Lattice, pairs: np.ndarray, lines: np.ndarray) -> None:
+    """Log which overlaps have no pixels that can be compared, as `lines_of_overlaps` has them."""
+    unknown = np.flatnonzero(np.isnan(lines[2]))
+    if len(unknown):
+        first, second = lattice.names[pairs[unknown[0]]]
+        log.warning(
+            "%d of %d overlaps cannot be compared, as that of %s and %s: their pixels are no "
+            "numbers, or beyond what 32 bits hold (%.0e)",
+            *(len(unknown), len(pairs), first, second, LARGEST),
+        )
 
 
 def _dark_of(lines: np.ndarray) -> float | None:
@@ -110,7 +141,7 @@ def _dark_of(lines: np.ndarray) -> float | None:
 
 def each_overlap(
     lattice: Lattice,
-    compare: Callable[[np.ndarray, np.ndarray], tuple[float, ...]],
+    compare: Callable[[Shared], tuple[float, ...]],
     count: int,
     *,
     channel: int,
@@ -123,7 +154,7 @@ def each_overlap(
     lattice
         Tiles at their final positions, with pixels.
     compare
-        Called with the means of the patches that the two tiles of a pair both show.
+        Called with the patches that the two tiles of a pair both show.
     count
         Numbers that it gives; all are 0 where tiles do not overlap.
     channel
@@ -148,15 +179,9 @@ def each_overlap(
         boxes = common_boxes(positions[a], shapes[a], positions[b], shapes[b])
         if not boxes[0].size:
             return (0.0,) * count
-        first, second = read_tile(lattice, a, channel), read_tile(lattice, b, channel)
-        parts = [
-            [
-                patch_means(view)
-                for view in aligned(first(one), second(other), beyond[b] - beyond[a])
-            ]
-            for one, other in slabs(*boxes)
-        ]
-        return compare(*map(np.concatenate, zip(*parts, strict=True)))
+        readers = [read_tile(lattice, row, channel) for row in (a, b)]
+        [shared] = shared_patches(readers, boxes, beyond[b] - beyond[a])
+        return compare(shared)
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         found = list(pool.map(look, pairs.tolist()))
@@ -259,5 +284,6 @@ __all__ = [
     "gains_of",
     "in_common",
     "lines_of_overlaps",
+    "say_unknown",
     "solve_differences",
 ]

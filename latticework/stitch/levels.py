@@ -20,8 +20,10 @@ from latticework.lattice.lattice import Lattice
 from latticework.stitch.levelling import (
     gains_of,
     lines_of_overlaps,
+    say_unknown,
     solve_differences,
 )
+from latticework.stitch.seam_measures import less_sure
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +95,19 @@ def estimate_levels(
     """
     if lattice.source is None:
         raise LatticeError("this lattice has no pixels: open it with latticework.open_tiles")
-    pairs, axes, lines = lines_of_overlaps(lattice, dark, channel=channel, threads=threads)
+    pairs, axes, lines, uneven = lines_of_overlaps(lattice, dark, channel=channel, threads=threads)
+    say_unknown(lattice, pairs, lines)
     slopes, trust, first, second, counts = lines
     tiles, a, b = len(lattice), pairs[:, 0], pairs[:, 1]
-    gains = np.exp(gains_of(tiles, pairs, slopes, trust, axes))
+    gains = np.exp(gains_of(tiles, pairs, slopes, less_sure(trust, uneven), axes))
     seen = counts > 0
+    first, second = np.where(seen, first, 0.0), np.where(seen, second, 0.0)
     if dark is not None:  # the background is the camera's: it is not brightened
         return Levels(gains, dark * (1 - gains))
     # What is left of the difference where both are as bright as usual; a gain of 0 for log ratios.
     steps = np.where(seen, gains[b] * second - gains[a] * first, 0.0)
     offsets = solve_differences(tiles, a, b, steps, counts)
-    usual = np.bincount(a, seen * first, tiles) + np.bincount(b, seen * second, tiles)
+    usual = np.bincount(a, first, tiles) + np.bincount(b, second, tiles)
     number = np.bincount(a, seen, tiles) + np.bincount(b, seen, tiles)
     mean = usual / np.maximum(number, 1)
     change = (mean * gains + offsets - mean)[number > 0]

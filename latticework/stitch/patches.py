@@ -9,12 +9,15 @@ is brighter; where the lines of several pairs cross the diagonal is what all cou
            └────────── first
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 PATCH_PX = 8
 """Edge of the patches that are compared."""
+LARGEST = float(np.finfo("f4").max)
+"""Counts beyond this cannot be compared: that is what 32 bits hold, in which light is corrected."""
 LEAST_PATCHES = 12
 """Patches from which an overlap tells something."""
 FAINT = 0.25
@@ -33,10 +36,13 @@ SIGNIFICANT, NEAR_LINE = 5.0, 4.0
 those that lie no further off it than so many standard deviations."""
 FEW = 0.1
 """Patches of a single cell may all be wrong by so much: its edges lie elsewhere in both views."""
+USUAL_SHIFT = 0.3
+"""Pixels by which places are wrong, as a rule."""
 LEAST_COMMON = 1e-6
 """Views whose patches go together by less than this share of how they vary have no line."""
-LOW = 0.1
-"""Share of the patches that is taken to be without light, for a first guess."""
+LOW, TOP = 0.1, 0.99
+"""Share of the patches that is taken to be without light, for a first guess; and how many are less
+bright than the brightest."""
 LEAST_CROSSINGS = 4
 """Lines that cross the diagonal, from which on they say where."""
 LEAST_DIFFERENCE, ERRORS, ERRORS_OF_FEW = 0.05, 6.0, 15.0
@@ -50,6 +56,10 @@ ABOVE = 1.5
 """What tiles count without light is not more than so many times what they usually count."""
 
 
+FAR, BY_CHANCE = 3.0, 4.0
+"""Deviations from which on ratios are far off, and rows of patches differ not by chance."""
+
+
 class Line(NamedTuple):
     """The line that the patches of two views lie on; all 0 where too little is seen."""
 
@@ -58,11 +68,15 @@ class Line(NamedTuple):
     trust: float
     """What the slope counts: the inverse of its variance; 0 if it is not known."""
     first: float
-    """Usual counts of the first view."""
+    """Usual counts of the first view; NaN if there is none that can be compared."""
     second: float
     """Usual counts of the second view."""
     weight: float
     """What these two count."""
+
+    def beside(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """By how many counts the second view of patches is brighter than the line has it."""
+        return np.asarray(second - self.second - np.exp(self.slope) * (first - self.first))
 
     @property
     def cross(self) -> float:
@@ -72,13 +86,103 @@ class Line(NamedTuple):
 
 
 def patch_means(image: np.ndarray) -> np.ndarray:
-    """Mean brightness of patches."""
-    sides = [min(PATCH_PX, n) for n in image.shape]
+    """Mean brightness of patches; NaN of those that cannot be compared.
+
+    Examples
+    --------
+    >>> patch_means(np.array([[3.0, 5.0]])), patch_means(np.array([[3.0, 1e300]]))
+    (array([4.]), array([nan]))
+    """
+    return _means(image, [min(PATCH_PX, n) for n in image.shape])
+
+
+def _means(image: np.ndarray, sides: Sequence[int]) -> np.ndarray:
+    """Means of blocks of an image, one after the other."""
     cut = image[tuple(slice(0, n // s * s) for n, s in zip(image.shape, sides, strict=True))]
     shape = [part for n, s in zip(cut.shape, sides, strict=True) for part in (n // s, s)]
-    return np.asarray(
-        cut.reshape(shape).mean(axis=tuple(range(1, 2 * image.ndim, 2)), dtype="f8")
-    ).ravel()
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = cut.reshape(shape).mean(axis=tuple(range(1, 2 * image.ndim, 2)), dtype="f8")
+    return np.where(np.abs(means) <= LARGEST, means, np.nan).ravel()
+
+
+def patch_rises(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(dims, patches): by how much two views get brighter per pixel, along each axis.
+
+    That is told by the faces of the patches alone: means of rises are differences of ends.
+
+    Examples
+    --------
+    >>> x = np.tile(np.arange(16.0), (8, 1))
+    >>> patch_rises(x, x)[:, 0].tolist()
+    [0.0, 0.9375]
+    """
+    sides = [min(PATCH_PX, n) for n in first.shape]
+    found = []
+    for axis, (side, n) in enumerate(zip(sides, first.shape, strict=True)):
+        edges = np.arange(0, n // side * side + 1, side)
+        beside = np.maximum(edges - 1, 0), np.minimum(edges, n - 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            faces = sum(
+                view.take(at, axis).astype("f8") for view in (first, second) for at in beside
+            )
+            rises = np.diff(faces, axis=axis) / (4 * side)
+        found.append(_means(rises, [*sides[:axis], 1, *sides[axis + 1 :]]))
+    return np.stack(found)
+
+
+def patch_places(shape: Sequence[int]) -> np.ndarray:
+    """Where the patches of an image lie, in patches, in the order of `patch_means`.
+
+    Examples
+    --------
+    >>> patch_places((16, 24)).tolist()
+    [[0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]]
+    """
+    return np.indices([n // min(PATCH_PX, n) for n in shape]).reshape(len(shape), -1)
+
+
+def unevenness(ratios: np.ndarray, places: np.ndarray) -> float:
+    """By how much ratios change along an axis, beyond what those beside each other do by chance.
+
+    Parameters
+    ----------
+    ratios
+        (patches,): logarithms of how much brighter the second view is.
+    places
+        (dims, patches): where they lie, as `patch_places` has it.
+
+    Returns
+    -------
+    float
+        Standard deviation along the axis of the largest; 0 if all may be chance.
+
+    Notes
+    -----
+    Variance between rows of patches and within them (Fisher, 1925), with those that are far off
+    moved nearer. Uneven light changes along or across an overlap, and so do stripes.
+
+    Examples
+    --------
+    >>> rng, places = np.random.default_rng(0), patch_places((320, 32))
+    >>> noise = rng.normal(0, 0.02, places.shape[1])
+    >>> unevenness(noise, places), round(unevenness(noise + 0.1 * (places[1] % 2), places), 2)
+    (0.0, 0.06)
+    """
+    middle = np.median(ratios)
+    spread = 1.4826 * np.median(np.abs(ratios - middle))
+    ratios = np.clip(ratios, middle - FAR * spread, middle + FAR * spread)
+    ratios, total, most = ratios - ratios.mean(), len(ratios), 0.0
+    for at in places:
+        _, row, n = np.unique(at, return_inverse=True, return_counts=True)
+        free = len(n) - 1
+        if not free or total <= len(n):
+            continue
+        means = np.bincount(row, ratios) / n
+        within = np.square(ratios - means[row]).sum() / (total - len(n))
+        between = (n * np.square(means)).sum() / free
+        if between > (1 + BY_CHANCE * np.sqrt(2 / free)) * within:
+            most = max(most, (between - within) * free / (total - np.square(n).sum() / total))
+    return float(np.sqrt(most))
 
 
 def lit_in_both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -128,21 +232,42 @@ def line_between(first: np.ndarray, second: np.ndarray, dark: float | None = Non
     >>> round(float(np.exp(line.slope)), 2), round(line.second - 1.2 * line.first)
     (1.2, 30)
     """
-    return line_of(patch_means(first), patch_means(second), dark)
+    return line_of(patch_means(first), patch_means(second), patch_rises(first, second), dark)
 
 
-def line_of(a: np.ndarray, b: np.ndarray, dark: float | None = None) -> Line:
-    """The same of the means of patches of the two views, as `patch_means` gives them."""
-    ok = np.isfinite(a) & np.isfinite(b)
-    a, b = a[ok], b[ok]
-    if len(a) < LEAST_PATCHES:
-        return Line(0.0, 0.0, 0.0, 0.0, 0.0)
+def line_of(a: np.ndarray, b: np.ndarray, rises: np.ndarray, dark: float | None = None) -> Line:
+    """The same of the patches of the two views, as `patch_means` and `patch_rises` give them."""
+    return line_and_moved(a, b, rises, dark)[0]
+
+
+def line_and_moved(
+    a: np.ndarray, b: np.ndarray, rises: np.ndarray, dark: float | None = None
+) -> tuple[Line, np.ndarray]:
+    """The line, and the second view's patches as they were if it lay where the first one does."""
+    ok = np.isfinite(a) & np.isfinite(b) & np.isfinite(rises).all(axis=0)
+    if ok.sum() < LEAST_PATCHES:
+        usual = 0.0 if ok.any() or not len(ok) else np.nan
+        return Line(0.0, 0.0, usual, usual, 0.0), b
+    line, moved = _line(a[ok], b[ok], rises[:, ok], dark)
+    if not line.trust:
+        return line, b
+    b = b.copy()
+    b[ok] = moved
+    return line, b
+
+
+def _line(
+    a: np.ndarray, seen: np.ndarray, rises: np.ndarray, dark: float | None
+) -> tuple[Line, np.ndarray]:
+    """The same of patches that are all known."""
+    b = seen
     slope, at, chosen = _first_guess(a, b, dark)
     for _ in range(ROUNDS):
         rest = (b - at[1] - slope * (a - at[0])) / np.sqrt(1 + slope**2)
         scale = max(float(np.median(np.abs(of))) for of in (rest, rest[chosen]))
         scale = 1.4826 * scale + 1e-9 * (1 + abs(at[0]))
         weight = 1 / (1 + (rest / (2 * scale)) ** 2) ** 2
+        b = seen - _moved(a, seen, (slope, at), rises, weight / scale**2)
         if dark is None:
             at = float(np.average(a, weights=weight)), float(np.average(b, weights=weight))
         x, y = a - at[0], b - at[1]
@@ -158,13 +283,33 @@ def line_of(a: np.ndarray, b: np.ndarray, dark: float | None = None) -> Line:
     near = np.abs(rest) <= NEAR_LINE * scale
     certain = goes and error < MOST_SLOPE_ERROR and _go_together(a[near], b[near], dark)
     usual = float(np.average(a, weights=weight))
-    return Line(
+    line = Line(
         float(np.log(slope)) if certain else 0.0,
         float(1 / (error**2 + LEAST_SLOPE_ERROR**2)) if certain else 0.0,
         usual,
         float(np.average(b, weights=weight)),
         float(total / (scale**2 + 1e-6 * usual**2 + 1e-12)),
     )
+    return line, b
+
+
+def _moved(
+    a: np.ndarray,
+    b: np.ndarray,
+    line: tuple[float, tuple[float, float]],
+    rises: np.ndarray,
+    weight: np.ndarray,
+) -> np.ndarray:
+    """By how much the second view is brighter than the line for where it lies.
+
+    Places are wrong by a part of a pixel, which makes one edge of each cell brighter and the other
+    darker: the shift that explains most of that is as wide as places are usually wrong.
+    """
+    slope, at = line
+    beside = b - at[1] - slope * (a - at[0])
+    weight = weight / (1 + slope**2)
+    known = (rises * weight) @ rises.T + np.eye(len(rises)) / USUAL_SHIFT**2
+    return np.asarray(np.linalg.solve(known, rises @ (weight * beside)) @ rises)
 
 
 def _go_together(a: np.ndarray, b: np.ndarray, dark: float | None) -> bool:
@@ -252,4 +397,15 @@ def common_count(
     return middle if spread < AGREED * max(usual - middle, least) else None
 
 
-__all__ = ["Line", "common_count", "line_between", "line_of", "lit_in_both", "patch_means"]
+__all__ = [
+    "Line",
+    "common_count",
+    "line_and_moved",
+    "line_between",
+    "line_of",
+    "lit_in_both",
+    "patch_means",
+    "patch_places",
+    "patch_rises",
+    "unevenness",
+]

@@ -18,6 +18,8 @@ FAR_PX = 1.0
 """Residual from which on a trusted link is worth a look."""
 MANY = 0.05
 """Share of trusted links from which on so large residuals are said."""
+SEEN = 0.02
+"""Difference in brightness from which on a seam is seen, if one looks for it."""
 NEAR_REACH = 0.9
 """Share of the reach beyond which a link may have wanted to go further."""
 
@@ -111,6 +113,7 @@ def warnings(found: Findings) -> list[str]:
         *_beyond(found),
         *_strange_gains(found),
         *_steps(found),
+        *_uneven(found),
     ]
 
 
@@ -282,6 +285,30 @@ def _steps(found: Findings) -> list[str]:
     return [f"{said} Say what the camera counts without light (dark=, --dark), if it is known."]
 
 
+def _uneven(found: Findings) -> list[str]:
+    """What is left of differences in brightness, if that is seen in the volume."""
+    if not found.apart("remains") > SEEN:
+        return []
+    corrected = " and ".join(
+        what
+        for what, used in (("the flat-field", found.light_used), ("the gains", found.gains_used))
+        if used
+    )
+    said = f"{_remains(found)}, with {corrected}." if corrected else f"{_remains(found)}."
+    if "light" not in found.given and found.asked.get("light") != "no":
+        said += " A picture of an even specimen (light=, --light) tells more than these tiles do."
+    return [said]
+
+
+def _remains(found: Findings) -> str:
+    """By how much neighbours still differ, as overlaps tell."""
+    usual, most = found.apart("remains"), found.apart("remains_most")
+    return (
+        f"Where neighbours show the same they still differ in brightness by {usual:.1%} (median; "
+        f"{most:.1%} at most)"
+    )
+
+
 def light_in_words(found: Findings) -> list[str]:
     """Whether flat-field and gains were used, and why; plain text."""
     before, even, level = (found.apart(what) for what in ("apart", "apart_even", "apart_level"))
@@ -309,6 +336,8 @@ def light_in_words(found: Findings) -> list[str]:
         said.append("A gain for each tile was not asked for.")
     else:
         said.append("A gain for each tile would not make neighbours clearly more alike: not used.")
+    if not math.isnan(found.apart("remains")):
+        said.append(f"{_remains(found)}.")
     return [*said, *told]
 
 

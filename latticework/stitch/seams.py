@@ -6,7 +6,7 @@ overlaps of trusted links count: of the others nobody knows that they show the s
 such faults, or too few tiles to tell, are left as they are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,15 +20,11 @@ from latticework.stages.collections import Tiles
 from latticework.stitch.levelling import gains_of
 from latticework.stitch.light import Even
 from latticework.stitch.patches import (
-    LEAST_PATCHES,
-    LOW,
     common_count,
-    line_of,
-    lit_in_both,
-    patch_means,
 )
-from latticework.stitch.shared_views import aligned, common_boxes, slabs
-from latticework.stitch.tiles import channel_box
+from latticework.stitch.seam_measures import MEASURES, at_least_usual, less_sure, measures_of
+from latticework.stitch.shared_views import as_it_is, common_boxes, shared_patches
+from latticework.stitch.tiles import of_channel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,9 +36,9 @@ LEAST_GAIN = 0.9
 LEAST_BRIGHT = 0.2
 """Overlaps count for gains from this share of the brightness of bright ones: in empty glass the
 ratio of two small numbers says nothing."""
-LEAST_SHOWN, TOP = 0.1, 0.99
+LEAST_SHOWN = 0.1
 """Lines count from this share of what overlaps show that show much: what varies in empty glass is
-the lamp, not the specimen. And how much of the patches is less bright than the brightest."""
+the lamp, not the specimen."""
 MOST_BESIDE = 0.2
 """Lines pass the pivot by no more than this share of the brightest above it: a gain leaves it as it
 is. In empty glass, neighbours show each the light of its own lamp, and lines lie anywhere."""
@@ -93,10 +89,10 @@ def measure_seams(
         A row for each pair: ``first``, ``second``, ``axis``; of the patches that both show
         ``bright`` and ``other`` (median counts in the first and in the second), ``spread`` (robust
         deviation of the logarithm of their ratios), ``patches`` (how many are bright), ``apart``
-        (median size of that logarithm); of the line through all patches ``slope``, its relative
-        ``error``, and ``cross`` (the count that is the same in both); ``low`` and ``top``, what is
-        counted where it is dark, and where it is brightest; all also with even light, as
-        ``even_bright``.
+        (median size of that logarithm), ``uneven`` (by how much ratios change along an axis); of
+        the line through all patches ``slope``, its relative ``error``, and ``cross`` (the count
+        that is the same in both); ``low`` and ``top``, what is counted where it is dark, and where
+        it is brightest; all also with even light, as ``even_bright``.
     """
     import pandas as pd
 
@@ -113,34 +109,22 @@ def measure_seams(
         if shared is None:
             continue
         *boxes, beyond = shared
-        fraction = [beyond.get(dim, 0.0) for dim in tile.dims]
-        readers = others.own, partial(others.read, key)
-        plain, flat = _patches(readers, boxes, fraction, even, (tile.dims, channel))
+        own, beside = others.own, partial(others.read, key)
+        readers = [of_channel(tile.dims, channel, read) for read in (own, beside)]
+        plain, flat = shared_patches(readers, boxes, beyond, changed=(as_it_is, even))
         row: dict[str, Any] = {"first": tile.id, "second": other.id, "axis": key.removeprefix("+")}
-        row |= _difference(plain, offset, "")
-        rows.append(row | _difference(flat, offset, "even_"))
+        for kind, patches in (("", plain), ("even_", flat)):
+            told = measures_of(patches, offset)
+            row |= {f"{kind}{what}": value for what, value in told.items()}
+        rows.append(row)
     names = ["first", "second", "axis"]
     names += [f"{kind}{what}" for kind in ("", "even_") for what in MEASURES]
     return pd.DataFrame(rows, columns=names)
 
 
-MEASURES = (
-    "bright",
-    "other",
-    "spread",
-    "patches",
-    "apart",
-    "slope",
-    "error",
-    "cross",
-    "low",
-    "top",
-)
-
-
 def _shared(
     tile: Tile, other: Tile, known: "pd.DataFrame", axes: Sequence[str]
-) -> tuple[Box, Box, dict[str, float]] | None:
+) -> tuple[Box, Box, np.ndarray] | None:
     """What two tiles both show, in whole pixels of each, and how much further the second is."""
     shapes = [[of.shape[of.dims.index(axis)] for axis in axes] for of in (tile, other)]
     at = [[known[f"position_{axis}_um"][of.id] for axis in axes] for of in (tile, other)]
@@ -149,68 +133,7 @@ def _shared(
     boxes = common_boxes(np.zeros_like(offset), np.array(shapes[0]), offset, np.array(shapes[1]))
     if not boxes[0].size:
         return None
-    return *boxes, dict(zip(axes, (apart - offset).tolist(), strict=True))
-
-
-def _patches(
-    readers: Sequence[Callable[[Box], Any]],
-    boxes: Sequence[Box],
-    fraction: Sequence[float],
-    even: Even,
-    of: tuple[Sequence[str], int],
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Means of the patches that two tiles both show, in either; and the same with even light.
-
-    Parameters
-    ----------
-    readers, boxes
-        Of the two tiles.
-    fraction
-        How much further the second lies, along the tile's dims.
-    even
-        What makes light even.
-    of
-        The tile's dims, and the number of the channel.
-    """
-    plain: list[list[np.ndarray]] = []
-    flat: list[list[np.ndarray]] = []
-    for pair in slabs(*boxes):
-        whole = [channel_box(of[0], box, of[1]) for box in pair]
-        pixels = [np.asarray(read(box)) for read, box in zip(readers, whole, strict=True)]
-        lit = [even(part, box) for part, box in zip(pixels, whole, strict=True)]
-        for views, means in ((pixels, plain), (lit, flat)):
-            moved = aligned(views[0], views[1], fraction)
-            means.append([patch_means(view[0] if view.ndim == 4 else view) for view in moved])
-    return _joined(plain), _joined(flat)
-
-
-def _joined(parts: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
-    """Arrays of all parts on end, for either tile."""
-    return [np.concatenate(of_one) for of_one in zip(*parts, strict=True)]
-
-
-def _difference(patches: Sequence[np.ndarray], dark: float, kind: str) -> dict[str, float]:
-    """What patches of two tiles tell, by the names of `MEASURES`."""
-    a, b = patches
-    line = line_of(a, b)
-    known = np.isfinite(a) & np.isfinite(b)
-    a, b = a[known], b[known]
-    low, top = np.quantile(np.minimum(a, b), (LOW, TOP)) if len(a) else (np.nan, np.nan)
-    told = (np.exp(line.slope), line.trust**-0.5, line.cross) if line.trust else (np.nan,) * 3
-    values = (*_bright(a, b, min(dark, low)), *told, low, top)
-    return {f"{kind}{what}": float(value) for what, value in zip(MEASURES, values, strict=True)}
-
-
-def _bright(a: np.ndarray, b: np.ndarray, dark: float) -> tuple[float, float, float, int, float]:
-    """What patches count that are bright in both views, and how their ratios spread."""
-    lit = lit_in_both(a - dark, b - dark)
-    if lit.sum() < LEAST_PATCHES:
-        return np.nan, np.nan, np.nan, 0, np.nan
-    a, b = a[lit], b[lit]
-    ratios = np.log((b - dark) / (a - dark))
-    middle = float(np.median(ratios))
-    spread = 1.4826 * float(np.median(np.abs(ratios - middle)))
-    return float(np.median(a)), float(np.median(b)), spread, len(a), float(np.median(abs(ratios)))
+    return *boxes, np.asarray(apart - offset)
 
 
 def level_tiles(
@@ -251,7 +174,9 @@ def level_tiles(
         ``overlaps`` (how many were compared), ``apart`` as they are, ``apart_even`` with the
         flat-field, and ``apart_level`` with the gains too (medians over all pairs of the logarithm
         of ratios); ``apart_pivot``, the same of whole overlaps above the pivot, without gains;
-        ``steps``, how many overlaps still differ by a fifth.
+        ``remains`` and ``remains_most``, by how much patches of one overlap still differ after all
+        that was used, beyond chance (median and most of all pairs); ``steps``, how many overlaps
+        still differ by a fifth.
     """
     import pandas as pd
 
@@ -266,6 +191,7 @@ def level_tiles(
     even = light == "yes" or (light == "auto" and better)
     found = flat if even else plain
     used = gains == "yes" or (gains == "auto" and found.better)
+    remains = found.remains(seams, level=used)
     return pd.DataFrame(
         {
             "id": ids,
@@ -277,6 +203,8 @@ def level_tiles(
             "apart_even": apart_even,
             "apart_pivot": found.before,
             "apart_level": found.left if used else found.before,
+            "remains": _typical(remains),
+            "remains_most": remains.max() if len(remains) else np.nan,
             "steps": found.steps(level=used),
         }
     )
@@ -306,6 +234,8 @@ class _Levelled:
     """What these count: the inverse of their variances."""
     bright: np.ndarray
     """Ratios of the counts of bright overlaps; NaN of others, of which lines alone tell."""
+    uneven: np.ndarray
+    """By how much they change within each."""
     logs: np.ndarray
     """Logarithms of the gains of all tiles."""
     rest: np.ndarray
@@ -329,15 +259,21 @@ class _Levelled:
     def better(self) -> bool:
         """Whether gains make neighbours clearly more alike."""
         least = self.flattered * self.least
+        before, after = (_typical(np.hypot(of, self.uneven)) for of in (self.ratios, least))
         return bool(np.abs(self.logs).max(initial=0) > 0.01) and (
-            _typical(np.abs(least)) < LEAST_GAIN * self.before
-            or _seams_go(self.ratios, least, self.weights)
+            after < LEAST_GAIN * before or _seams_go(self.ratios, least, self.weights)
         )
 
     def steps(self, *, level: bool) -> int:
         """How many bright overlaps still differ by a fifth, with gains or without."""
         levelled = self.rest - self.ratios if level else 0.0
         return int((np.abs(self.bright + levelled) > STEP).sum())
+
+    def remains(self, seams: "pd.DataFrame", *, level: bool) -> np.ndarray:
+        """By how much patches of each overlap still differ, beyond what chance explains."""
+        whole = np.square(self.rest if level else self.ratios) - 1 / self.weights
+        within = np.nan_to_num(seams.loc[self.index, f"{self.kind}uneven"].to_numpy("f8"))
+        return np.asarray(np.hypot(np.sqrt(np.maximum(whole, 0.0)), within))
 
     def apart(self, seams: "pd.DataFrame", *, level: bool) -> float:
         """By how much patches of neighbours differ, with gains or without; as a median.
@@ -367,21 +303,34 @@ def _levelled(ids: np.ndarray, seams: "pd.DataFrame", kind: str, dark: float) ->
     darkest = lows + MOST_BESIDE * (tops - lows)
     low = _typical(lows[line | np.isfinite(bright)])
     line &= ~(np.isfinite(cross) & (cross > darkest))  # nothing is darker than without light
-    usual = _typical(bright[np.isfinite(bright)])
-    usual = low if np.isnan(usual) else usual
+    usual = _typical((lows + tops)[line] / 2)  # whatever is usual where most shows nothing
     pivot = common_count(np.log(slope[line]), error[line], cross[line], usual)
     unsure = TOLD
     if pivot is None:
         pivot, unsure = dark if np.isnan(low) else min(dark, low), GUESSED
-    ratios, weights, counted = _ratios(ids, seams, kind, pivot, unsure * abs(pivot))
+    base = np.fmin(dark, lows)
+    ratios, weights, counted = _ratios(ids, seams, kind, (pivot, unsure * abs(pivot)), base)
     told = weights > 0
     seams, ratios, weights, counted = seams[told], ratios[told], weights[told], counted[told]
-    solved = _gains(ids, seams, ratios, weights)
-    return _Levelled(kind, pivot, seams.index.to_numpy(), ratios, weights, counted, *solved)
+    solved, uneven = _gains(ids, seams, ratios, weights), at_least_usual(_uneven(seams))
+    return _Levelled(kind, pivot, seams.index.to_numpy(), ratios, weights, counted, uneven, *solved)
+
+
+def _uneven(seams: "pd.DataFrame") -> np.ndarray:
+    """By how much ratios change within overlaps; NaN where too little is seen.
+
+    What the flat-field takes out is the same in all tiles, and no doubt of their gains.
+    """
+    plain, flat = (seams[f"{kind}uneven"].to_numpy("f8") for kind in ("", "even_"))
+    return np.asarray(np.fmin(plain, flat))
 
 
 def _ratios(
-    ids: np.ndarray, seams: "pd.DataFrame", kind: str, pivot: float, unsure: float
+    ids: np.ndarray,
+    seams: "pd.DataFrame",
+    kind: str,
+    pivoted: tuple[float, float],
+    base: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """By how much the second of each two tiles is brighter, as a logarithm, and what that counts.
 
@@ -389,11 +338,15 @@ def _ratios(
 
     Told by what both count where they are bright, above the pivot, and by the slope of the line
     through all their patches, each as much as it is known. In an overlap that is mostly empty only
-    the line tells, in one that is evenly bright only the counts.
+    the line tells, in one that is evenly bright only the counts. Where the ratio is not one number
+    over the overlap, both are known no better than by how much it changes.
     """
+    pivot, unsure = pivoted
     names = ("bright", "other", "slope", "error", "patches", "spread")
     bright, other, slope, error, n, spread = (seams[f"{kind}{of}"].to_numpy("f8") for of in names)
     ends = np.nan_to_num(np.stack([bright, other], axis=1) - pivot)
+    above = np.nan_to_num(np.sqrt(np.abs((bright - base) * (other - base))))
+    spread = spread * above / np.sqrt(np.maximum(ends.prod(axis=1), 1e-12))  # of light above it
     lit = (ends.min(axis=1, initial=np.inf) > 0) & (spread < MOST_SPREAD)
     ends, spread, n = np.where(lit[:, None], ends, 1.0), np.where(lit, spread, 1.0), np.fmax(n, 1)
     middle = np.log(ends[:, 1] / ends[:, 0])
@@ -401,10 +354,23 @@ def _ratios(
     counts = np.where(lit, 1 / (spread**2 / n + wrong**2 + 1e-5), 0.0)
     counts[lit] *= _bright_enough(ids, seams[lit], ends[lit], counts[lit])
     known = _lines_of_gains(seams, kind, pivot)
-    lines = np.where(known, np.where(known, error, 1.0) ** -2.0, 0.0)
+    errors = np.hypot(np.where(known, error, 1.0), _turned(seams, kind, pivot))
+    lines = np.where(known, errors**-2.0, 0.0)
     weights = counts + lines
     sums = counts * middle + lines * np.log(np.where(known, slope, 1.0))
-    return sums / np.where(weights > 0, weights, 1.0), weights, np.where(counts > 0, middle, np.nan)
+    ratios = sums / np.where(weights > 0, weights, 1.0)
+    return ratios, less_sure(weights, _uneven(seams)), np.where(counts > 0, middle, np.nan)
+
+
+def _turned(seams: "pd.DataFrame", kind: str, pivot: float) -> np.ndarray:
+    """What slopes are wrong by where light is uneven, more than counts are.
+
+    A line is told by how patches differ, not by how bright they are: what makes some of them
+    brighter turns it the more, the further all of them are from the pivot.
+    """
+    uneven, low, top = (seams[f"{kind}{of}"].to_numpy("f8") for of in ("uneven", "low", "top"))
+    away = (low + top - 2 * pivot) / np.maximum(top - low, 1e-12)
+    return np.asarray(at_least_usual(uneven) * np.sqrt(np.fmax(np.square(away) - 1, 0)))
 
 
 def _lines_of_gains(seams: "pd.DataFrame", kind: str, pivot: float) -> np.ndarray:
@@ -477,7 +443,8 @@ def _gains(
         logs = gains_of(len(ids), pairs, ratios, weights * agreed, axes)
         rest = ratios + logs[rows[1]] - logs[rows[0]]
         left.append(rest)
-        agreed = 1 / (1 + np.square(rest / (SEAM + 3 * np.median(np.abs([*rest, 0.0])))))
+        usual = SEAM + 3 * np.median(np.abs([*rest, 0.0]))
+        agreed = 1 / (1 + np.square(rest / usual) / (1 + 9 / (weights * usual**2)))
     known = len(np.unique(np.concatenate(rows)))
     free = max(len(seams) - known + 1, 1)
     return logs, rest, left[0], float(np.sqrt(len(seams) / free))

@@ -7,18 +7,24 @@
               └───────┴───────┴───────┘
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 from latticework.lattice.geometry import Box
-from latticework.stitch.patches import PATCH_PX
+from latticework.stitch.patches import PATCH_PX, patch_means, patch_places, patch_rises
 
 LEAST_FRACTION = 0.01
 """Pixels by which views are moved at least."""
 MOST_PIXELS = 8_000_000
 """Pixels of an overlap that are looked at at once, more or less."""
+
+
+def as_it_is(pixels: np.ndarray, _box: Box) -> np.ndarray:
+    """The pixels of a box of a tile, unchanged."""
+    return pixels
 
 
 def slabs(first: Box, second: Box, *, most: int = MOST_PIXELS) -> list[tuple[Box, Box]]:
@@ -100,8 +106,73 @@ def aligned(
     return _moved(first, -half), _moved(second, half)
 
 
+class Shared(NamedTuple):
+    """The patches that two tiles both show."""
+
+    first: np.ndarray
+    """(patches,): their means in the first tile."""
+    second: np.ndarray
+    """(patches,): and in the second."""
+    rises: np.ndarray
+    """(dims, patches): by how much both get brighter per pixel, along each axis."""
+    places: np.ndarray
+    """(dims, patches): where they lie in the overlap, in patches."""
+
+
+def shared_patches(
+    readers: Sequence[Callable[[Box], Any]],
+    boxes: Sequence[Box],
+    fraction: Sequence[float] | np.ndarray,
+    *,
+    changed: Sequence[Callable[[np.ndarray, Box], np.ndarray]] = (as_it_is,),
+) -> list[Shared]:
+    """Means of the patches that two tiles both show, read once, a part at a time.
+
+    Parameters
+    ----------
+    readers, boxes
+        Of the two tiles: what reads a box of its pixels, and which of them both show.
+    fraction
+        How far the second lies beyond that; see `aligned`.
+    changed
+        What is done to the pixels of a box of a tile before they are compared, in several ways.
+
+    Returns
+    -------
+    list of Shared
+        One for each of these ways.
+
+    Examples
+    --------
+    >>> tile, box = np.arange(256.0).reshape(16, 16), Box((0, 0), (16, 8))
+    >>> read = lambda box: tile[box.slices]
+    >>> [found] = shared_patches([read, read], [box, box.shift((0, 8))], (0.0, 0.0))
+    >>> found.first.tolist(), found.second.tolist(), found.places.tolist()
+    ([59.5, 187.5], [67.5, 195.5], [[0, 1], [0, 0]])
+    """
+    means: list[list[list[np.ndarray]]] = [[] for _ in changed]
+    places = []
+    for pair in slabs(boxes[0], boxes[1]):
+        begin = np.subtract(pair[0].start, boxes[0].start) // PATCH_PX
+        places.append(patch_places(pair[0].shape) + begin[:, None])
+        pixels = [np.asarray(read(box)) for read, box in zip(readers, pair, strict=True)]
+        for of, change in zip(means, changed, strict=True):
+            views = [change(part, box) for part, box in zip(pixels, pair, strict=True)]
+            first, second = aligned(views[0], views[1], fraction)
+            rises = patch_rises(first, second)
+            of.append([patch_means(first), patch_means(second), rises])
+    where = np.concatenate(places, axis=1)
+    found = []
+    for of in means:
+        first, second, rises = (np.concatenate(parts, axis=-1) for parts in zip(*of, strict=True))
+        found.append(Shared(first, second, rises, where))
+    return found
+
+
 def _moved(view: np.ndarray, by: np.ndarray) -> np.ndarray:
-    return np.asarray(ndimage.shift(np.asarray(view, np.float32), by, order=1, mode="nearest"))
+    with np.errstate(over="ignore"):  # what is beyond 32 bits cannot be compared
+        pixels = np.asarray(view, np.float32)
+    return np.asarray(ndimage.shift(pixels, by, order=1, mode="nearest"))
 
 
-__all__ = ["aligned", "common_boxes", "slabs"]
+__all__ = ["Shared", "aligned", "as_it_is", "common_boxes", "shared_patches", "slabs"]

@@ -5,7 +5,10 @@ import pytest
 from scipy import ndimage
 
 from latticework.stitch.levelling import estimate_gains, gains_of
-from latticework.stitch.patches import line_between
+from latticework.stitch.levels import estimate_levels
+from latticework.stitch.patches import line_between, patch_means, patch_places, patch_rises
+from latticework.stitch.seam_measures import measures_of
+from latticework.stitch.shared_views import Shared
 from tests.stitch.acquisitions import lattice_of
 from tests.stitch.test_registering import cut, scene_of
 
@@ -59,6 +62,29 @@ def spots(cells, at, shape):
             away = (y + at[0] - cy) ** 2 + (x + at[1] - cx) ** 2
             scene += 600 * np.exp(-away / (2 * size**2))
     return scene
+
+
+@pytest.mark.parametrize("between", [0.0, 0.4])
+def test_counts_that_cannot_be_compared_tell_of_no_gain_and_that_is_said(caplog, between):
+    rng = np.random.default_rng(2)
+    tile = rng.uniform(1.0, 2.0, (64, 64))
+    places, nominal = (
+        [(0, 0), (0, 1), (0, 2)],
+        [(0, 40.0 * k + between * (k > 0)) for k in range(3)],
+    )
+    for huge in (1e160, 1e300, np.finfo("f8").max / 2):
+        lattice = lattice_of([tile, np.roll(tile, -40, 1), tile * huge], places, nominal)
+        for dark in (None, 0.0):
+            caplog.clear()
+            gains = estimate_gains(lattice, dark=dark)
+            assert np.abs(np.log(gains)).max() < 0.1
+            [said] = [record.getMessage() for record in caplog.records if record.levelno > 20]
+            assert said.startswith("1 of 2 overlaps cannot be compared, as that of y0_x1 and y0_x2")
+        levels = estimate_levels(lattice)
+        assert np.isfinite([levels.gains, levels.offsets]).all()
+    tile[30, 50] = 1e300  # a single pixel spoils its patch, and no other
+    one = lattice_of([tile, 1.2 * np.roll(tile, -40, 1)], places[:2], nominal[:2])
+    assert estimate_gains(one, dark=0.0)[0] == pytest.approx(np.sqrt(1.2), rel=0.02)
 
 
 def test_dark_overlaps_and_single_tiles_keep_their_gain():
@@ -147,3 +173,51 @@ def test_tiles_of_nothing_but_the_cameras_noise_have_no_gains():
         noise = rng.normal(100, 3, (2, 200, 200, 120)).astype("f4")
         line = line_between(noise[0], noise[1])
         assert line.trust == 0
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.3, -0.2), (-0.4, 0.1)])
+def test_cells_that_lie_a_part_of_a_pixel_off_tell_the_same_gain(shift):
+    """One edge of each is brighter then and the other darker, and where few are seen that turned
+    the line by several percent."""
+    rng = np.random.default_rng(4)
+    cells = rng.uniform((5, 0, 3), (180, 32, 6), (7, 3))
+    first, second = (spots(cells, at, (200, 32)) for at in ((0.0, 0.0), shift))
+    views = [
+        100 + gain * (view - 100) + rng.normal(0, 2, view.shape)
+        for gain, view in ((1.0, first), (1.2, second))
+    ]
+    line = line_between(*views)
+    assert abs(line.slope - np.log(1.2)) < 0.003
+    assert line.trust**-0.5 < 0.005
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_cell_on_an_offset_that_nobody_says_is_not_led_through_0(seed):
+    cells = np.random.default_rng(seed).uniform((5, 64, 3), (180, 96, 5), (1, 3))
+    tiles = [
+        np.rint(100 + gain * (spots(cells, at, (200, 96)) - 100)).astype("u2")
+        for gain, at in ((1.0, (0, 0)), (1.2, (0, 64)))
+    ]
+    lattice = lattice_of(tiles, [(0, 0), (0, 1)], [(0, 0), (0, 64)])
+    made = estimate_gains(lattice) * [1.0, 1.2]
+    assert made.max() / made.min() < 1.02
+
+
+def test_uneven_light_and_stripes_are_told_from_chance():
+    rng = np.random.default_rng(7)
+    scene = scene_of((400, 48), rng) - 100.0
+    stripes = np.exp(0.1 * ndimage.gaussian_filter1d(rng.normal(size=400), 6) * 4.6)[:, None]
+    lamps = {
+        "even": np.ones((1, 1)),
+        "falls off": np.linspace(0.9, 1.1, 48)[None],
+        "striped": stripes,
+    }
+    found = {}
+    for name, lamp in lamps.items():
+        views = [of + 100 + rng.normal(0, 20, scene.shape) for of in (scene, 1.2 * scene * lamp)]
+        means, places = [patch_means(view) for view in views], patch_places(scene.shape)
+        shared = Shared(means[0], means[1], patch_rises(*views), places)
+        found[name] = measures_of(shared, 100.0)["uneven"]
+    assert found["even"] == 0
+    assert found["falls off"] == pytest.approx(0.06, rel=0.3)  # of a slope of a fifth
+    assert found["striped"] == pytest.approx(0.1, rel=0.4)

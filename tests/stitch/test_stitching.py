@@ -365,7 +365,7 @@ def seams_between(ratios, *, apart_even, spread=0.01, even_spread=0.01):
         rows[f"{kind}bright"] = bright
         rows[f"{kind}other"] = bright * np.exp(ratios)
         rows[f"{kind}spread"] = even_spread if kind else spread
-        rows[f"{kind}patches"] = 40
+        rows[f"{kind}patches"], rows[f"{kind}uneven"] = 40, 0.0
         rows[f"{kind}apart"] = apart
         rows[f"{kind}slope"], rows[f"{kind}error"], rows[f"{kind}cross"] = np.nan, np.nan, np.nan
         rows[f"{kind}low"], rows[f"{kind}top"] = 0.5 * bright, 1.5 * bright
@@ -612,3 +612,77 @@ def test_lines_of_glass_that_pass_the_pivot_prove_no_gains():
     places = pd.DataFrame({"id": np.arange(36)})
     made = level_tiles(places, links, seams, {"dark": [600.0]}, gains="yes")
     assert (np.abs(np.log(made["gain"])) < 0.05).all()
+
+
+@pytest.mark.parametrize("uneven", [0.0, 0.3])
+def test_ratios_that_change_over_an_overlap_prove_no_gains(uneven):
+    """Stripes that differ from tile to tile make two tiles brighter or darker by chance."""
+    pairs, places = grid_pairs(3), pd.DataFrame({"id": np.arange(9)})
+    rng = np.random.default_rng(0)
+    gains, chance = rng.normal(0, 0.1, 9), rng.normal(0, uneven / 3, len(pairs))
+    seams, links = seams_of_grid(pairs, gains[pairs[:, 1]] - gains[pairs[:, 0]] + chance)
+    for kind in ("", "even_"):
+        seams[f"{kind}uneven"] = uneven
+        seams.loc[::3, f"{kind}uneven"] = np.nan  # too little is seen there
+    made = level_tiles(places, links, seams, {"dark": [0.0]})
+    asked = level_tiles(places, links, seams, {"dark": [0.0]}, gains="yes")
+    told = level_tiles(places, links, seams.assign(uneven=0.0), {"dark": [0.0]}, gains="yes")
+    if uneven:
+        assert (made["gain"] == 1).all()
+        assert np.log(asked["gain"]).std() < 0.8 * np.log(told["gain"]).std()
+        assert made["remains"].iloc[0] >= 0.3
+    else:
+        assert np.ptp(np.log(made["gain"]) + gains) < 0.01
+        assert made["remains"].iloc[0] < 0.001
+
+
+def test_overlaps_that_are_mostly_empty_tell_the_pivot_by_what_they_show():
+    """The noise of a camera without offset is cut at 0: in the mean, nothing counts more than 0."""
+    pairs = grid_pairs(3)
+    gains = np.where(np.arange(9) % 2, 1.2, 1.0)
+    seams, links = seams_of_grid(pairs, np.zeros(len(pairs)))
+    rng = np.random.default_rng(1)
+    for kind in ("", "even_"):
+        seams[[f"{kind}bright", f"{kind}other"]] = rng.normal(1.6, 0.04, (len(pairs), 2))
+        seams[f"{kind}spread"], seams[f"{kind}patches"] = 0.2, 90
+        seams[f"{kind}slope"] = gains[pairs[:, 1]] / gains[pairs[:, 0]]
+        seams[f"{kind}error"] = 0.008
+        seams[f"{kind}cross"] = 1.6 + rng.normal(0, 0.4, len(pairs))
+        seams[f"{kind}low"], seams[f"{kind}top"] = 1.2, 600.0
+    places = pd.DataFrame({"id": np.arange(9)})
+    made = level_tiles(places, links, seams, {"dark": [0.0]})
+    left = made["gain"] * gains
+    assert left.max() / left.min() < 1.02
+    assert made["pivot"].iloc[0] == pytest.approx(1.6, abs=0.3)
+
+
+def test_an_unsure_overlap_that_nothing_contradicts_is_believed():
+    """Nothing else joins the two halves of a row, and overlaps within them agree perfectly."""
+    gains = np.repeat([1.0, 1.2], 4)
+    ratios = np.diff(np.log(gains))
+    seams = seams_between(ratios, apart_even=1.0, spread=0.001)
+    for kind in ("", "even_"):
+        seams.loc[3, [f"{kind}bright", f"{kind}other", f"{kind}spread"]] = np.nan
+        seams[f"{kind}slope"] = np.where(np.arange(7) == 3, 1.2, np.nan)
+        seams.loc[3, [f"{kind}error", f"{kind}cross"]] = 0.05, 0.0
+    links = seams[["first", "second"]].assign(trusted=True)
+    places = pd.DataFrame({"id": np.arange(8)})
+    made = level_tiles(places, links, seams, {"dark": [0.0]}, light="no", gains="yes")
+    left = made["gain"] * gains
+    assert left.max() / left.min() < 1.03
+
+
+def test_where_light_is_uneven_counts_tell_of_gains_rather_than_lines():
+    """Of tissue that is bright everywhere, uneven light turns the line through its patches."""
+    pairs = grid_pairs(3)
+    gains = np.where(np.arange(9) % 2, 1.2, 1.0)
+    seams, links = seams_of_grid(pairs, np.log(gains[pairs[:, 1]] / gains[pairs[:, 0]]))
+    turned = np.random.default_rng(2).normal(0, 0.2, len(pairs))
+    for kind in ("", "even_"):
+        seams[f"{kind}uneven"], seams[f"{kind}error"] = 0.06, 0.015
+        seams[f"{kind}slope"] = np.exp(turned) * gains[pairs[:, 1]] / gains[pairs[:, 0]]
+        seams[f"{kind}cross"] = 0.0
+    places = pd.DataFrame({"id": np.arange(9)})
+    made = level_tiles(places, links, seams, {"dark": [0.0]}, gains="yes")
+    left = made["gain"] * gains
+    assert left.max() / left.min() < 1.05
