@@ -302,10 +302,10 @@ def _uneven(found: Findings) -> list[str]:
 
 def _remains(found: Findings) -> str:
     """By how much neighbours still differ, as overlaps tell."""
-    usual, most = found.apart("remains"), found.apart("remains_most")
+    usual, worst = found.apart("remains"), found.apart("remains_worst")
     return (
         f"Where neighbours show the same they still differ in brightness by {usual:.1%} (median; "
-        f"{most:.1%} at most)"
+        f"{worst:.1%} or more in the worst tenth)"
     )
 
 

@@ -57,6 +57,8 @@ DIFFER = 0.1
 """What a wrong pivot does to ratios grows with them; it is no less than with ratios of this."""
 MOST_SPREAD = 0.3
 """Where ratios of patches spread by more, as logarithms, these show noise and nothing else."""
+WORST = 0.9
+"""Share of the overlaps that are no worse than the bad ones of which is told."""
 SOLUTIONS = 6
 """Times that gains are solved for; overlaps that the others contradict count less each time."""
 
@@ -174,9 +176,9 @@ def level_tiles(
         ``overlaps`` (how many were compared), ``apart`` as they are, ``apart_even`` with the
         flat-field, and ``apart_level`` with the gains too (medians over all pairs of the logarithm
         of ratios); ``apart_pivot``, the same of whole overlaps above the pivot, without gains;
-        ``remains`` and ``remains_most``, by how much patches of one overlap still differ after all
-        that was used, beyond chance (median and most of all pairs); ``steps``, how many overlaps
-        still differ by a fifth.
+        ``remains`` and ``remains_worst``, by how much patches of one overlap still differ after all
+        that was used, beyond chance (median and worst tenth of all pairs); ``steps``, how many
+        overlaps still differ by a fifth.
     """
     import pandas as pd
 
@@ -204,7 +206,7 @@ def level_tiles(
             "apart_pivot": found.before,
             "apart_level": found.left if used else found.before,
             "remains": _typical(remains),
-            "remains_most": remains.max() if len(remains) else np.nan,
+            "remains_worst": np.quantile(remains, WORST) if len(remains) else np.nan,
             "steps": found.steps(level=used),
         }
     )
