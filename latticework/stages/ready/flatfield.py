@@ -28,9 +28,8 @@ DEGREE = 6
 SURE, UNSURE = 0.02, 0.06
 """Standard errors of the worst pixel up to which a lamp's numbers are told; and may be told, above
 a dark ground."""
-CLEARLY = 0.8
-"""Share of the ground's error below which the brightest pieces tell the lamp, if neither is sure:
-cells differ in more ways than their error says."""
+BETTER = 0.8
+"""Share of the error that there is without them, below which they are told above any other."""
 MOST_PIECES = 16
 """Pieces along each side of a tile that the field is fitted to."""
 BRIGHT = 0.2
@@ -254,8 +253,7 @@ def field_and_error(
     """As `field_of`, and its standard error where it is known least.
 
     With few tiles, the outline of their specimen passes for a lamp that follows it. So a lamp's
-    numbers count only if they can be told; else no more is expected than a lamp of any kind. If the
-    brightest pieces of tiles do not tell it clearly better, their ground does.
+    numbers count only if they can be told; else no more is expected than a lamp of any kind.
 
     Above a dark ground, the outlines of cells would pass for the ground's light. So if the lamp's
     numbers are not told, only `tops` of cells count there (as `cell_tops` gives them): without
@@ -272,12 +270,8 @@ def field_and_error(
         if error > min(UNSURE, its_error):
             logarithm, error = of_cells, its_error
     elif error > SURE:
-        if means is not None:
-            of_ground, its_error = _field(usual, its_errors, size, Lamp(degree))
-            if error > CLEARLY * its_error:
-                logarithm, error = of_ground, its_error
         of_any, its_error = _field(usual, its_errors, size, AnyLamp(degree))
-        if error > its_error:
+        if error > BETTER * its_error:
             logarithm, error = of_any, its_error
     full = np.exp(logarithm)
     return np.asarray(full / full.mean(), dtype=np.float32), error
