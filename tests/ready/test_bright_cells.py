@@ -63,6 +63,23 @@ def test_a_little_light_between_cells_tells_more_than_cells():
     assert off(field, lamp)[0] < 0.05
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_lamp_that_is_told_badly_is_better_than_none_that_is_told_worse(seed):
+    """Middles of cells lie within tiles, on a ground of 5 counts."""
+    rng = np.random.default_rng(seed)
+    y, x = np.linspace(-1, 1, 128)[:, None], np.linspace(-1, 1, 128)[None, :]
+    lamp = 1 - 0.2 * ((x - 0.3) ** 2 + (y + 0.2) ** 2)
+    lamp /= lamp.mean()
+    tiles = np.full((40, 128, 128), 5.0)
+    for k in range(20 * 60):
+        middle, width = rng.uniform(-1, 1, 2), rng.uniform(2, 5) / 64
+        away = (y - middle[0]) ** 2 + (x - middle[1]) ** 2
+        tiles[k // 60 * 2] += rng.uniform(200, 1000) * np.exp(-away / 2 / width**2)
+    counts = rng.poisson(tiles * lamp) + OFFSET + rng.normal(0, 2, tiles.shape)
+    field = estimate_flatfield(counts.round().astype("uint16"), offset=OFFSET)
+    assert off(field, lamp)[0] < 0.1
+
+
 def test_without_cells_nothing_is_told_on_a_dark_ground():
     pieces, noise = np.zeros((9, 8, 8), np.float32), np.ones((9, 8, 8), np.float32)
     pieces[:, 2:4, 2:4] = 100  # outlines of what lies on the ground, at one place

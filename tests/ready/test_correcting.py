@@ -71,6 +71,23 @@ def test_the_shift_of_a_section_is_found_and_undone_to_the_last_bit(section):
         np.testing.assert_array_equal(fix_line_shift(tile), section[20])
 
 
+@pytest.mark.parametrize("seed", [3, 5, 8])
+def test_the_shift_of_a_small_tile_that_is_bright_at_its_ends_is_found_exactly(seed):
+    tiles, _ = simulate({"y": 1, "x": 1}, tile_shape={"y": 128, "x": 128}, seed=seed)
+    tile = tiles.source.read(0, tiles.tile(0).box)
+    for shift in (-9, -3, 0, 2, 7):
+        assert estimate_line_shift(shifted(tile, shift)) == shift
+        # As a scanner has it: nothing comes in that went out at the other end.
+        assert estimate_line_shift(shifted(tile, shift)[:, 9:-9]) == shift
+
+
+def test_fractions_of_a_pixel_are_found_to_a_twentieth(section):
+    for shift in (-2.3, 0.4, 4.75):
+        tile = section[section.mean(axis=(1, 2)).argmax()].astype("float32")
+        tile[1::2] = ndimage.shift(tile[1::2], (0, shift), order=3, mode="grid-wrap")
+        assert abs(estimate_line_shift(tile, subpixel=True) - shift) < 0.06
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_blank_tiles_and_noise_have_no_shift(seed):
     rng = np.random.default_rng(seed)

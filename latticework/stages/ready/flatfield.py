@@ -26,9 +26,10 @@ Floats = npt.NDArray[np.float32]
 DEGREE = 6
 """Of the polynomials that the field is made of."""
 SURE, UNSURE = 0.02, 0.06
-"""Standard errors of the worst pixel up to which a lamp's numbers are told, and may be told."""
+"""Standard errors of the worst pixel up to which a lamp's numbers are told; and may be told, above
+a dark ground."""
 BETTER = 0.8
-"""Between these, share of the error that there is without them, below which they are told."""
+"""Share of the error that there is without them, below which they are told above any other."""
 MOST_PIECES = 16
 """Pieces along each side of a tile that the field is fitted to."""
 BRIGHT = 0.2
@@ -270,7 +271,7 @@ def field_and_error(
             logarithm, error = of_cells, its_error
     elif error > SURE:
         of_any, its_error = _field(usual, its_errors, size, AnyLamp(degree))
-        if error > min(UNSURE, BETTER * its_error):
+        if error > BETTER * its_error:
             logarithm, error = of_any, its_error
     full = np.exp(logarithm)
     return np.asarray(full / full.mean(), dtype=np.float32), error

@@ -16,7 +16,7 @@ USUAL = np.array([0.0, 0.0, 0.0, 0.5, 0.15, -0.3, 0.0, 0.0])
 """Numbers of a usual lamp, in the order of `light_of`."""
 SPREAD = np.array([0.2, 0.2, 0.12, 0.25, 0.2, 0.5, 0.07, 0.07])
 """How much lamps differ in these."""
-FREEDOM = (0.005, 0.005, 0.003, 0.003, 0.0015, 0.0015)
+FREEDOM = (0.005, 0.005, 0.003, 0.002, 0.001, 0.0008)
 """Spread that each term may have besides, by its degree (the last one for all higher degrees)."""
 LOOSE = 6.0
 """The same spreads of `AnyLamp`, as multiples of these."""

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy import fft, ndimage
+from scipy import fft, interpolate, ndimage
 
 from latticework.errors import StageError
 from latticework.stages.ready.labelled import AnyTile, Pixels, each_tile, labelled, like, to_dtype
 
+Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
 EDGES = ("wrap", "nearest")
 COARSE_PX = 12.0
 """Width of what is light, or out of focus, along a line."""
@@ -32,6 +34,10 @@ LEAST_POWER = 0.05
 """Power below which a frequency is not trusted, as a share of the mean."""
 FINE = 20
 """Steps to a pixel."""
+NEAR = 2
+"""Pixels around the shift that stands out most in which the one is looked for where lines agree."""
+REACH = 8
+"""Pixels on either side over which lines are filtered before they are compared."""
 
 
 def estimate_line_shift(
@@ -40,9 +46,10 @@ def estimate_line_shift(
     """How many pixels the odd lines of a tile lie to the right of where they should; 0 if unknown.
 
     Odd lines are correlated with the even lines above and below them, whose own slants cancel. The
-    correlations of all planes and channels (and tiles) are added up; the shift is where the sum is
-    largest, if it stands out from chance. Of a pattern that repeats itself the smallest shift is
-    taken: nothing in it tells one repeat from the next.
+    correlations of all planes and channels (and tiles) are added up; about where the sum is
+    largest, if it stands out from chance, the shift is the one by which lines differ least. Of a
+    pattern that repeats itself the smallest shift is taken: nothing in it tells one repeat from the
+    next.
 
     Parameters
     ----------
@@ -92,23 +99,24 @@ def estimate_line_shift(
             f"lines of {stack.sizes[along]} pixels along {along} are too short for shifts of up to "
             f"{max_shift_px}: expected max_shift_px of at least 1, and lines of 4 times that"
         )
-    spectra = None
+    spectra, apart = None, np.zeros(2 * most + 1)
     for _, one in each_tile(stack):
         lines = np.asarray(one.transpose(..., across, along).data)
         for plane in lines.reshape(-1, *lines.shape[-2:]):
-            found = _spectra(plane, most)
+            even = _evened(plane)
+            found = _spectra(even, most)
             spectra = found if spectra is None else spectra + found
+            apart += _apart(even, found, most)
     score = None if spectra is None else _score(spectra, stack.sizes[along], most)
     if score is None or score[::FINE].max() < CERTAIN:
         return 0.0
-    best = _best(score[::FINE], most) * FINE
-    if subpixel:
-        first_near = max(best - FINE, 0)
-        best = first_near + int(np.argmax(score[first_near : best + FINE + 1]))
-    return best / FINE - most
+    best = _best(score[::FINE], most)
+    first_near = max(best - NEAR, 0)
+    best = first_near + int(np.argmin(apart[first_near : best + NEAR + 1]))
+    return (_between(apart, best) if subpixel else float(best)) - most
 
 
-def _best(score: npt.NDArray[np.float64], most: int) -> int:
+def _best(score: Floats, most: int) -> int:
     """Index of the largest score; of the smallest shift, where a pattern repeats itself."""
     apart = np.pad(score, 1, constant_values=-np.inf)
     peaks = np.flatnonzero((score >= apart[:-2]) & (score >= apart[2:]))
@@ -123,11 +131,8 @@ def _across(along: str) -> str:
     return "y" if along == "x" else "x"
 
 
-def _spectra(plane: npt.NDArray[Any], most: int) -> npt.NDArray[np.complex128]:
-    """Of one plane: cross-spectrum of odd and even lines, their powers, even lines with even ones.
-
-    Shape (4, frequencies); in units of the plane's own power, so that no plane outweighs another.
-    """
+def _evened(plane: npt.NDArray[Any]) -> Singles:
+    """Lines of a plane without light that is wide, in which nothing outweighs the rest."""
     lines = np.nan_to_num(plane.astype(np.float32))
     # Brightness counts by its square root: photon noise is the same everywhere then, and a few
     # bright cells do not outweigh the rest.
@@ -135,11 +140,22 @@ def _spectra(plane: npt.NDArray[Any], most: int) -> npt.NDArray[np.complex128]:
     # A hot pixel must not meet another in the next line, nor leave a wide trough around itself.
     middle = ndimage.median_filter(lines, size=(1, MEDIAN_PX), mode="nearest")
     lines = middle + _clipped(lines - middle)
-    lines = _clipped(lines - ndimage.gaussian_filter1d(lines, COARSE_PX, axis=1))
+    return _clipped(lines - ndimage.gaussian_filter1d(lines, COARSE_PX, axis=1))
+
+
+def _odd_and_even(lines: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Odd lines, and even ones: those above them, and one more."""
+    pairs = (len(lines) - 1) // 2
+    return lines[1::2][:pairs], lines[0::2][: pairs + 1]
+
+
+def _spectra(lines: Singles, most: int) -> npt.NDArray[np.complex128]:
+    """Of one plane: cross-spectrum of odd and even lines, their powers, even lines with even ones.
+
+    Shape (4, frequencies); in units of the plane's own power, so that no plane outweighs another.
+    """
     size = fft.next_fast_len(lines.shape[1] + 2 * most + 2, real=True)
-    of = fft.rfft(lines, size, axis=1)
-    pairs = (len(of) - 1) // 2
-    odd, even = of[1::2][:pairs], of[0::2][: pairs + 1]
+    odd, even = _odd_and_even(fft.rfft(lines, size, axis=1))
     above, below = even[:-1], even[1:]
     middle = 0.5 * (above + below)
     found = np.stack(
@@ -151,32 +167,73 @@ def _spectra(plane: npt.NDArray[Any], most: int) -> npt.NDArray[np.complex128]:
         ]
     )
     power = float(np.sqrt(found[1].real.mean() * found[2].real.mean()))
-    return np.asarray(found * (pairs / power) if power > 0 else 0 * found)
+    return np.asarray(found * (len(odd) / power) if power > 0 else 0 * found)
 
 
-def _clipped(lines: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _apart(lines: Singles, spectra: npt.NDArray[np.complex128], most: int) -> Floats:
+    """By how much odd lines of one plane differ from even ones, in squares, at each whole shift.
+
+    But for what is the same at all shifts. The even lines' middle part is compared, which has its
+    partner within the odd lines at all of them: a correlation of whole lines is largest where what
+    is bright just comes in, and a line's end that was put in front of it has no partner.
+    """
+    rms, n = float(np.sqrt((lines**2).mean())), lines.shape[1]
+    odd, even = _odd_and_even(lines / np.float32(rms or 1.0))
+    if len(odd) < 2 or not spectra[1].real.max() > 0:
+        return np.zeros(2 * most + 1)
+    reach = min(REACH, (n - 2 * most) // 4)
+    kernel = np.fft.fftshift(fft.irfft(np.sqrt(_weight(spectra)), 2 * (spectra.shape[1] - 1)))
+    middle = len(kernel) // 2
+    kernel = kernel[middle - reach : middle + reach + 1] * np.hanning(2 * reach + 3)[1:-1]
+    odd, even = (
+        ndimage.convolve1d(part, kernel, axis=1, mode="nearest").astype(np.float64)
+        for part in (odd, even)
+    )
+    first, last = most + reach, n - most - reach
+    inner = (even[:-1] + even[1:])[:, first:last]  # twice their mean
+    # Of lines with the next ones, as noise has nothing in common there.
+    own = np.cumsum((odd[:-1] * odd[1:]).sum(axis=0)) * len(odd) / (len(odd) - 1)
+    shifts = range(-most, most + 1)
+    shared = [float((odd[:, first + s : last + s] * inner).sum()) for s in shifts]
+    return np.array([own[last + s - 1] - own[first + s - 1] for s in shifts]) - shared
+
+
+def _between(apart: Floats, best: int) -> float:
+    """Where between whole shifts, near the best of them, lines differ least."""
+    places = np.arange(len(apart))
+    fine = np.arange(max(best - 1, 0) * FINE, min(best + 1, len(apart) - 1) * FINE + 1) / FINE
+    curve = interpolate.make_interp_spline(places, apart, k=min(5, len(apart) - 2))
+    return float(fine[np.argmin(curve(fine))])
+
+
+def _clipped(lines: Singles) -> Singles:
     """What deviates no more than noise does, and a little."""
     limit = CLIP * 1.4826 * float(np.median(np.abs(lines)))
     return np.clip(lines, -limit, limit) if limit > 0 else lines
 
 
-def _score(
-    spectra: npt.NDArray[np.complex128], n: int, most: int
-) -> npt.NDArray[np.float64] | None:
-    """Correlation of odd and even lines at each fine shift, in standard deviations of chance.
+def _weight(spectra: npt.NDArray[np.complex128]) -> Floats:
+    """How much each frequency counts, for there being something in common in it.
 
-    Frequencies count by what even lines have in common there (Hannan and Thomson, 1973; with the
-    square root of the power, which a slanted sharp edge does not split in two): what is noise, or
-    differs from line to line, does not blur the peak.
+    By what even lines have in common there (Hannan and Thomson, 1973; with the square root of the
+    power, which a slanted sharp edge does not split in two): what is noise, or differs from line to
+    line, does not blur the peak.
     """
-    cross, odd, even, common = spectra
+    _, odd, even, common = spectra
     power = np.sqrt(odd.real * even.real)
-    if not power.max() > 0:
-        return None
     smooth = max(2.0, len(power) / 64)
     level = ndimage.gaussian_filter1d(power, smooth) + LEAST_POWER * power.mean()
     share = np.clip(ndimage.gaussian_filter1d(common.real, smooth) / level, 0.02, 0.9)
-    weight = share / (1 - share**2) / np.sqrt(level)
+    return np.asarray(share / (1 - share**2) / np.sqrt(level))
+
+
+def _score(spectra: npt.NDArray[np.complex128], n: int, most: int) -> Floats | None:
+    """Correlation of odd and even lines at each fine shift, in standard deviations of chance."""
+    cross, odd, even, _ = spectra
+    power = np.sqrt(odd.real * even.real)
+    if not power.max() > 0:
+        return None
+    weight = _weight(spectra)
     weight[1:] *= 2
     size = 2 * (len(cross) - 1)
     shifts = np.arange(-most * FINE, most * FINE + 1) / FINE
