@@ -26,10 +26,12 @@ Floats = npt.NDArray[np.float32]
 DEGREE = 6
 """Of the polynomials that the field is made of."""
 SURE, UNSURE = 0.02, 0.06
-"""Standard errors of the worst pixel up to which a lamp's numbers are told; and may be told, above
-a dark ground."""
+"""Standard errors of the worst pixel up to which a lamp's numbers are told, and may be told."""
 BETTER = 0.8
-"""Share of the error that there is without them, below which they are told above any other."""
+"""Between these, share of the error that there is without them, below which they are told."""
+MANY_TILES = 20
+"""Tiles from which on a lamp above a ground with light may be told worse than that: the outline of
+a specimen is not the same in all of them."""
 MOST_PIECES = 16
 """Pieces along each side of a tile that the field is fitted to."""
 BRIGHT = 0.2
@@ -271,7 +273,8 @@ def field_and_error(
             logarithm, error = of_cells, its_error
     elif error > SURE:
         of_any, its_error = _field(usual, its_errors, size, AnyLamp(degree))
-        if error > BETTER * its_error:
+        may_be = np.inf if len(reduced) >= MANY_TILES else UNSURE
+        if error > min(may_be, BETTER * its_error):
             logarithm, error = of_any, its_error
     full = np.exp(logarithm)
     return np.asarray(full / full.mean(), dtype=np.float32), error
