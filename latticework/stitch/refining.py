@@ -429,12 +429,11 @@ def _seen(
     it must not make what is wrong look better.
     """
     size = [AROUND_Z_PX if dim == "z" else AROUND_PX for dim in dims]
-    shown = np.sqrt(
-        np.prod(
-            [ndimage.uniform_filter(np.square(of).reshape(shape), size) for of in (first, second)],
-            axis=0,
-        )
+    one, other = (
+        np.maximum(ndimage.uniform_filter(np.square(of).reshape(shape), size), 0)  # rounding
+        for of in (first, second)
     )
+    shown = np.sqrt(one * other)
     bare = BARE * quantile(shown, 0.5) + 1e-30
     return np.asarray(np.maximum(1 - bare / np.maximum(shown, bare), 0), "f4").ravel()
 
