@@ -28,6 +28,7 @@ from latticework.stitch.filtering import (
     unsaturated,
 )
 from latticework.stitch.refining import is_wide_enough, refine
+from latticework.stitch.rounding import unrounded
 
 REACH = 0.035
 """How far tiles may lie from where they should be, as a share of their size."""
@@ -208,7 +209,7 @@ def match(
     if not all(box.size for box in boxes):
         return []
     pixels = first(boxes[0]), second(boxes[1])
-    lights = _lights(pixels, dark)
+    lights = _lights(pixels, dims, dark)
     if lights is None:
         return []
     views = [contrast(light, dims) for light in lights]
@@ -276,7 +277,7 @@ def confirm(
     if not all(box.size for box in boxes):
         return candidate
     pixels = first(boxes[0]), second(boxes[1])
-    lights = _lights(pixels, dark)
+    lights = _lights(pixels, dims, dark)
     if lights is None:
         return candidate
     parts = _telling(boxes, lights, MOST_PIXELS)
@@ -412,7 +413,9 @@ def _telling(boxes: tuple[Box, Box], lights: Sequence[np.ndarray], most: int) ->
     return result[0], result[1]
 
 
-def _lights(pixels: tuple[np.ndarray, np.ndarray], dark: float | None) -> list[np.ndarray] | None:
+def _lights(
+    pixels: tuple[np.ndarray, np.ndarray], dims: Sequence[str], dark: float | None
+) -> list[np.ndarray] | None:
     """Brightness of two strips on one scale; None where one of them is unknown."""
     some = [strip.ravel()[:: max(strip.size // ENOUGH, 1)].astype("f4") for strip in pixels]
     some = [values[np.isfinite(values)] for values in some]
@@ -421,7 +424,8 @@ def _lights(pixels: tuple[np.ndarray, np.ndarray], dark: float | None) -> list[n
     if dark is None:
         dark = min(quantile(values, DARKEST) for values in some)
     typical = float(np.mean([quantile(values, 0.5) for values in some])) - dark
-    return [brightness(strip, dark=dark, typical=typical) for strip in pixels]
+    smooth = [unrounded(strip, dims, seed=k) for k, strip in enumerate(pixels)]
+    return [brightness(strip, dark=dark, typical=typical) for strip in smooth]
 
 
 __all__ = [
