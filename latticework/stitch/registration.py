@@ -47,6 +47,7 @@ PLAIN = 1.6
 UNSURE_PX = 1.0
 """How unsure it may be where no others join two tiles and the stage is less sure."""
 UNSURE = "where exactly is not to be seen"
+UNSEEN = "not looked at closely: other places match better"
 CHANCE = 99.0
 """Percentile of the correlations of wrong places that a right one has to exceed."""
 
@@ -293,6 +294,8 @@ def _by_the_model(
     unsure = _doubt(found[best])
     if unsure:
         return best, unsure
+    if found[0].error_px and not found[best].error_px:
+        return best, UNSEEN
     if correlations[best] < LEAST_CORRELATION:  # 0 where noise would do as well
         return best, "nothing in common"
     if not model.votes:

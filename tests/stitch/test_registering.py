@@ -349,6 +349,20 @@ def test_what_is_plain_to_see_is_not_dropped_for_a_worse_match_where_the_others_
     assert links.offset_x_px.iloc[60] == 214.0
 
 
+def test_a_place_whose_pixels_were_not_compared_is_not_believed_for_lying_where_the_others_do():
+    tiles = lw.Lattice.from_grid(
+        {"y": 1, "x": 8}, tile_shape={"y": 256, "x": 256}, overlap={"x": 56}, dtype="u2"
+    )
+    wrong = [Candidate((0.0, 170.0 + k), 0.1, 1.0, 0.05) for k in range(25)]
+    sure = [[Candidate((0.0, 201.0), 0.9, 1.0, 0.05, 0.95, (0.03, 0.03)), *wrong] for _ in range(6)]
+    nothing = [Candidate((0.0, 180.0), 0.3, 1.0, 0.05, 0.0, (np.inf, np.inf))]
+    rest = Candidate((0.0, 200.0), 0.28, 1.0, 0.05)
+    links = judge(tiles, overlapping(tiles), [*sure, [*nothing, rest]])
+    assert links.why.tolist() == [""] * 6 + ["not looked at closely: other places match better"]
+    narrow = [Candidate((0.0, 180.0), 0.3, 1.0, 0.05), rest]  # nothing was looked at closely
+    assert judge(tiles, overlapping(tiles), [*sure, narrow]).trusted.all()
+
+
 def test_of_two_places_as_good_where_the_stage_may_be_neither_is_believed():
     offsets = [195.0, 199.0, 203.0, 207.0, 191.0, 211.0, 197.0, 205.0]
     links = judged(offsets, (2, 179.0, 0.89), (3, 187.0, 0.1))
