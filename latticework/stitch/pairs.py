@@ -19,14 +19,13 @@ from scipy import ndimage
 from latticework.lattice.geometry import Box
 from latticework.stitch.correlation import Correlation
 from latticework.stitch.filtering import (
-    SMALL_PX,
-    SMALL_Z_PX,
     brightness,
     contrast,
     cut_down,
     quantile,
     unsaturated,
 )
+from latticework.stitch.objects import objects_of, patch_px
 from latticework.stitch.refining import is_wide_enough, refine
 from latticework.stitch.rounding import unrounded
 
@@ -75,6 +74,8 @@ class Candidate:
     """Correlation over what both really show there; see `latticework.stitch.refining`."""
     error_px: tuple[float, ...] = ()
     """Standard error of the offset along each axis; empty where it is not known."""
+    objects: float = float("inf")
+    """Separate objects by which the two match there; not told of all but the best."""
 
 
 def correlations_of(found: Sequence[Candidate]) -> np.ndarray:
@@ -120,7 +121,7 @@ def noise_correlation(overlap: int, places: int, dims: Sequence[str]) -> float:
     >>> round(noise_correlation(512 * 51, 37 * 37, "yx"), 2)
     0.09
     """
-    patch = np.prod([np.sqrt(4 * np.pi) * (SMALL_Z_PX if d == "z" else SMALL_PX) for d in dims])
+    patch = patch_px(dims)
     deviate = np.sqrt(2 * np.log(max(places / patch, 2.0)))
     return float(min(1.0, DOUBT * deviate / np.sqrt(max(overlap / patch, 1.0))))
 
@@ -229,8 +230,9 @@ def match(
         tuple(slice(a, n - b) for (a, b), n in zip(e, box.shape, strict=True))
         for e, box in zip(edges, boxes, strict=True)
     ]
+    views = [view[i] for view, i in zip(views, inner, strict=True)]
     found = Correlation(
-        *(view[i] for view, i in zip(views, inner, strict=True)),
+        *views,
         low=[low - m for (low, _), m in zip(ends, moved, strict=True)],
         high=[high - m for (_, high), m in zip(ends, moved, strict=True)],
         least=int(LEAST_OVERLAP * nominal),
@@ -240,11 +242,15 @@ def match(
         ),
     )
     result = []
-    for peak in found.peaks(CANDIDATES):
+    for k, peak in enumerate(found.peaks(CANDIDATES)):
         at = [s + m + b for s, m, b in zip(peak.shift, moved, between, strict=True)]
         chance = noise_correlation(peak.overlap, found.values.size, dims)
         share = float(peak.overlap / nominal)
-        result.append(Candidate(tuple(at), peak.correlation, share, chance))
+        of = Candidate(tuple(at), peak.correlation, share, chance)
+        if k == 0:
+            whole = [round(s) for s in peak.shift]
+            of = replace(of, objects=objects_of(views[0], views[1], whole, dims))
+        result.append(of)
     return result
 
 

@@ -42,6 +42,10 @@ LIKELIER = 16.0
 off the model."""
 ALONE_LIKENESS = 0.8
 """What it has to reach if nothing but these pixels speaks for it: cells look alike."""
+OBJECTS, MORE_OBJECTS = 1.3, 3.0
+"""Objects by which two tiles have to match if nothing else speaks for it: one that looks like
+another is no proof. 1.3 are one and another that has an eighth of all that is shared.
+So many more if they are less alike."""
 PLAIN = 1.6
 """How many times what is evident a match that is alone, and not looked at closely, has to reach."""
 UNSURE_PX = 1.0
@@ -270,9 +274,12 @@ def _chosen(
     if not inside or (plain and RIVAL * found[0].correlation > found[inside[0]].correlation):
         return 0, "contradicts the other pairs" if plain else "nothing in common"
     best = inside[0]
-    # Too narrow to be looked at closely, and no others speak for it: it has to match very well.
-    alone = not model.votes and not found[0].error_px and found[0].correlation < PLAIN * evident
-    if best == 0 and plain and not alone and not _doubt(found[0]):
+    if (
+        best == 0
+        and plain
+        and not _doubt(found[0])
+        and (model.votes or _is_proof(found[0], evident))
+    ):
         return 0, ""
     next_best = next((k for k in inside if not _refuted(found[k])), best)
     if model.votes and next_best != best:  # pixels refute the best; is there another to be trusted?
@@ -313,8 +320,21 @@ def _is_right_by_itself(found: Sequence[Candidate], model: StepModel) -> bool:
     """
     near = model.admits(found[0].offset_px, by_itself=True)
     if not model.votes:
-        return near and is_clear(found) and found[0].likeness >= ALONE_LIKENESS
+        alike = found[0].likeness >= ALONE_LIKENESS
+        return near and is_clear(found) and alike and _is_proof(found[0])
     return near and stands_out(found, at_least=LEAST_CORRELATION) and is_sure(found[0])
+
+
+def _is_proof(of: Candidate, evident: float = EVIDENT) -> bool:
+    """Whether a match, to which no others can be compared, is more than two cells that look alike.
+
+    By few objects it has to match very well, all the more if it is too narrow to be looked at
+    closely.
+    """
+    if not of.error_px:
+        return of.correlation >= PLAIN * evident and of.objects >= OBJECTS
+    alike = of.likeness >= ALONE_LIKENESS
+    return of.objects >= (OBJECTS if alike else MORE_OBJECTS)
 
 
 def _is_rival(other: Candidate, best: Candidate) -> bool:

@@ -424,3 +424,20 @@ def test_a_strip_too_narrow_to_be_looked_at_closely_has_to_match_very_well_alone
     assert alone(at, 0.7, 0.9, (0.1, 0.05, 0.05)).trusted
     assert alone(at, 0.9, float("nan"), ()).trusted
     assert alone(at, 0.7, float("nan"), ()).why == "ambiguous: no other pairs to go by"
+
+
+def rings(places, rng):
+    """A tile with a cell at each place, all alike."""
+    y, x = np.ogrid[:128, :128]
+    tile = 40 + rng.normal(0, 1, (128, 128))
+    for row, column in places:
+        tile += 60 * np.exp(-((np.hypot(y - row, x - column) - 6) ** 2) / 4)
+    return np.rint(tile).astype("u1")
+
+
+def test_a_cell_that_looks_like_another_is_no_proof_where_two_tiles_are_all_there_is():
+    rng = np.random.default_rng(4)
+    for places, trusted in (([(60, 114)], False), ([(60, 114), (20, 118), (105, 110)], True)):
+        tiles = [rings(np.add(places, at), rng) for at in ((0, 0), (3, -100))]
+        links = register(lattice_of(tiles, [(0, 0), (0, 1)], [(0, 0), (0, 98)]))
+        assert links.trusted.tolist() == [trusted]
