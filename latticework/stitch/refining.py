@@ -28,7 +28,7 @@ from latticework.stitch.filtering import level_planes, quantile
 
 SMOOTH_PX, SMOOTH_Z_PX = 0.75, 0.6
 """Standard deviation of the Gaussian."""
-TAIL = 4.0
+TAIL = 2.6
 """Where it ends, in standard deviations."""
 LEAST_PIXELS = 64
 """Pixels that have to count."""
