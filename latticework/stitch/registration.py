@@ -15,6 +15,7 @@ from latticework.lattice.lattice import Label, Lattice
 from latticework.stitch.far_pairs import farther, parities_of
 from latticework.stitch.fusing import check_pixels
 from latticework.stitch.large_pairs import match_strips
+from latticework.stitch.loops import in_no_loop
 from latticework.stitch.pairs import Candidate, correlations_of
 from latticework.stitch.reaching import Reach, reach_of
 from latticework.stitch.stage_model import (
@@ -178,8 +179,10 @@ def judge(
     votes = [_votes(of) for of in candidates]
     models = fit_steps(pairs.kinds, parities, offsets, votes, nominal, evident=evident, reach=reach)
     chance = _chance(offsets, correlations, models)
+    lone = _lone(lattice, pairs, candidates)
     told = [
-        _chosen(of, correlations[k], models[k], chance, evident) for k, of in enumerate(candidates)
+        _chosen(of, correlations[k], models[k], chance, evident, lone=bool(lone[k]))
+        for k, of in enumerate(candidates)
     ]
     reasons = _with_unsure(lattice, pairs, candidates, told, models)
     records = []
@@ -263,11 +266,13 @@ def _chosen(
     model: StepModel,
     chance: float,
     evident: float,
+    *,
+    lone: bool,
 ) -> tuple[int | None, str]:
     """The candidate to go by, and why it is not to be trusted (empty if it is)."""
     if not found:
         return None, "nothing to compare: no contrast, or saturated"
-    if _is_right_by_itself(found, model):
+    if _is_right_by_itself(found, model, lone=lone):
         return 0, ""
     plain = stands_out(found, at_least=evident) and not _refuted(found[0])
     inside = [k for k, of in enumerate(found) if model.admits(of.offset_px)]
@@ -278,7 +283,7 @@ def _chosen(
         best == 0
         and plain
         and not _doubt(found[0])
-        and (model.votes or _is_proof(found[0], evident))
+        and (model.votes or _is_proof(found[0], evident, lone=lone))
     ):
         return 0, ""
     next_best = next((k for k in inside if not _refuted(found[k])), best)
@@ -313,7 +318,7 @@ def _by_the_model(
     return best, "" if best == 0 or correlations[best] > chance else "no better than chance"
 
 
-def _is_right_by_itself(found: Sequence[Candidate], model: StepModel) -> bool:
+def _is_right_by_itself(found: Sequence[Candidate], model: StepModel, *, lone: bool) -> bool:
     """Whether pixels leave no doubt of the best candidate, and a model hardly contradicts it.
 
     Without a model it has to be clearly more than noise: nothing else speaks for it.
@@ -321,20 +326,28 @@ def _is_right_by_itself(found: Sequence[Candidate], model: StepModel) -> bool:
     near = model.admits(found[0].offset_px, by_itself=True)
     if not model.votes:
         alike = found[0].likeness >= ALONE_LIKENESS
-        return near and is_clear(found) and alike and _is_proof(found[0])
+        return near and is_clear(found) and alike and _is_proof(found[0], lone=lone)
     return near and stands_out(found, at_least=LEAST_CORRELATION) and is_sure(found[0])
 
 
-def _is_proof(of: Candidate, evident: float = EVIDENT) -> bool:
-    """Whether a match, to which no others can be compared, is more than two cells that look alike.
+def _lone(lattice: Lattice, pairs: Pairs, found: Sequence[Sequence[Candidate]]) -> np.ndarray:
+    """Which pairs are part of no loop that could contradict them; (pairs,), bool."""
+    some = np.flatnonzero([len(of) > 0 for of in found])
+    lone = np.zeros(len(found), bool)
+    lone[some] = in_no_loop(len(lattice), pairs.rows[some, 0], pairs.rows[some, 1])
+    return lone
 
-    By few objects it has to match very well, all the more if it is too narrow to be looked at
-    closely.
+
+def _is_proof(of: Candidate, evident: float = EVIDENT, *, lone: bool) -> bool:
+    """Whether a match that no model confirms is more than two cells that look alike.
+
+    If it is too narrow to be looked at closely it has to match very well. Where no loop can
+    contradict it, either, more than one object has to match, and several if they are less alike.
     """
-    if not of.error_px:
-        return of.correlation >= PLAIN * evident and of.objects >= OBJECTS
-    alike = of.likeness >= ALONE_LIKENESS
-    return of.objects >= (OBJECTS if alike else MORE_OBJECTS)
+    if not of.error_px and of.correlation < PLAIN * evident:
+        return False
+    alike = not of.error_px or of.likeness >= ALONE_LIKENESS
+    return not lone or of.objects >= (OBJECTS if alike else MORE_OBJECTS)
 
 
 def _is_rival(other: Candidate, best: Candidate) -> bool:
