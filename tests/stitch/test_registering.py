@@ -11,7 +11,7 @@ import latticework as lw
 from latticework.errors import LatticeError
 from latticework.stitch import place, register
 from latticework.stitch.pairs import Candidate
-from latticework.stitch.refining import refine
+from latticework.stitch.refining import _seen, refine
 from latticework.stitch.registration import judge
 from latticework.stitch.stage_model import fit_step, fit_steps
 from latticework.stitch.tiles import overlapping
@@ -441,3 +441,12 @@ def test_a_cell_that_looks_like_another_is_no_proof_where_two_tiles_are_all_ther
         tiles = [rings(np.add(places, at), rng) for at in ((0, 0), (3, -100))]
         links = register(lattice_of(tiles, [(0, 0), (0, 1)], [(0, 0), (0, 98)]))
         assert links.trusted.tolist() == [trusted]
+
+
+def test_exactly_even_ground_beside_bright_cells_shows_nothing_and_stays_a_number():
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        views = np.zeros((2, 60, 80), "f4")
+        views[0, 20:30, 20:30], views[1, 12:40, 9:40] = rng.normal(0, 30, 100).reshape(10, 10), 7.3
+        seen = _seen(views[0].ravel(), views[1].ravel(), (60, 80), "yx")
+        assert np.isfinite(seen).all()
