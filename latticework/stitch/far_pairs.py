@@ -88,25 +88,33 @@ def farther(
 
 def lost_axes(lattice: Lattice, pairs: Pairs, found: Found) -> Mapping[str, list[int]]:
     """Pairs along axes along which most show something, but few what the others show."""
-    models = _models(lattice, pairs, found)
+    models, reach = _models(lattice, pairs, found), _reach(pairs)
     lost = {}
     for axis in dict.fromkeys(pairs.axes):
         rows = [k for k, of in enumerate(found) if pairs.axes[k] == axis and of]
-        good = sum(_is_found(pairs, k, found[k] or (), models[k]) for k in rows)
+        good = sum(_is_found(found[k] or (), models[k], pairs.nominal[k], reach[k]) for k in rows)
         if rows and good < max(FEW * len(rows), 1):
             lost[axis] = rows
     return lost
 
 
-def _is_found(pairs: Pairs, k: int, of: Sequence[Candidate], model: StepModel) -> bool:
+def _reach(pairs: Pairs) -> np.ndarray:
+    """The usual reach of each pair, (pairs, dims): one for each shape of a first tile."""
+    shapes, which = np.unique(pairs.sizes[pairs.rows[:, 0]], axis=0, return_inverse=True)
+    usual = [reach_px(shape, pairs.dims) for shape in shapes.tolist()]
+    return np.reshape(usual, shapes.shape)[which.ravel()]
+
+
+def _is_found(
+    of: Sequence[Candidate], model: StepModel, nominal: np.ndarray, reach: np.ndarray
+) -> bool:
     """Whether a pair lies where the others do, and within the usual reach across the plane.
 
     Single ones are found beyond that, too: they say that the others are to be looked for there.
     """
     if not of or not model.votes or not model.admits(of[0].offset_px):
         return False
-    usual = reach_px(pairs.shapes(k)[0], pairs.dims)
-    beyond = np.abs(np.subtract(of[0].offset_px, pairs.nominal[k])) > np.array(usual)
+    beyond = np.abs(np.subtract(of[0].offset_px, nominal)) > reach
     return stands_out(of) and not beyond[-2:].any()
 
 

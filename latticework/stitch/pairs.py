@@ -19,15 +19,15 @@ from scipy import ndimage
 from latticework.lattice.geometry import Box
 from latticework.stitch.correlation import Correlation
 from latticework.stitch.filtering import (
-    SMALL_PX,
-    SMALL_Z_PX,
     brightness,
     contrast,
     cut_down,
     quantile,
     unsaturated,
 )
+from latticework.stitch.objects import objects_of, patch_px
 from latticework.stitch.refining import is_wide_enough, refine
+from latticework.stitch.rounding import unrounded
 
 REACH = 0.035
 """How far tiles may lie from where they should be, as a share of their size."""
@@ -74,6 +74,8 @@ class Candidate:
     """Correlation over what both really show there; see `latticework.stitch.refining`."""
     error_px: tuple[float, ...] = ()
     """Standard error of the offset along each axis; empty where it is not known."""
+    objects: float = float("inf")
+    """Separate objects by which the two match there; not told of all but the best."""
 
 
 def correlations_of(found: Sequence[Candidate]) -> np.ndarray:
@@ -119,7 +121,7 @@ def noise_correlation(overlap: int, places: int, dims: Sequence[str]) -> float:
     >>> round(noise_correlation(512 * 51, 37 * 37, "yx"), 2)
     0.09
     """
-    patch = np.prod([np.sqrt(4 * np.pi) * (SMALL_Z_PX if d == "z" else SMALL_PX) for d in dims])
+    patch = patch_px(dims)
     deviate = np.sqrt(2 * np.log(max(places / patch, 2.0)))
     return float(min(1.0, DOUBT * deviate / np.sqrt(max(overlap / patch, 1.0))))
 
@@ -208,7 +210,7 @@ def match(
     if not all(box.size for box in boxes):
         return []
     pixels = first(boxes[0]), second(boxes[1])
-    lights = _lights(pixels, dark)
+    lights = _lights(pixels, dims, dark)
     if lights is None:
         return []
     views = [contrast(light, dims) for light in lights]
@@ -228,8 +230,9 @@ def match(
         tuple(slice(a, n - b) for (a, b), n in zip(e, box.shape, strict=True))
         for e, box in zip(edges, boxes, strict=True)
     ]
+    views = [view[i] for view, i in zip(views, inner, strict=True)]
     found = Correlation(
-        *(view[i] for view, i in zip(views, inner, strict=True)),
+        *views,
         low=[low - m for (low, _), m in zip(ends, moved, strict=True)],
         high=[high - m for (_, high), m in zip(ends, moved, strict=True)],
         least=int(LEAST_OVERLAP * nominal),
@@ -239,11 +242,15 @@ def match(
         ),
     )
     result = []
-    for peak in found.peaks(CANDIDATES):
+    for k, peak in enumerate(found.peaks(CANDIDATES)):
         at = [s + m + b for s, m, b in zip(peak.shift, moved, between, strict=True)]
         chance = noise_correlation(peak.overlap, found.values.size, dims)
         share = float(peak.overlap / nominal)
-        result.append(Candidate(tuple(at), peak.correlation, share, chance))
+        of = Candidate(tuple(at), peak.correlation, share, chance)
+        if k == 0:
+            whole = [round(s) for s in peak.shift]
+            of = replace(of, objects=objects_of(views[0], views[1], whole, dims))
+        result.append(of)
     return result
 
 
@@ -276,7 +283,7 @@ def confirm(
     if not all(box.size for box in boxes):
         return candidate
     pixels = first(boxes[0]), second(boxes[1])
-    lights = _lights(pixels, dark)
+    lights = _lights(pixels, dims, dark)
     if lights is None:
         return candidate
     parts = _telling(boxes, lights, MOST_PIXELS)
@@ -412,7 +419,9 @@ def _telling(boxes: tuple[Box, Box], lights: Sequence[np.ndarray], most: int) ->
     return result[0], result[1]
 
 
-def _lights(pixels: tuple[np.ndarray, np.ndarray], dark: float | None) -> list[np.ndarray] | None:
+def _lights(
+    pixels: tuple[np.ndarray, np.ndarray], dims: Sequence[str], dark: float | None
+) -> list[np.ndarray] | None:
     """Brightness of two strips on one scale; None where one of them is unknown."""
     some = [strip.ravel()[:: max(strip.size // ENOUGH, 1)].astype("f4") for strip in pixels]
     some = [values[np.isfinite(values)] for values in some]
@@ -421,7 +430,8 @@ def _lights(pixels: tuple[np.ndarray, np.ndarray], dark: float | None) -> list[n
     if dark is None:
         dark = min(quantile(values, DARKEST) for values in some)
     typical = float(np.mean([quantile(values, 0.5) for values in some])) - dark
-    return [brightness(strip, dark=dark, typical=typical) for strip in pixels]
+    smooth = [unrounded(strip, dims, seed=k) for k, strip in enumerate(pixels)]
+    return [brightness(strip, dark=dark, typical=typical) for strip in smooth]
 
 
 __all__ = [

@@ -28,7 +28,7 @@ from latticework.stitch.filtering import level_planes, quantile
 
 SMOOTH_PX, SMOOTH_Z_PX = 0.75, 0.6
 """Standard deviation of the Gaussian."""
-TAIL = 4.0
+TAIL = 2.6
 """Where it ends, in standard deviations."""
 LEAST_PIXELS = 64
 """Pixels that have to count."""
@@ -280,14 +280,8 @@ def _iterate(
     columns = np.stack([*(_local(part, dims) for part in parts), np.ones(parts[0].size, "f4")])
     slopes, goal = _slopes(first, place, start, dims)
     known = _known(valid, place.slices, np.rint(start).astype(int), first.shape)
-    seen = np.ones((), "f4")
-    if where_seen:
-        seen = _seen(goal, columns[n], parts[0].shape, dims)
-    weight = (
-        None
-        if known is None and not where_seen
-        else np.asarray(seen * (np.float32(1) if known is None else known), "f4")
-    )
+    seen = _seen(goal, columns[n], parts[0].shape, dims) if where_seen else None
+    weight = _product(known, seen)
     if (columns.shape[1] if weight is None else weight.sum()) < LEAST_PIXELS:
         return None
     shift, settled = start.copy(), False
@@ -306,7 +300,8 @@ def _iterate(
             break
         if largest < SETTLED_PX and not settled:
             settled = True
-            weight = seen * _weights(goal - np.float32(fit.gain) * columns[n], known)
+            fitting = _weights(goal - np.float32(fit.gain) * columns[n], known)
+            weight = _product(fitting, seen)
             if float(np.abs(shift - start).max()) > SLOPED_PX:
                 slopes, goal = _slopes(first, place, shift, dims)
                 continue
@@ -434,14 +429,21 @@ def _seen(
     it must not make what is wrong look better.
     """
     size = [AROUND_Z_PX if dim == "z" else AROUND_PX for dim in dims]
-    shown = np.sqrt(
-        np.prod(
-            [ndimage.uniform_filter(np.square(of).reshape(shape), size) for of in (first, second)],
-            axis=0,
-        )
+    one, other = (
+        np.maximum(ndimage.uniform_filter(np.square(of).reshape(shape), size), 0)  # rounding
+        for of in (first, second)
     )
+    shown = np.sqrt(one * other)
     bare = BARE * quantile(shown, 0.5) + 1e-30
     return np.asarray(np.maximum(1 - bare / np.maximum(shown, bare), 0), "f4").ravel()
+
+
+def _product(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
+    """What pixels count that have two reasons to count less; None stands for 1 everywhere."""
+    if one is None or other is None:
+        only = other if one is None else one
+        return None if only is None else np.asarray(only, "f4")
+    return np.asarray(one * other, "f4")
 
 
 def _weights(left: np.ndarray, known: np.ndarray | None) -> np.ndarray:

@@ -15,6 +15,7 @@ from latticework.lattice.lattice import Label, Lattice
 from latticework.stitch.far_pairs import farther, parities_of
 from latticework.stitch.fusing import check_pixels
 from latticework.stitch.large_pairs import match_strips
+from latticework.stitch.loops import in_no_loop
 from latticework.stitch.pairs import Candidate, correlations_of
 from latticework.stitch.reaching import Reach, reach_of
 from latticework.stitch.stage_model import (
@@ -42,11 +43,16 @@ LIKELIER = 16.0
 off the model."""
 ALONE_LIKENESS = 0.8
 """What it has to reach if nothing but these pixels speaks for it: cells look alike."""
+OBJECTS, MORE_OBJECTS = 1.3, 3.0
+"""Objects by which two tiles have to match if nothing else speaks for it: one that looks like
+another is no proof. 1.3 are one and another that has an eighth of all that is shared.
+So many more if they are less alike."""
 PLAIN = 1.6
 """How many times what is evident a match that is alone, and not looked at closely, has to reach."""
 UNSURE_PX = 1.0
 """How unsure it may be where no others join two tiles and the stage is less sure."""
 UNSURE = "where exactly is not to be seen"
+UNSEEN = "not looked at closely: other places match better"
 CHANCE = 99.0
 """Percentile of the correlations of wrong places that a right one has to exceed."""
 
@@ -173,8 +179,10 @@ def judge(
     votes = [_votes(of) for of in candidates]
     models = fit_steps(pairs.kinds, parities, offsets, votes, nominal, evident=evident, reach=reach)
     chance = _chance(offsets, correlations, models)
+    lone = _lone(lattice, pairs, candidates)
     told = [
-        _chosen(of, correlations[k], models[k], chance, evident) for k, of in enumerate(candidates)
+        _chosen(of, correlations[k], models[k], chance, evident, lone=bool(lone[k]))
+        for k, of in enumerate(candidates)
     ]
     reasons = _with_unsure(lattice, pairs, candidates, told, models)
     records = []
@@ -258,20 +266,25 @@ def _chosen(
     model: StepModel,
     chance: float,
     evident: float,
+    *,
+    lone: bool,
 ) -> tuple[int | None, str]:
     """The candidate to go by, and why it is not to be trusted (empty if it is)."""
     if not found:
         return None, "nothing to compare: no contrast, or saturated"
-    if _is_right_by_itself(found, model):
+    if _is_right_by_itself(found, model, lone=lone):
         return 0, ""
     plain = stands_out(found, at_least=evident) and not _refuted(found[0])
     inside = [k for k, of in enumerate(found) if model.admits(of.offset_px)]
     if not inside or (plain and RIVAL * found[0].correlation > found[inside[0]].correlation):
         return 0, "contradicts the other pairs" if plain else "nothing in common"
     best = inside[0]
-    # Too narrow to be looked at closely, and no others speak for it: it has to match very well.
-    alone = not model.votes and not found[0].error_px and found[0].correlation < PLAIN * evident
-    if best == 0 and plain and not alone and not _doubt(found[0]):
+    if (
+        best == 0
+        and plain
+        and not _doubt(found[0])
+        and (model.votes or _is_proof(found[0], evident, lone=lone))
+    ):
         return 0, ""
     next_best = next((k for k in inside if not _refuted(found[k])), best)
     if model.votes and next_best != best:  # pixels refute the best; is there another to be trusted?
@@ -293,6 +306,8 @@ def _by_the_model(
     unsure = _doubt(found[best])
     if unsure:
         return best, unsure
+    if found[0].error_px and not found[best].error_px:
+        return best, UNSEEN
     if correlations[best] < LEAST_CORRELATION:  # 0 where noise would do as well
         return best, "nothing in common"
     if not model.votes:
@@ -303,15 +318,36 @@ def _by_the_model(
     return best, "" if best == 0 or correlations[best] > chance else "no better than chance"
 
 
-def _is_right_by_itself(found: Sequence[Candidate], model: StepModel) -> bool:
+def _is_right_by_itself(found: Sequence[Candidate], model: StepModel, *, lone: bool) -> bool:
     """Whether pixels leave no doubt of the best candidate, and a model hardly contradicts it.
 
     Without a model it has to be clearly more than noise: nothing else speaks for it.
     """
     near = model.admits(found[0].offset_px, by_itself=True)
     if not model.votes:
-        return near and is_clear(found) and found[0].likeness >= ALONE_LIKENESS
+        alike = found[0].likeness >= ALONE_LIKENESS
+        return near and is_clear(found) and alike and _is_proof(found[0], lone=lone)
     return near and stands_out(found, at_least=LEAST_CORRELATION) and is_sure(found[0])
+
+
+def _lone(lattice: Lattice, pairs: Pairs, found: Sequence[Sequence[Candidate]]) -> np.ndarray:
+    """Which pairs are part of no loop that could contradict them; (pairs,), bool."""
+    some = np.flatnonzero([len(of) > 0 for of in found])
+    lone = np.zeros(len(found), bool)
+    lone[some] = in_no_loop(len(lattice), pairs.rows[some, 0], pairs.rows[some, 1])
+    return lone
+
+
+def _is_proof(of: Candidate, evident: float = EVIDENT, *, lone: bool) -> bool:
+    """Whether a match that no model confirms is more than two cells that look alike.
+
+    If it is too narrow to be looked at closely it has to match very well. Where no loop can
+    contradict it, either, more than one object has to match, and several if they are less alike.
+    """
+    if not of.error_px and of.correlation < PLAIN * evident:
+        return False
+    alike = not of.error_px or of.likeness >= ALONE_LIKENESS
+    return not lone or of.objects >= (OBJECTS if alike else MORE_OBJECTS)
 
 
 def _is_rival(other: Candidate, best: Candidate) -> bool:

@@ -11,7 +11,7 @@ import latticework as lw
 from latticework.errors import LatticeError
 from latticework.stitch import place, register
 from latticework.stitch.pairs import Candidate
-from latticework.stitch.refining import refine
+from latticework.stitch.refining import _seen, refine
 from latticework.stitch.registration import judge
 from latticework.stitch.stage_model import fit_step, fit_steps
 from latticework.stitch.tiles import overlapping
@@ -349,6 +349,20 @@ def test_what_is_plain_to_see_is_not_dropped_for_a_worse_match_where_the_others_
     assert links.offset_x_px.iloc[60] == 214.0
 
 
+def test_a_place_whose_pixels_were_not_compared_is_not_believed_for_lying_where_the_others_do():
+    tiles = lw.Lattice.from_grid(
+        {"y": 1, "x": 8}, tile_shape={"y": 256, "x": 256}, overlap={"x": 56}, dtype="u2"
+    )
+    wrong = [Candidate((0.0, 170.0 + k), 0.1, 1.0, 0.05) for k in range(25)]
+    sure = [[Candidate((0.0, 201.0), 0.9, 1.0, 0.05, 0.95, (0.03, 0.03)), *wrong] for _ in range(6)]
+    nothing = [Candidate((0.0, 180.0), 0.3, 1.0, 0.05, 0.0, (np.inf, np.inf))]
+    rest = Candidate((0.0, 200.0), 0.28, 1.0, 0.05)
+    links = judge(tiles, overlapping(tiles), [*sure, [*nothing, rest]])
+    assert links.why.tolist() == [""] * 6 + ["not looked at closely: other places match better"]
+    narrow = [Candidate((0.0, 180.0), 0.3, 1.0, 0.05), rest]  # nothing was looked at closely
+    assert judge(tiles, overlapping(tiles), [*sure, narrow]).trusted.all()
+
+
 def test_of_two_places_as_good_where_the_stage_may_be_neither_is_believed():
     offsets = [195.0, 199.0, 203.0, 207.0, 191.0, 211.0, 197.0, 205.0]
     links = judged(offsets, (2, 179.0, 0.89), (3, 187.0, 0.1))
@@ -410,3 +424,30 @@ def test_a_strip_too_narrow_to_be_looked_at_closely_has_to_match_very_well_alone
     assert alone(at, 0.7, 0.9, (0.1, 0.05, 0.05)).trusted
     assert alone(at, 0.9, float("nan"), ()).trusted
     assert alone(at, 0.7, float("nan"), ()).why == "ambiguous: no other pairs to go by"
+
+
+def rings(places, rng):
+    """A tile with a cell at each place, all alike."""
+    y, x = np.ogrid[:128, :128]
+    tile = 40 + rng.normal(0, 1, (128, 128))
+    for row, column in places:
+        tile += 60 * np.exp(-((np.hypot(y - row, x - column) - 6) ** 2) / 4)
+    return np.rint(tile).astype("u1")
+
+
+def test_a_cell_that_looks_like_another_is_no_proof_where_two_tiles_are_all_there_is():
+    rng = np.random.default_rng(4)
+    for places, trusted in (([(60, 114)], False), ([(60, 114), (20, 118), (105, 110)], True)):
+        tiles = [rings(np.add(places, at), rng) for at in ((0, 0), (3, -100))]
+        links = register(lattice_of(tiles, [(0, 0), (0, 1)], [(0, 0), (0, 98)]))
+        assert links.trusted.tolist() == [trusted]
+
+
+def test_exactly_even_ground_beside_bright_cells_shows_nothing_and_stays_a_number():
+    for seed in range(8, 12):
+        rng = np.random.default_rng(seed)
+        views = np.zeros((2, 60, 80), "f4")
+        views[:, 20:30, 20:30] = rng.normal(0, 30, (2, 10, 10))
+        views = ndimage.gaussian_filter(views, (0, 1.5, 1.5))
+        seen = _seen(views[0].ravel(), views[1].ravel(), (60, 80), "yx")
+        assert np.isfinite(seen).all()
