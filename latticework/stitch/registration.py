@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticework.lattice.lattice import Label, Lattice
+from latticework.lattice.loops import in_no_loop
 from latticework.stitch.far_pairs import farther, parities_of
 from latticework.stitch.fusing import check_pixels
 from latticework.stitch.large_pairs import match_strips
-from latticework.stitch.loops import in_no_loop
 from latticework.stitch.pairs import Candidate, correlations_of
 from latticework.stitch.reaching import Reach, reach_of
 from latticework.stitch.stage_model import (
