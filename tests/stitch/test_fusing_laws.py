@@ -122,7 +122,9 @@ def test_blocks_fit_together_whatever_is_done(options):
         found = fuse_block(part, noisy, "f4", blend=blend)
         expected = whole[part.shift([-o for o in box.start]).slices]
         off = np.abs(found - expected) > 0.02
-        assert off.mean() <= (0 if blend in ("cosine", "average", "content") else 0.01)
+        # Of two tiles that count alike but for rounding, blocks may choose differently.
+        ties = 0 if blend in ("cosine", "average", "content") else 3 + 0.01 * off.size
+        assert off.sum() <= ties
 
 
 def smooth(points):
