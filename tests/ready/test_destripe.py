@@ -204,3 +204,20 @@ def test_an_uneven_ground_is_not_taken_for_wide_stripes(along):
     wide = ndimage.gaussian_filter(rng.normal(size=(320, 384)), 60)
     truth = rng.poisson(400 * np.exp(0.3 * wide / wide.std())).astype(float)
     assert (destripe(truth, along=along) - truth).std() < 0.01 * truth.std()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_the_camera_adds_to_its_lines_is_not_taken_out_of_bright_cells_as_a_share(seed):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:512, :512]
+    cells = np.full((512, 512), 30.0)
+    for middle_y, middle_x in rng.uniform(20, 490, (25, 2)):
+        away = (y - middle_y) ** 2 + (x - middle_x) ** 2
+        cells += 20_000 * np.exp(-away / 2 / rng.uniform(4, 7) ** 2)
+    seen = rng.poisson(cells) + 110 + rng.normal(0, 2, cells.shape)
+    tile = seen + rng.normal(0, 2, (512, 1))
+    clean = destripe(tile, along="x", offset=110)
+    assert np.abs(clean / tile - 1)[cells > 5000].max() < 0.005  # a quarter, as shares of light
+    ground = np.where(cells < 31, 1.0, np.nan)
+    left, there = (np.nanmean((of - seen) * ground, axis=1).std() for of in (clean, tile))
+    assert left < there / 4

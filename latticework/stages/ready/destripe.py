@@ -26,6 +26,12 @@ from scipy import ndimage
 
 from latticework.errors import StageError
 from latticework.stages.ready.labelled import AnyTile, Pixels, labelled, like, to_dtype
+from latticework.stages.ready.stripe_brightness import (
+    Shown,
+    bright_ones_lack,
+    ground_of,
+    shown_in,
+)
 from latticework.stages.ready.stripe_evidence import certain_part, flatter, regular_stripes
 from latticework.stages.ready.stripe_ground import ground_part
 from latticework.stages.ready.stripe_levels import better_of, fit_levels
@@ -76,7 +82,9 @@ def destripe(
     Regular stripes and single shadows are found by their form, nearly whole. Of random ones stays
     what lines of the specimen differ by anyway, in the mean over their length: some tenths of a per
     cent at a width of a few pixels, a per cent or two where stripes are wide and the specimen
-    rough. Stripes that are weaker than that stay.
+    rough. Stripes that are weaker than that stay. Where bright cells clearly lack the stripes of
+    the ground, these are counts that the camera adds to its lines: of every pixel as many are taken
+    as of the ground.
 
     Whole planes are needed: a stripe is known by its whole length, so correct tiles without a halo,
     and take out uneven illumination first.
@@ -135,11 +143,16 @@ def destripe(
     turned = pixels.transpose(..., "y" if along == "x" else "x", along)
     source = np.asarray(turned.data)
     profiles = _profiles(turned, kind, width_px, offset, angle_deg)
+    lacking = _lacking(turned, profiles, offset, angle_deg) if kind == FACTORS else frozenset()
     result = np.empty(source.shape, pixels.dtype if dtype is None else np.dtype(dtype))
     for place in np.ndindex(*source.shape[:-2]):
         plane = source[place].astype(np.float32) - np.float32(offset)
         pattern = _pattern(profiles[place], plane.shape[1], angle_deg)
-        clean = plane / np.exp(pattern) if kind == FACTORS else plane - pattern
+        if kind == FACTORS:
+            added = _channel_of(turned, place) in lacking
+            clean = plane + (ground_of(plane) if added else plane) * np.expm1(-pattern)
+        else:
+            clean = plane - pattern
         clean += np.float32(offset)
         if source.dtype.kind in "iu":  # how bright these are is not known
             clean = np.where(source[place] == np.iinfo(source.dtype).max, source[place], clean)
@@ -157,6 +170,8 @@ def estimate_stripes(
     angle_deg: float = 0.0,
 ) -> xr.DataArray:
     """The stripes that `destripe` takes out: factors (1 without a stripe), or counts (0 without).
+
+    Factors are those of the ground, whether or not bright cells have them, too.
 
     Parameters
     ----------
@@ -235,6 +250,25 @@ def estimate_stripe_angle(
     if not energy[best] > usual + 8 * spread:
         return 0.0
     return float(np.degrees(np.arctan(drops[best] / n)))
+
+
+def _channel_of(turned: xr.DataArray, place: tuple[int, ...]) -> int:
+    """Number of the channel of a plane."""
+    return place[turned.dims.index("c")] if "c" in turned.dims else 0
+
+
+def _lacking(
+    turned: xr.DataArray, profiles: Floats, offset: float, angle_deg: float
+) -> frozenset[int]:
+    """Channels of whose stripes bright pixels show nothing: the camera adds them to its lines."""
+    shown: dict[int, list[Shown]] = {}
+    source = np.asarray(turned.data)
+    for place in np.ndindex(*source.shape[:-2]):
+        if profiles[place].any():
+            pattern = _pattern(profiles[place], source.shape[-1], angle_deg)
+            told = shown_in(_plane(source[place], offset), pattern)
+            shown.setdefault(_channel_of(turned, place), []).append(told)
+    return frozenset(channel for channel, of in shown.items() if bright_ones_lack(*of))
 
 
 def _check(along: str | None, kind: str, width_px: float, angle_deg: float) -> None:
