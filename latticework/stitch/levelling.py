@@ -77,8 +77,9 @@ def estimate_gains(
     say_unknown(lattice, pairs, lines)
     if dark is None:
         dark = _dark_of(lines)
-        *_, through, uneven = look(dark or 0.0)
-        lines = through if dark is not None else np.where(_surer(lines, through), lines, through)
+        *_, through, uneven_through = look(dark or 0.0)
+        free = _surer(lines, through, uneven) if dark is None else np.zeros(len(pairs), bool)
+        lines, uneven = np.where(free, lines, through), uneven_through
     logs = gains_of(len(lattice), pairs, lines[0], less_sure(lines[1], uneven), axes)
     far = np.flatnonzero(np.abs(logs) > np.log(MOST))
     if len(far):
@@ -90,13 +91,15 @@ def estimate_gains(
     return np.asarray(np.exp(logs))
 
 
-def _surer(lines: np.ndarray, through: np.ndarray) -> np.ndarray:
+def _surer(lines: np.ndarray, through: np.ndarray, uneven: np.ndarray) -> np.ndarray:
     """Which lines are believed rather than those through a count that nothing tells.
 
-    These are known better, if that count is right: those that contradict it say that it is not.
+    These are known better, if that count is right: those that contradict it say that it is not. But
+    uneven light turns lines, and says nothing of that count.
     """
     contradicted = np.square(lines[0] - through[0]) * lines[1] > CONTRADICTS**2
-    return np.asarray((lines[1] > SURE**-2) | (contradicted & (lines[1] > 0)))
+    contradicted &= (lines[1] > 0) & ~(uneven > SURE)
+    return np.asarray((lines[1] > SURE**-2) | contradicted)
 
 
 def lines_of_overlaps(
