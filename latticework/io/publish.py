@@ -142,6 +142,38 @@ def exchange(one: Path, other: Path) -> bool:
     return bool(renameat2(*paths, RENAME_EXCHANGE) == 0)
 
 
+def put_instead(new: Path, path: Path, aside: Path | None) -> None:
+    """Give a folder its name; what has that name moves aside, and back if something goes wrong.
+
+    Where the system can exchange folders, there is a whole one of that name at every moment.
+
+    Parameters
+    ----------
+    new
+        What is moved.
+    path
+        Its name from now on.
+    aside
+        Where a folder of that name goes; None if there is to be none.
+
+    Raises
+    ------
+    OSError
+        If there is one all the same, or it cannot be moved.
+    """
+    if aside is None or not path.exists():
+        new.rename(path)
+    elif exchange(new, path):
+        new.rename(aside)
+    else:
+        path.rename(aside)
+        try:
+            new.rename(path)
+        except BaseException:
+            aside.rename(path)
+            raise
+
+
 def _check_key(key: str) -> None:
     if not key or key.startswith("/") or ".." in PurePosixPath(key).parts or "\\" in key:
         raise StoreError(f"cannot publish {key!r}: it leads outside of the store")

@@ -33,6 +33,7 @@ from latticework.io.ome_zarr import (
     image_attributes,
     write_attributes,
 )
+from latticework.io.publish import put_instead
 from latticework.lattice.geometry import Box
 
 CHUNK = {2: (512, 512), 3: (64, 64, 64)}
@@ -366,7 +367,8 @@ class Pyramid:
         about
             More attributes of the image, beside those of OME-Zarr.
         aside
-            Where an image that is at `path` is moved to; else nothing may be there.
+            Where an image that is at `path` is moved to, if it has to be; else nothing may be
+            there.
 
         Returns
         -------
@@ -379,9 +381,7 @@ class Pyramid:
         done = self if path is None else replace(self, path=path)
         self._write_metadata(self._windows(), done.path.name, about)
         if path is not None:
-            if aside is not None and path.exists():
-                path.rename(aside)
-            self.path.rename(path)
+            put_instead(self.path, path, aside)
         return done
 
     def _coarsen(self, level: Level, box: Box) -> None:

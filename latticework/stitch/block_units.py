@@ -28,7 +28,7 @@ from latticework.lattice.lattice import Lattice
 from latticework.stages.collections import Tiles
 from latticework.stitch.blending import Blend, fuse_block
 from latticework.stitch.fusing import FusionPlan, pyramid_of
-from latticework.stitch.images import check_replaceable, plan_of
+from latticework.stitch.images import MAKING_OF, check_replaceable, plan_of
 from latticework.stitch.light import Even
 
 FACTS = "plan.json"
@@ -89,6 +89,11 @@ class VolumePlan:
     def part(self) -> Path:
         """Folder of the image as long as it is being made."""
         return self.image.with_name(f"{self.image.name}.{self.key}.part")
+
+    @property
+    def part_is_own(self) -> bool:
+        """Whether what lies in that folder was made by this plan."""
+        return self.key in (plan_of(self.part, MAKING_OF), plan_of(self.part))
 
     @cached_property
     def pyramid(self) -> Pyramid:
@@ -310,6 +315,8 @@ def finish_image(units: Any, *, plan: str) -> dict[str, Any]:
     known = _known_plan(plan)
     about = {"latticework": {"plan": known.key, "asked": known.asked}}
     old = known.image.with_name(f"{known.image.name}.{known.key}.old")
+    if plan_of(known.image) == known.key and not known.part_is_own:
+        shutil.rmtree(known.part, ignore_errors=True)  # an exchange with it was cut short
     if known.part.exists():
         check_replaceable(known.image)
         wrong = [name for files in units["files"] for name in damaged(known.part, files)]

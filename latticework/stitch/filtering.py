@@ -12,6 +12,9 @@ SMALL_Z_PX, LARGE_Z_PX = 0.5, 2.0
 GLARING = 6.0
 """Contrast beyond so many times its typical size is cut down to that: it is debris, or an edge of
 it."""
+DEEPEST = 10.0
+"""Counts below the dark, in units of a typical brightness, beyond which they are no light but
+marks, as of missing data, and are cut to that."""
 ENOUGH = 20_000
 """Pixels by which that is judged."""
 FULL = 0.98
@@ -60,18 +63,21 @@ def brightness(image: np.ndarray, *, dark: float = 0.0, typical: float | None = 
     Returns
     -------
     numpy.ndarray
-        float32, 0 where there is no light; unknown pixels are 0 as well.
+        float32, 0 where there is no light; unknown pixels are 0 as well, and marks of missing data
+        that lie far below the dark no less than -10.
 
     Examples
     --------
     >>> brightness(np.array([100, 200, 1100], "u2"), dark=100, typical=100).round(1)
     array([0. , 0.7, 2.4], dtype=float32)
     """
-    light = np.subtract(image, dark, dtype="f4")
+    with np.errstate(over="ignore", invalid="ignore"):
+        light = np.subtract(image, dark, dtype="f4")
     np.nan_to_num(light, copy=False, nan=0.0)
     if typical is None:
         typical = float(np.median(light))
     light /= max(typical, 1.0)
+    np.maximum(light, -DEEPEST, out=light)
     np.log1p(light, out=light, where=light > 0)
     return np.asarray(light)
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -132,7 +133,8 @@ def fuse(
         merge_axis=merge_axis,
     )
     check_views(lattice, (merge,) if isinstance(merge, str) else merge, blend)
-    part, old = (path.with_name(f"{path.name}.{os.getpid()}.{of}") for of in ("part", "old"))
+    key = uuid.uuid4().hex[:16]
+    part, old = (path.with_name(f"{path.name}.{key}.{of}") for of in ("part", "old"))
     image = pyramid_of(plan, part, block=block, version=version).create()
     count = plan.has_channels
     blocks = image.blocks()

@@ -28,6 +28,7 @@ from latticework.stitch.filtering import (
 from latticework.stitch.objects import objects_of, patch_px
 from latticework.stitch.refining import is_wide_enough, refine
 from latticework.stitch.rounding import unrounded
+from latticework.stitch.thin_stacks import is_thin, planes_are_wide_enough, refine_in_planes
 
 REACH = 0.035
 """How far tiles may lie from where they should be, as a share of their size."""
@@ -294,10 +295,13 @@ def confirm(
     lights = [lights[0][inner[0]], lights[1][inner[1]]]
     between = [a - b for a, b in zip(boxes[0].start, boxes[1].start, strict=True)]
     shift = [d - b for d, b in zip(offset, between, strict=True)]
-    if not is_wide_enough(boxes[0].shape, boxes[1].shape, shift, dims):
-        return candidate
     valid = unsaturated(pixels[0], dims), unsaturated(pixels[1], dims)
-    fit = refine(lights[0], lights[1], shift, dims, valid=valid)
+    if is_wide_enough(boxes[0].shape, boxes[1].shape, shift, dims):
+        fit = refine(lights[0], lights[1], shift, dims, valid=valid)
+    elif is_thin(shapes, dims) and planes_are_wide_enough(lights, shift, dims):
+        fit = refine_in_planes(lights, shift, dims, valid=valid)
+    else:
+        return candidate
     if fit is None:
         return replace(candidate, likeness=0.0, error_px=(float("inf"),) * len(offset))
     return replace(

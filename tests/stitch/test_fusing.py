@@ -1,11 +1,14 @@
 """Whole volumes: what was cut comes back, blocks are found once, memory does not grow."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import zarr
 
 import latticework as lw
 from latticework.errors import LatticeError, StageError, StoreError
+from latticework.io import publish
 from latticework.lattice import Lattice
 from latticework.stitch import fuse, place, register
 from latticework.stitch.fusing import FusionPlan
@@ -159,6 +162,30 @@ def test_an_image_is_replaced_only_by_a_whole_one_and_only_if_it_is_one(tmp_path
         fuse(tiles, tmp_path / "notes", overwrite=True)
     with pytest.raises(LatticeError, match="holds the tiles themselves"):
         fuse(lw.open_tiles(path), path, overwrite=True)
+
+
+@pytest.mark.parametrize("exchanged", [True, False])
+def test_an_image_stays_where_a_new_one_cannot_be_put(tmp_path, monkeypatch, exchanged):
+    tiles, _ = lw.simulate({"y": 1, "x": 2}, tile_shape={"y": 32, "x": 32}, seed=5)
+    path = tmp_path / "volume.ome.zarr"
+    expected = pixels_of(fuse(tiles, path))
+    if not exchanged:  # as on file systems that cannot
+        monkeypatch.setattr(publish, "exchange", lambda _one, _other: False)
+    rename = Path.rename
+
+    def fails(self, target):
+        if self.suffix == ".part" and target == path:
+            raise OSError("the server is gone")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    if exchanged:
+        fuse(tiles, path, overwrite=True)
+    else:
+        with pytest.raises(OSError, match="the server is gone"):
+            fuse(tiles, path, overwrite=True)
+    np.testing.assert_array_equal(zarr.open_group(path, mode="r")["0"][...], expected)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_planes_become_a_volume_and_not_one_plane(tmp_path):

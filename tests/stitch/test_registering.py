@@ -451,3 +451,31 @@ def test_exactly_even_ground_beside_bright_cells_shows_nothing_and_stays_a_numbe
         views = ndimage.gaussian_filter(views, (0, 1.5, 1.5))
         seen = _seen(views[0].ravel(), views[1].ravel(), (60, 80), "yx")
         assert np.isfinite(seen).all()
+
+
+@pytest.mark.parametrize("mark", [-np.inf, -3.4e38, -1e25, -1e6, np.inf, np.nan])
+def test_marks_of_missing_data_end_nothing_and_hide_little(mark):
+    rng = np.random.default_rng(0)
+    scene = ndimage.gaussian_filter(rng.normal(size=(330, 330)), 2).astype("f4")
+    scene = 1000 * (scene - scene.min()) / np.ptp(scene)
+    scene[rng.random(scene.shape) < 1e-4] = mark
+    tiles = [scene[y : y + 130, x : x + 130] for y in (0, 100, 200) for x in (0, 100, 200)]
+    links = register(lw.open_tiles(tiles, grid={"y": 3, "x": 3}, overlap=30 / 130), threads=1)
+    assert links.trusted.all()
+    for dim in "yx":
+        assert (links[f"offset_{dim}_px"] - links[f"nominal_{dim}_px"]).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("planes", [2, 3, 5, 7])
+def test_stacks_of_a_few_planes_stay_where_they_are_if_that_is_right(planes):
+    rng = np.random.default_rng(planes)
+    scene = ndimage.gaussian_filter(rng.normal(size=(20, 200, 200)), 1.5)[:planes]
+    scene = (1000 * (scene - scene.min()) / np.ptp(scene)).astype("u2")
+    parts = [slice(0, 100), slice(80, 180)]
+    tiles = lw.open_tiles(
+        [scene[:, y, x] for y in parts for x in parts], grid={"y": 2, "x": 2}, overlap=20
+    )
+    links = register(tiles)
+    assert links.trusted.all()
+    moved = place(tiles, links).tiles[["moved_z_px", "moved_y_px", "moved_x_px"]]
+    assert moved.abs().to_numpy().max() < 0.02
