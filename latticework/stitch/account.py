@@ -22,8 +22,7 @@ class Account:
     >>> from latticework.stitch import place, register
     >>> tiles, truth = lw.simulate({"y": 2, "x": 2}, tile_shape={"y": 96, "x": 96}, seed=2)
     >>> account = account_of(Findings("brain", tiles, place(tiles, register(tiles)), took_s=3.0))
-    >>> for line in account.lines:
-    ...     print(line)
+    >>> print(account)
     Nothing stands out: 4 of 4 links are trusted and agree to ... Every tile is placed by links.
     Light: No overlap of a trusted link shows enough to compare brightness: the light is left as...
     Took: 3.0 s (starting up and pauses not counted)
@@ -39,6 +38,10 @@ class Account:
     """Whether flat-field and gains were used, and why."""
     took: str
     """How long it took; empty if that is not known."""
+
+    def __str__(self) -> str:
+        """As a terminal shows it."""
+        return "\n".join(self.lines)
 
     @property
     def lines(self) -> list[str]:

@@ -199,8 +199,10 @@ def _head(found: Findings, account: Account, now: datetime) -> str:
         f"<span>{escaped(judged.text, 400)}</span></div>"
     )
     grid = " × ".join(f"{n:,}" for n in lattice.shape)
-    by_others = len(found.alone) + len(found.unread)
+    by_others = len(found.alone) + len(found.unread) + len(found.anchored)
     not_by_links = f"{len(found.alone):,} by the stage alone"
+    if len(found.anchored):
+        not_by_links += f", {len(found.anchored):,} where it was said"
     if len(found.unread):
         not_by_links += f", {len(found.unread):,} could not be read"
     numbers = [
@@ -407,7 +409,7 @@ def _by_hand(found: Findings) -> str:
     wrong, right = _examples(found)
     seen = found.links.iloc[right]
     sides = ", ".join(
-        f"{np.nan_to_num(seen[f'offset_{d}_px'], nan=seen[f'nominal_{d}_px']):.1f}"
+        f"{round(np.nan_to_num(seen[f'offset_{d}_px'], nan=seen[f'nominal_{d}_px']), 1) + 0.0:.1f}"
         for d in found.dims
     )
     columns = ", ".join(f'"offset_{dim}_px"' for dim in found.dims)

@@ -138,6 +138,11 @@ class Findings:
         table.insert(5, "why", _why(table, self.links, lattice.problems))
         return pd.DataFrame(table)
 
+    @property
+    def anchored(self) -> "pd.DataFrame":
+        """Rows of `tiles` whose places were given."""
+        return self.tiles[self.tiles["placed_by"] == "anchor"]
+
     @cached_property
     def alone(self) -> "pd.DataFrame":
         """Tiles that were read, and that the model of the stage alone placed."""

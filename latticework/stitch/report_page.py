@@ -67,6 +67,7 @@ gap:14px 22px}
 .card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 14px;
 min-width:0}
 .card .caption{margin:0 0 8px;font-size:12.5px;overflow-wrap:anywhere}
+.card picture img{max-width:100%;height:auto}
 figure{margin:0;min-width:0}
 figure img,.map img{display:block;width:100%;height:auto}
 figcaption{font-size:12.5px;color:var(--soft);margin:6px 0 4px}

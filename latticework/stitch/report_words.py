@@ -18,6 +18,10 @@ FAR_PX = 1.0
 """Residual from which on a trusted link is worth a look."""
 MANY = 0.05
 """Share of trusted links from which on so large residuals are said."""
+FAR_ANCHOR = 0.25
+"""Share of a tile's size by which a tile that was placed by hand may lie elsewhere than others."""
+NOTHING = 0.001
+"""Difference in brightness that is none."""
 SEEN = 0.02
 """Difference in brightness from which on a seam is seen, if one looks for it."""
 NEAR_REACH = 0.9
@@ -91,10 +95,10 @@ def verdict(found: Findings, notes: Sequence[str] | None = None) -> Verdict:
     n_alone = len(found.alone)
     if n_alone:
         text += f" No trusted link reaches {plural(n_alone, 'tile')} of {n:,}."
-    elif len(found.unread):
-        text += " Every tile that was read is placed by links."
     else:
-        text += " Every tile is placed by links."
+        which = "Every tile that was read" if len(found.unread) else "Every tile"
+        given = " or lies where it was said" if len(found.anchored) else ""
+        text += f" {which} is placed by links{given}."
     if _doubtful(found):
         return Verdict("bad", "Hardly measured", text)
     if notes:
@@ -111,6 +115,7 @@ def warnings(found: Findings) -> list[str]:
         *_split(found),
         *_loose(found),
         *_beyond(found),
+        *_far_anchors(found),
         *_strange_gains(found),
         *_steps(found),
         *_uneven(found),
@@ -247,6 +252,29 @@ def _beyond(found: Findings) -> list[str]:
     ]
 
 
+def _far_anchors(found: Findings) -> list[str]:
+    tiles, dims = found.tiles, list(found.dims)
+    moved = tiles[[f"moved_{dim}_px" for dim in dims]].to_numpy("f8")
+    anchored = (tiles["placed_by"] == "anchor").to_numpy()
+    if not anchored.any():
+        return []
+    usual = np.median(moved[~anchored], axis=0) if (~anchored).any() else 0.0
+    far = np.linalg.norm(moved - usual, axis=1)
+    sizes = [found.nominal.tile_shape[dim] for dim in ("y", "x")]
+    rows = np.flatnonzero(anchored & (far > FAR_ANCHOR * min(sizes)))
+    if not len(rows):
+        return []
+    worst = rows[far[rows].argmax()]
+    return [
+        (
+            f"{plural(len(rows), 'tile')} {'lies' if len(rows) == 1 else 'lie'} far from where the "
+            f"stage has {'it' if len(rows) == 1 else 'them'}, since that was said: "
+            f"{found.name_of(tiles['id'].iloc[worst])} by {far[worst]:,.0f} px. Anchors are "
+            "positions in micrometres."
+        )
+    ]
+
+
 def _strange_gains(found: Findings) -> list[str]:
     gains = found.tiles["gain"].to_numpy("f8")
     n = int(((gains > MOST) | (gains < 1 / MOST)).sum())
@@ -303,6 +331,8 @@ def _uneven(found: Findings) -> list[str]:
 def _remains(found: Findings) -> str:
     """By how much neighbours still differ, as overlaps tell."""
     usual, worst = found.apart("remains"), found.apart("remains_worst")
+    if worst < NOTHING:
+        return "Where neighbours show the same, no difference in brightness is left"
     return (
         f"Where neighbours show the same they still differ in brightness by {usual:.1%} (median; "
         f"{worst:.1%} or more in the worst tenth)"

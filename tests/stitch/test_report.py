@@ -186,6 +186,21 @@ def test_tiles_that_cannot_be_read_are_not_counted_as_placed_by_the_stage(plain)
     assert "the stage should have driven" not in words
 
 
+def test_an_anchor_far_from_the_other_tiles_is_told(plain):
+    lattice = plain.nominal
+    at = lattice.position_um[4]
+    near = Findings("brain", lattice, place(lattice, plain.links, anchors={4: at + 2}))
+    assert not any("since that was said" in note for note in warnings(near))
+    links = plain.links.copy()
+    links.loc[(links["first"] == 4) | (links["second"] == 4), "trusted"] = False
+    anchors = {0: lattice.position_um[0], 4: at + np.array([0, 500])}
+    far = Findings("brain", lattice, place(lattice, links, anchors=anchors))
+    [note] = [note for note in warnings(far) if "since that was said" in note]
+    assert lattice.names[4] in note
+    assert "micrometres" in note
+    assert "2 where it was said" in words_of(text_of(far))
+
+
 def test_anchored_tiles_are_not_counted_as_placed_by_the_stage(plain):
     anchors = {4: plain.nominal.position_um[4]}
     held = Findings("brain", plain.nominal, place(plain.nominal, plain.links, anchors=anchors))
