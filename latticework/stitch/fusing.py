@@ -135,7 +135,7 @@ def fuse(
     check_views(lattice, (merge,) if isinstance(merge, str) else merge, blend)
     key = uuid.uuid4().hex[:16]
     part, old = (path.with_name(f"{path.name}.{key}.{of}") for of in ("part", "old"))
-    image = pyramid_of(plan, part, block=block, version=version).create()
+    image = _created(pyramid_of(plan, part, block=block, version=version), path)
     count = plan.has_channels
     blocks = image.blocks()
     sides = image.block[-len(plan.dims) :]
@@ -159,6 +159,16 @@ def fuse(
         raise
     shutil.rmtree(old, ignore_errors=True)
     return done
+
+
+def _created(image: Pyramid, path: Path) -> Pyramid:
+    """The image in the making, on disk."""
+    try:
+        return image.create()
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be made ({error.strerror or error}): choose another folder"
+        ) from error
 
 
 def pyramid_of(
