@@ -6,8 +6,9 @@ lattice one can draw by hand. Needs Hypothesis (``pip install latticework[test]`
 
 Examples
 --------
->>> from hypothesis import given
->>> @given(lattices(pixels=True))
+>>> from hypothesis import HealthCheck, given, settings
+>>> @settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
+... @given(lattices(pixels=True))
 ... def test_every_tile_can_be_read(lattice):
 ...     for tile in lattice:
 ...         assert lattice.source.read(tile.id, Box.whole(tile.shape)).shape == tile.shape
