@@ -108,9 +108,9 @@ def estimate_line_shift(
             spectra = found if spectra is None else spectra + found
             apart += _apart(even, found, most)
     score = None if spectra is None else _score(spectra, stack.sizes[along], most)
-    if score is None or score[::FINE].max() < CERTAIN:
+    if score is None or score.max() < CERTAIN:
         return 0.0
-    best = _best(score[::FINE], most)
+    best = _best(score, most)
     first_near = max(best - NEAR, 0)
     best = first_near + int(np.argmin(apart[first_near : best + NEAR + 1]))
     return (_between(apart, best) if subpixel else float(best)) - most
@@ -228,7 +228,7 @@ def _weight(spectra: npt.NDArray[np.complex128]) -> Floats:
 
 
 def _score(spectra: npt.NDArray[np.complex128], n: int, most: int) -> Floats | None:
-    """Correlation of odd and even lines at each fine shift, in standard deviations of chance."""
+    """Correlation of odd and even lines at each whole shift, in standard deviations of chance."""
     cross, odd, even, _ = spectra
     power = np.sqrt(odd.real * even.real)
     if not power.max() > 0:
@@ -236,7 +236,7 @@ def _score(spectra: npt.NDArray[np.complex128], n: int, most: int) -> Floats | N
     weight = _weight(spectra)
     weight[1:] *= 2
     size = 2 * (len(cross) - 1)
-    shifts = np.arange(-most * FINE, most * FINE + 1) / FINE
+    shifts = np.arange(-most, most + 1)
     turns = np.exp(2j * np.pi / size * np.outer(shifts, np.arange(len(cross))))
     correlation = (turns * (weight * cross)).real.sum(axis=1)
     lines = float(np.sqrt(odd.real.mean() * even.real.mean()))
